@@ -1,6 +1,8 @@
-"""The program ``jaxnets``. It stands outside the package, whose import takes a second.
+"""Entry point of the command ``jaxnets``.
 
-Ctrl-C in that second ends it with a word, as later.
+This module is outside the package because importing the package takes a second. The module
+installs its interrupt handler first, so that Ctrl-C during the import prints one line instead of a
+traceback.
 """
 
 import gc
@@ -10,16 +12,16 @@ from types import FrameType
 
 
 def console() -> None:
-    """Runs the command of ``sys.argv`` and ends the process."""
-    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heard:
+    """Runs the command in ``sys.argv`` and ends the process."""
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
         signal.signal(signal.SIGINT, _end)
-    gc.disable()  # what is imported stays, and to look through it takes a seventh of a start
+    gc.disable()  # imported objects stay alive; scanning them takes a seventh of the start-up time
     from jaxnets import cli
 
     gc.freeze()
     gc.enable()
-    if heard:
+    if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.console()
 

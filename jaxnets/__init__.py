@@ -1,4 +1,4 @@
-"""PyTorch's networks in JAX: the same weights, the same numbers, faster."""
+"""Neural networks in JAX with PyTorch's layers, weights and numerical results."""
 
 from jaxnets import (
     data,

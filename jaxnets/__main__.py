@@ -1,4 +1,4 @@
-"""``python -m jaxnets`` is the command ``jaxnets``."""
+"""Runs the command ``jaxnets`` as ``python -m jaxnets``."""
 
 from jaxnets.cli import console
 

@@ -17,31 +17,31 @@ from flax.errors import FlaxError
 
 Choice = TypeVar("Choice", bound=str)
 
-#: Invisible characters that words of some languages, and emoji, are written with.
+#: Invisible characters that are needed to write some languages and emoji.
 _JOINERS = "\u200c\u200d"
 
-_INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
+_INT32 = np.iinfo(np.int32)  # the dtype of step counts and indices
 _FLOAT32 = float(np.finfo(np.float32).max)
 
-#: An array as a user may hand it over: on the host or on a device.
+#: An array that a user may pass: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
 
 
 _LONGEST = 299  # characters of a message
-_LEAST = 100  # of what came that are shown in any case
+_LEAST = 100  # characters of the invalid value that a message always has room for
 
 
 class InputError(ValueError):
-    """An invalid argument, reported in one sentence: ``lr: expected a positive number, got -0.1``.
+    """Raised for an invalid argument, as in ``lr: expected a positive number, got -0.1``.
 
-    The message has fewer than 300 characters, not counting paths, whatever came: the middle of a
-    long part is left out.
+    The message has fewer than 300 characters, not counting paths: the middle of a long part is
+    replaced by an ellipsis.
 
     Args:
         argument: the name of the argument, as the caller wrote it.
-        expected: what it should have been, in words.
-        got: what came: a string is shown as it is, anything else by ``shown``.
-        whole: whether ``got`` is a list of findings, of which nothing is left out.
+        expected: a description of valid values.
+        got: the invalid value. A string is printed unchanged, any other value by ``shown``.
+        whole: whether to print ``got`` in full, for a list of errors.
     """
 
     def __init__(self, argument: str, expected: str, got: Any, *, whole: bool = False) -> None:
@@ -65,16 +65,16 @@ class InputError(ValueError):
 
 
 def printable(text: Any, *, limit: int | None = 200, lines: bool = False) -> str:
-    r"""A text from a file, such as the name of a class or a tensor, fit for a terminal.
+    r"""Escapes a text, such as a class name from a file, so that it is safe to print on a terminal.
 
-    What a terminal would act on instead of showing it (escape sequences, changes of the writing
-    direction) becomes an escape such as ``\x1b``, as in Python's literals.
+    Characters that control a terminal (escape sequences, changes of the writing direction) are
+    replaced by escapes such as ``\x1b``, as in Python's literals.
 
     Args:
-        text: the text, or what becomes one by ``str``.
+        text: the text, or an object that ``str`` converts to one.
         limit: the largest number of characters; the middle of a longer text becomes ``…``. None
-            for any number.
-        lines: whether line breaks and tabs remain.
+            for no limit.
+        lines: whether to keep line breaks and tabs.
     """
     text, kept = str(text), _JOINERS + ("\n\t" if lines else "")
     if limit is not None and len(text) > limit:
@@ -95,7 +95,7 @@ def describe(array: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for an error message: its ``repr`` if that is short, and no element of an array."""
+    """Formats a value for an error message: a short ``repr``, and dtype and shape of an array."""
     return _SHORT.repr(value)
 
 
@@ -110,7 +110,7 @@ def _is_number(x: Any) -> bool:
 
 
 def _cut(text: str, most: int) -> str:
-    """A text without its middle, if it is longer than this."""
+    """Replaces the middle of a text by an ellipsis if it has more than ``most`` characters."""
     if len(text) <= most:
         return text
     end = most // 3
@@ -122,7 +122,7 @@ def _length_of_path(word: str) -> int:
 
 
 class _Short(reprlib.Repr):
-    """Values in few characters: arrays by dtype and shape, long sequences by their beginning."""
+    """A short ``repr``: arrays as dtype and shape, long sequences as their first elements."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class _Short(reprlib.Repr):
         self.maxlevel = 3
 
     def repr1(self, x: Any, level: int) -> str:
-        """Shows a value within others."""
+        """Formats a value, which may be nested in others."""
         if isinstance(x, jax.core.Tracer):
             return f"a traced {describe(x)}"
         if not _is_array(x):
@@ -138,17 +138,17 @@ class _Short(reprlib.Repr):
         if not x.shape and _is_number(x):
             return builtins.repr(x)
         kind = type(x)
-        ours = issubclass(kind, np.ndarray | jax.Array)
-        name = "" if ours else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
+        supported = issubclass(kind, np.ndarray | jax.Array)
+        name = "" if supported else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
         return f"{name}{_cut(describe(x), _LEAST // 2)}"
 
     def repr_int(self, x: int, level: int) -> str:
-        """Shows a number; Python refuses to write a very long one."""
+        """Formats an integer; Python does not convert very long ones to text."""
         long = x.bit_length() > 300
         return f"an integer of {x.bit_length()} bits" if long else builtins.repr(x)
 
     def repr_instance(self, x: Any, level: int) -> str:
-        """Shows any other object: by its kind where its ``repr`` is of many lines, or fails."""
+        """Formats any other object: by its type if its ``repr`` has several lines or fails."""
         try:
             text = builtins.repr(x)
         except Exception:
@@ -166,22 +166,22 @@ _SHORT = _Short()
 
 
 def shortened(names: Sequence[str], most: int = 60) -> str:
-    """The first names of a list, up to a number of letters, and an ellipsis if there are more."""
+    """Joins names with commas, cut to ``most`` characters with an ellipsis at the end."""
     whole = ", ".join(printable(name, limit=None) for name in names)
     return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
 
 
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
-    """Checks that an array holds floating-point values and has this shape.
+    """Checks that an array has a floating-point dtype and the given shape.
 
     Args:
-        argument: the name of the argument, for the message.
-        array: what came.
-        shape: the size of each axis; a word names an axis of any size, and ``"..."``, in the first
-            place, any number of axes.
+        argument: the name of the argument, for error messages.
+        array: the array to check.
+        shape: the size of each axis. A word stands for an axis of any size, and ``"..."`` as the
+            first entry for any number of axes.
 
     Raises:
-        InputError: if the array differs.
+        InputError: if the dtype or the shape differs.
     """
     expected = f"a floating-point array [{', '.join(map(str, shape))}]"
     check_usable(argument, expected, array)
@@ -198,17 +198,18 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
 
 
 def check_usable(argument: str, expected: str, array: Any) -> None:
-    """Checks that a value is an array of NumPy or JAX, and that JAX computes with its dtype.
+    """Checks that a value is a NumPy or JAX array whose dtype JAX supports.
 
     Args:
-        argument: the name of the argument, for the message.
-        expected: what it should be, for the message.
-        array: what came.
+        argument: the name of the argument, for error messages.
+        expected: a description of valid values, for error messages.
+        array: the value to check.
 
     Raises:
-        InputError: if it is not; the message says how to make one of it.
+        InputError: if the value is not such an array. Where possible the message gives the
+            conversion.
     """
-    if not isinstance(array, np.ndarray) and hasattr(array, "__jax_array__"):  # a variable of Flax
+    if not isinstance(array, np.ndarray) and hasattr(array, "__jax_array__"):  # a Flax variable
         return
     if isinstance(array, np.ma.MaskedArray):
         got = f"a masked {describe(array)}, whose filled(value) has no mask"
@@ -218,7 +219,7 @@ def check_usable(argument: str, expected: str, array: Any) -> None:
         got = type(array).__name__
     elif not is_plain(array.dtype):
         numbers = np.issubdtype(array.dtype, np.number)
-        remedy = ", of which astype(np.float32) makes one" if numbers else ""
+        remedy = ", which astype(np.float32) converts" if numbers else ""
         got = f"{shown(array)}{remedy}"
     else:
         return
@@ -226,12 +227,12 @@ def check_usable(argument: str, expected: str, array: Any) -> None:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor of PyTorch."""
+    """Whether a value is a PyTorch tensor; does not import torch."""
     return hasattr(type(value), "detach") and hasattr(type(value), "numpy")
 
 
 def is_plain(dtype: Any) -> bool:
-    """Whether JAX has arrays of a dtype: not of objects, dates, or another order of bytes."""
+    """Whether JAX supports a dtype. Objects, dates and foreign byte orders are not supported."""
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return True
     wide = dtype.itemsize > {"f": 8, "c": 16}.get(dtype.kind, dtype.itemsize)
@@ -240,18 +241,18 @@ def is_plain(dtype: Any) -> bool:
 
 
 def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
-    """Checks that another dtype holds the numbers of an array: that none wraps or becomes infinite.
+    """Checks that an array can be converted to another dtype without overflow.
 
-    Floats may be rounded. Infinities and NaN that are in the array already stay what they are.
+    Rounding is allowed, and so are infinities and NaN in the array.
 
     Args:
-        argument: the name of the argument, for the message.
-        array: numbers; anything but a NumPy array is left alone.
-        dtype: the other dtype; by default the one that JAX takes for the array's, which has 32
-            bits where the array's has 64, unless ``jax_enable_x64`` is set.
+        argument: the name of the argument, for error messages.
+        array: a NumPy array or scalar; other values are not checked.
+        dtype: the other dtype. The default is the dtype of the array in JAX: 32 bits for an array
+            of 64 bits, unless ``jax_enable_x64`` is set.
 
     Raises:
-        InputError: that names the first number that does not fit, and its row.
+        InputError: if a number overflows; the message gives the first such number and its row.
     """
     if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in "iuf":
         return
@@ -274,20 +275,20 @@ def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
 
 
 def narrowed(argument: str, array: np.ndarray, dtype: Any) -> np.ndarray:
-    """The array in another dtype.
+    """Converts an array to another dtype.
 
     Raises:
-        InputError: as ``check_fits``.
+        InputError: if a number overflows; see ``check_fits``.
     """
     check_fits(argument, array, dtype)
     return array.astype(dtype)
 
 
 def as_array(argument: str, value: Any) -> jax.Array:
-    """The value as an array of JAX.
+    """Converts a value to a JAX array.
 
     Raises:
-        InputError: if it is not an array, or JAX's dtype does not hold its numbers.
+        InputError: if the value is not an array, or its numbers overflow the dtype in JAX.
     """
     if isinstance(value, np.ndarray):
         check_usable(argument, "an array", value)
@@ -295,28 +296,28 @@ def as_array(argument: str, value: Any) -> jax.Array:
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        if is_tensor(value):  # one that PyTorch differentiates
+        if is_tensor(value):  # a tensor that requires a gradient, which NumPy does not convert
             check_usable(argument, "an array", value)
         raise InputError(argument, "an array", value) from error
 
 
 def as_host_array(argument: str, value: Any) -> np.ndarray:
-    """The value, which may be a list of numbers, as an array of NumPy.
+    """Converts an array or a nested list of numbers to a NumPy array.
 
     Raises:
-        InputError: if it is not an array that JAX computes with.
+        InputError: if the value is not an array of a dtype that JAX supports.
     """
     if isinstance(value, list | tuple):
         try:
             value = np.asarray(value)
-        except ValueError as error:  # of rows of several lengths
+        except ValueError as error:  # rows of different lengths
             raise InputError(argument, "an array [examples, …]", value) from error
     check_usable(argument, "an array [examples, …]", value)
     return np.asarray(value)
 
 
 def entries(value: Any) -> tuple[Any, ...] | None:
-    """The entries of a sequence or vector; None of anything else, a string included."""
+    """Returns the entries of a sequence or vector; None for other values, including strings."""
     if isinstance(value, jax.core.Tracer):
         return None
     if isinstance(value, np.ndarray | jax.Array):
@@ -335,19 +336,19 @@ def check_number(
     below: float | None = None,
     finite: bool = True,
 ) -> float:
-    """A number, which may be a scalar of NumPy or JAX, as a Python float.
+    """Checks that a value is a number in a range, and returns it as a Python float.
 
     Args:
-        argument: the name of the argument, for the message.
-        value: what came.
-        least: the lower end, itself allowed.
-        most: the upper end, itself allowed.
-        above: the lower end, itself not allowed.
-        below: the upper end, itself not allowed.
-        finite: whether infinity is refused. NaN always is.
+        argument: the name of the argument, for error messages.
+        value: a Python number, or a NumPy or JAX scalar.
+        least: the smallest allowed value.
+        most: the largest allowed value.
+        above: the lower limit, which is not allowed itself.
+        below: the upper limit, which is not allowed itself.
+        finite: whether infinity is invalid. NaN always is.
 
     Raises:
-        InputError: if the value is no number, or not within the ends.
+        InputError: if the value is not a number, or out of range.
     """
     number = _as_float(value)
     within = (
@@ -361,12 +362,12 @@ def check_number(
         raise InputError(argument, _range(least, most, above, below, finite), value)
     narrow = jax.dtypes.canonicalize_dtype(np.float64) == np.float32
     if finite and narrow and abs(number) > _FLOAT32:
-        raise InputError(argument, "a number that float32 holds", value)
+        raise InputError(argument, "a number in the range of float32", value)
     return number
 
 
 def _as_float(value: Any) -> float:
-    """The number as a float; NaN of what is none, or too large for a float."""
+    """Converts a value to a float; NaN if it is not a real number or too large for a float."""
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
         kinds = jnp.floating, jnp.integer
         real = value.ndim == 0 and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
@@ -381,7 +382,7 @@ def _as_float(value: Any) -> float:
 def _range(
     least: float | None, most: float | None, above: float | None, below: float | None, finite: bool
 ) -> str:
-    """The expectation in words: a number in [0, 1), a finite number >= 0."""
+    """Describes a range for an error message: a number in [0, 1), a finite number >= 0."""
     signs = {">=": least, ">": above, "<=": most, "<": below}
     ends = [(sign, end) for sign, end in signs.items() if end is not None]
     if len(ends) == 2:
@@ -394,16 +395,16 @@ def _range(
 def check_integer(
     argument: str, value: Any, *, least: int | None = None, most: int | None = None
 ) -> int:
-    """An integer, which may be NumPy's, as a Python integer.
+    """Checks that a value is an integer in a range, and returns it as a Python integer.
 
     Args:
-        argument: the name of the argument, for the message.
-        value: what came.
-        least: the smallest allowed; if None, the least that an int32 holds.
-        most: the largest allowed; if None, the largest that an int32 holds.
+        argument: the name of the argument, for error messages.
+        value: a Python or NumPy integer.
+        least: the smallest allowed value; None for the smallest int32.
+        most: the largest allowed value; None for the largest int32.
 
     Raises:
-        InputError: if the value is no integer, or beyond a limit.
+        InputError: if the value is not an integer, or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InputError(argument, _integers(least, most), value)
@@ -423,7 +424,7 @@ def _integers(least: int | None, most: int | None) -> str:
 
 
 def check_positive(argument: str, value: Any) -> int:
-    """A positive integer of 32 bits, which may be NumPy's, as a Python integer.
+    """Checks that a value is a positive 32-bit integer, and returns it as a Python integer.
 
     Raises:
         InputError: if it is not.
@@ -432,19 +433,19 @@ def check_positive(argument: str, value: Any) -> int:
 
 
 def check_seed(argument: str, value: Any) -> int:
-    """A number that can seed a random key: JAX's keys are made of 32 bits.
+    """Checks that a value is a random seed: JAX makes keys from 32 bits.
 
     Raises:
-        InputError: if it is not an integer from 0 to 2³² - 1.
+        InputError: if the value is not an integer from 0 to 2³² - 1.
     """
     return check_integer(argument, value, least=0, most=2**32 - 1)
 
 
 def check_bool(argument: str, value: Any) -> bool:
-    """True or False, which may be NumPy's; a word such as "no" would count as true.
+    """Checks that a value is a Python or NumPy bool; a string such as "no" would count as true.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if it is not.
     """
     if not isinstance(value, bool | np.bool_):
         raise InputError(argument, "True or False", value)
@@ -452,10 +453,10 @@ def check_bool(argument: str, value: Any) -> bool:
 
 
 def check_choice(argument: str, value: Choice, choices: Sequence[Choice]) -> Choice:
-    """One of a few words.
+    """Checks that a value is one of the given strings.
 
     Raises:
-        InputError: if it is another.
+        InputError: if it is not.
     """
     if not isinstance(value, str) or value not in choices:
         raise InputError(argument, f"one of {', '.join(choices)}", value)
@@ -463,15 +464,16 @@ def check_choice(argument: str, value: Choice, choices: Sequence[Choice]) -> Cho
 
 
 def check_function(argument: str, value: Any, expected: str) -> Any:
-    """A function, or an object that can be called; neither a class nor PyTorch's.
+    """Checks that a value is a function or callable object, not a class and not from PyTorch.
 
     Args:
-        argument: the name of the argument, for the message.
-        value: what came.
-        expected: what it should be, for the message.
+        argument: the name of the argument, for error messages.
+        value: the value to check.
+        expected: a description of valid values, for error messages.
 
     Raises:
-        InputError: if it cannot be called, is a class, which makes one, or takes tensors.
+        InputError: if the value is not callable, is a class instead of an instance, or is a
+            function of PyTorch.
     """
     if not callable(value) or isinstance(value, type):
         raise InputError(argument, expected, shown(value))
@@ -481,7 +483,7 @@ def check_function(argument: str, value: Any, expected: str) -> Any:
 
 
 def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
-    """A path as a string or an object, but not the number of an open file.
+    """Checks that a value is a path, a string or ``os.PathLike``, and returns it as a ``Path``.
 
     Raises:
         InputError: if it is not a path.
@@ -500,17 +502,18 @@ _MISTAKES = TypeError, ValueError, AttributeError, LookupError, RuntimeError
 
 
 def called(argument: str, expected: str, function: Any, *given: Any, got: Any = None) -> Any:
-    """Calls a user's function, and reports its errors as those of an argument.
+    """Calls a user's function, and converts the errors that it raises to an ``InputError``.
 
     Args:
-        argument: which of a user's arguments is at fault if it fails.
-        expected: what it should be, for the message.
-        function: the function.
-        given: what it is called with.
-        got: what the user gave; None for the function.
+        argument: the name of the argument to report if the function fails.
+        expected: a description of valid values, for error messages.
+        function: the function to call.
+        given: the arguments of the call.
+        got: the invalid value, for error messages; None for the function itself.
 
     Raises:
-        InputError: if it does not take them, or raises what comes of a mistake in it.
+        InputError: if the function does not accept the arguments, or raises one of the common
+            errors of a programming mistake.
     """
     try:
         return function(*given)
@@ -525,13 +528,13 @@ def called(argument: str, expected: str, function: Any, *given: Any, got: Any = 
 
 
 def check_float_dtype(argument: str, value: Any) -> np.dtype:
-    """A floating-point dtype, or what stands for one, such as "float32".
+    """Checks that a value is a floating-point dtype or its name, such as "float32".
 
     Raises:
-        InputError: if it is not valid.
+        InputError: if it is not.
     """
     try:
-        # NumPy takes None for its own default, and an array for its dtype.
+        # np.dtype would accept None as its default, and an array as the dtype of the array.
         dtype = None if value is None or _is_array(value) else jnp.dtype(value)
     except (TypeError, ValueError, OverflowError):
         dtype = None

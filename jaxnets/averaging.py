@@ -1,4 +1,4 @@
-"""Averages of weights: along a training run, and of several trained networks."""
+"""Averages of weights: over a training run (EMA, SWA), and over several networks (soups)."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -31,19 +31,19 @@ from jaxnets.training.records import TrainingRun
 from jaxnets.training.state import TrainState
 from jaxnets.training.steps import Step, check_step, reseed
 
-#: PyTorch's buffers: what a network keeps beside its parameters, except for its random streams.
+#: Buffers in the sense of PyTorch: all state except for parameters and random streams.
 _BUFFERS = nnx.All(nnx.Not(nnx.Param), nnx.Not(nnx.RngState))
 _WEIGHTS = nnx.Not(nnx.RngState)
 
 
 class Averages(NamedTuple):
-    """What an averaging step carries from call to call.
+    """The state of an ``Averaging`` step.
 
     Attributes:
-        step: the slots of the step within.
-        average: the averaged parameters, and the buffers that go with them.
-        n_averaged: how many states of the network are in the average, int32.
-        calls: how many steps were taken, int32.
+        step: the slots of the wrapped step.
+        average: the averaged parameters, and the buffers that belong to them.
+        n_averaged: the number of states of the network in the average, int32.
+        calls: the number of training steps so far, int32.
     """
 
     step: Any
@@ -54,14 +54,14 @@ class Averages(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Averaging:
-    """The step that ``ema`` and ``swa`` make.
+    """A training step that also averages weights, as ``ema`` and ``swa`` return.
 
     Attributes:
-        step: the step that trains.
+        step: the wrapped training step.
         decay: the weight of the old average; None for equal weights of all states.
-        start: how many steps are taken before the first state is averaged.
-        every: the average takes every so many steps' state.
-        use_buffers: whether buffers are averaged too, or are those of the newest state.
+        start: the number of steps before averaging starts.
+        every: the number of steps between averaged states.
+        use_buffers: whether buffers are averaged too; otherwise they are those of the newest state.
     """
 
     step: Step
@@ -72,25 +72,25 @@ class Averaging:
 
     @property
     def evaluation(self) -> Objective | None:
-        """The objective of the step within."""
+        """The objective of the wrapped step."""
         return getattr(self.step, "evaluation", None)
 
     def init(self, model: nnx.Module) -> Averages:
-        """The slots of the step within, and the network's own weights."""
+        """Returns the initial state: the slots of the wrapped step and the network's weights."""
         zero = jnp.zeros((), jnp.int32)
         return Averages(self.step.init(model), _weights(model), zero, zero)
 
     def apply(
         self, model: nnx.Module, slots: Averages, batch: Batch, key: jax.Array
     ) -> tuple[Averages, Any]:
-        """One step, and then the average; see ``Step``."""
+        """Takes one training step and updates the average; see ``Step``."""
         own, found = self.step.apply(model, slots.step, batch, key)
-        nnx.pop(model, nnx.Intermediate)
+        nnx.pop(model, nnx.Intermediate)  # recorded activations are not weights
         calls, count = slots.calls + 1, slots.n_averaged
         due = (calls > self.start) & ((calls - self.start) % self.every == 0)
 
         def moved(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(count == 0, new, self._towards(old, new, count))
+            return jnp.where(count == 0, new, self._with_state(old, new, count))
 
         parameters, buffers = _weights(model)
         after = jax.tree.map(moved, slots.average[0], parameters), buffers
@@ -99,10 +99,10 @@ class Averaging:
         average = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, slots.average)
         return Averages(own, average, count + due.astype(jnp.int32), calls), found
 
-    def _towards(self, old: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
-        """The average with one more state; of integers PyTorch drops what follows the point."""
+    def _with_state(self, old: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
+        """Adds a state to the average. Averages of integers are truncated, as in PyTorch."""
         if not jnp.issubdtype(old.dtype, jnp.floating):
-            whole = self._towards(old.astype(jnp.float32), new.astype(jnp.float32), count)
+            whole = self._with_state(old.astype(jnp.float32), new.astype(jnp.float32), count)
             return whole.astype(old.dtype)
         if self.decay is None:
             return old + (new - old) / (count + 1).astype(old.dtype)
@@ -110,29 +110,31 @@ class Averaging:
 
 
 def _weights(model: nnx.Module) -> tuple[Any, Any]:
-    """A network's parameters and buffers."""
+    """Returns a network's parameters and buffers."""
     return nnx.state(model, nnx.Param), nnx.state(model, _BUFFERS)
 
 
 def ema(step: Step, decay: float = 0.999, *, use_buffers: bool = False) -> Averaging:
-    """A step that also keeps an exponential moving average of the weights.
+    """Wraps a training step to keep an exponential moving average (EMA) of the weights.
 
-    After each step, average ← decay · average + (1 - decay) · weights; it begins as the weights
-    after the first step. Training itself does not change. ``averaged`` gives the averaged network.
+    After each step, average ← decay · average + (1 - decay) · weights. The average starts as the
+    weights after the first step. Training itself does not change. ``averaged`` returns the averaged
+    network.
 
     Args:
-        step: the step that trains, such as ``minimize`` makes.
+        step: the training step, such as ``minimize`` returns.
         decay: the weight of the old average, in [0, 1].
         use_buffers: whether buffers, such as the running statistics of batch normalization, are
-            averaged too. Otherwise the averaged network has those of the newest state in it, and
-            ``update_batch_norm`` takes them anew.
+            averaged too. Otherwise the averaged network has the buffers of the newest state, and
+            ``update_batch_norm`` can recompute them.
 
     Returns:
-        A step for ``fit``, ``in_turn`` and ``train_step``, as
-        ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn(decay)``.
+        A step for ``fit``, ``in_turn`` and ``train_step``.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
+
+    PyTorch: ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn(decay)``.
 
     Examples:
         >>> from jaxnets import losses, optimizers
@@ -145,28 +147,29 @@ def ema(step: Step, decay: float = 0.999, *, use_buffers: bool = False) -> Avera
 
 
 def swa(step: Step, start: int = 0, every: int = 1, *, use_buffers: bool = False) -> Averaging:
-    """A step that also keeps the plain mean of the weights: stochastic weight averaging.
+    """Wraps a training step to keep the mean of the weights: stochastic weight averaging (SWA).
 
-    Training continues as ever; ``jaxnets.optimizers.swalr`` is the schedule that PyTorch has for
-    it. ``averaged`` gives the averaged network, whose batch normalization needs
-    ``update_batch_norm`` or ``use_buffers``.
+    Training itself does not change; ``jaxnets.optimizers.swalr`` is PyTorch's learning rate
+    schedule for SWA. ``averaged`` returns the averaged network. If the network has batch
+    normalization, use ``update_batch_norm`` afterwards, or ``use_buffers``.
 
     Args:
-        step: the step that trains, such as ``minimize`` makes.
-        start: how many steps to take before averaging begins.
-        every: the mean is over the weights after every so many steps from then on: with the number
-            of batches, over those after each epoch.
-        use_buffers: as of ``ema``.
+        step: the training step, such as ``minimize`` returns.
+        start: the number of steps before averaging starts.
+        every: the number of steps between averaged states. With the number of batches in an epoch,
+            the mean is over the weights at the end of each epoch.
+        use_buffers: see ``ema``.
 
     Returns:
-        A step for ``fit``, ``in_turn`` and ``train_step``, as
-        ``torch.optim.swa_utils.AveragedModel``.
+        A step for ``fit``, ``in_turn`` and ``train_step``.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
+
+    PyTorch: ``torch.optim.swa_utils.AveragedModel``.
 
     Examples:
-        The mean over the ends of the epochs 6, 7, …, of 100 batches each:
+        The mean over the weights at the end of epochs 6, 7, …, of 100 batches each:
 
         >>> from jaxnets import losses, optimizers
         >>> from jaxnets.training import minimize, supervised
@@ -180,16 +183,16 @@ def swa(step: Step, start: int = 0, every: int = 1, *, use_buffers: bool = False
 
 
 def averaged(run: TrainingRun | TrainState) -> nnx.Module:
-    """The network with the averaged weights of a run that was trained by ``ema`` or ``swa``.
+    """Returns the network with the averaged weights of a run with ``ema`` or ``swa``.
 
     Args:
-        run: a run, or the state of a loop of your own. Its step may be within ``in_turn``.
+        run: a run, or the state of your own training loop. Its step may be part of ``in_turn``.
 
     Returns:
         A new network, in evaluation mode.
 
     Raises:
-        InputError: if the run has no average, or several, or nothing was averaged yet.
+        InputError: if the run has no average or several, or averaging has not started.
     """
     state = run.state if isinstance(run, TrainingRun) else run
     if not isinstance(state, TrainState):
@@ -200,10 +203,10 @@ def averaged(run: TrainingRun | TrainState) -> nnx.Module:
         if _is_average(part)
     ]
     if len(found) != 1:
-        raise InputError("run", "one trained by one step of ema or swa", f"{len(found)} of them")
+        raise InputError("run", "a run with one step of ema or swa", f"{len(found)} of them")
     if int(found[0].n_averaged) == 0:
-        got = f"none after {int(found[0].calls)} steps"
-        raise InputError("run", "one whose average has begun", got)
+        got = f"no average after {int(found[0].calls)} steps"
+        raise InputError("run", "a run that has started to average", got)
     model = state.model
     nnx.update(model, *found[0].average)
     return model
@@ -216,26 +219,28 @@ def _is_average(part: Any) -> bool:
 def update_batch_norm(
     model: nnx.Module, split: AnySplit, *, transform: Transform | None = None, batch_size: int = 64
 ) -> nnx.Module:
-    """A network whose batch normalization has taken its running statistics anew.
+    """Recomputes the running statistics of a network's batch normalization layers.
 
-    As ``torch.optim.swa_utils.update_bn``, it begins with none, goes through the examples once, in
-    training mode, and takes the mean of all batches' statistics. Averaged weights need it, as no
-    statistics were ever taken with them.
+    The statistics are reset, and each becomes the mean of the statistics of all batches in one pass
+    over the examples in training mode. Networks with averaged weights need this, because the
+    running statistics were collected with other weights.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        split: the examples, in their order.
+        model: any ``nnx.Module``; it is not changed.
+        split: the examples, used in their order.
         transform: see ``fit``.
-        batch_size: examples in a batch; the last one has what is left.
+        batch_size: the number of examples in a batch; the last batch may be smaller.
 
     Returns:
-        A new network; a plain copy if it has no batch normalization.
+        A new network; a copy of ``model`` if it has no batch normalization.
 
     Raises:
-        InputError: if an argument is bad, or the examples do not fit the network.
+        InputError: if an argument is invalid, or the examples do not fit the network.
+
+    PyTorch: ``torch.optim.swa_utils.update_bn``.
     """
     check_positive("batch_size", batch_size)
-    for_prediction(model, transform)  # looks at both
+    for_prediction(model, transform)  # only for its checks of the arguments
     check_split("split", split)
     if isinstance(split, Draws):
         raise InputError("split", "examples", shown(split))
@@ -250,7 +255,7 @@ def update_batch_norm(
     @jax.jit
     def seen(buffers: Any, rest: Any, number: jax.Array, inputs: Any) -> Any:
         copy = nnx.merge(graphdef, buffers, rest, copy=True)
-        _look(copy, applied(transform, inputs), number)
+        _add_batch(copy, applied(transform, inputs), number)
         return nnx.state(copy, _BUFFERS)
 
     plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
@@ -258,9 +263,9 @@ def update_batch_norm(
         if len(rows):
             inputs = jax.tree.map(jnp.asarray, split.gather(np.asarray(rows))[0])
             got = ", ".join(map(describe, jax.tree.leaves(inputs)))
-            expected = "what the model takes in training"
-            told = buffers, rest, jnp.int32(number), inputs
-            buffers = called("split", expected, seen, *told, got=got)
+            expected = "examples that the model accepts in training mode"
+            arguments = buffers, rest, jnp.int32(number), inputs
+            buffers = called("split", expected, seen, *arguments, got=got)
     nnx.update(model, buffers)
     return model
 
@@ -272,22 +277,24 @@ def _batch_norms(model: nnx.Module) -> list[Any]:
 
 
 def _reset(layer: Any) -> None:
-    """The statistics of a layer that has seen nothing."""
+    """Resets the running statistics of a layer to their initial values."""
     layer.mean.set_value(jnp.zeros_like(layer.mean[...]))
     layer.var.set_value(jnp.ones_like(layer.var[...]))
     if isinstance(layer, BatchNorm):
         layer.num_batches_tracked.set_value(jnp.zeros((), jnp.int32))
 
 
-def _look(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
-    """Takes one batch into the mean of the statistics."""
+def _add_batch(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
+    """Runs the network on one batch and adds its statistics to the mean over batches."""
     model.train()
     reseed(model, jax.random.fold_in(jax.random.key(0), number))
     stock = []
     for layer in _batch_norms(model):
-        layer.momentum = None  # the mean of all batches
+        layer.momentum = None  # the mean over all batches, in the BatchNorm of jaxnets
         if not isinstance(layer, BatchNorm):
-            layer.momentum = 0.0  # in Flax the weight of the old ones, and there is no such mean
+            # Flax does not support this mean. With momentum 0, in Flax the weight of the old
+            # statistics, each batch replaces the statistics, and the mean is computed below.
+            layer.momentum = 0.0
             stock.append((layer, layer.mean[...], layer.var[...]))
     outputs_of(model, inputs)
     nnx.pop(model, nnx.Intermediate)
@@ -297,21 +304,23 @@ def _look(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
 
 
 def soup(models: Sequence[nnx.Module]) -> nnx.Module:
-    """The network whose weights are the mean of several networks' weights: a uniform soup.
+    """Averages the weights of several networks: a uniform soup (Wortsman et al., 2022).
 
-    It suits networks that were tuned from the same weights, with other seeds or settings. The mean
-    of networks that were trained from different initial weights usually does not work.
+    Soups work for networks that were fine-tuned from the same weights with different seeds or
+    settings. The mean of networks that were trained from different initial weights usually does not
+    work.
 
     Args:
-        models: networks of one structure; they are left as they are.
+        models: networks of the same structure; they are not changed.
 
     Returns:
-        A new network. Parameters and running statistics are means; integers are the first one's.
+        A new network. Parameters and running statistics are means; integers are those of the first
+        network.
 
     Raises:
         InputError: if there is no network, or they differ in structure.
     """
-    _check_alike(models)
+    _check_same_structure(models)
 
     def mean(*arrays: jax.Array) -> jax.Array:
         first = arrays[0]
@@ -326,12 +335,12 @@ def soup(models: Sequence[nnx.Module]) -> nnx.Module:
 
 
 class Soup(NamedTuple):
-    """What ``greedy_soup`` has found.
+    """The result of ``greedy_soup``.
 
     Attributes:
         model: the network with the mean weights.
-        chosen: the numbers of the networks that are in it, the best first.
-        score: its score.
+        chosen: the indices of the networks in the soup, the best first.
+        score: the score of the soup.
     """
 
     model: nnx.Module
@@ -340,23 +349,23 @@ class Soup(NamedTuple):
 
 
 def greedy_soup(models: Sequence[nnx.Module], score: Callable[[nnx.Module], float]) -> Soup:
-    """A soup of those networks that do not make it worse: Wortsman et al. (2022), recipe 1.
+    """Averages those networks that do not lower the score: Wortsman et al. (2022), recipe 1.
 
-    The networks are tried from the best to the worst. Each stays in the soup if the mean with it
-    scores no less than without it.
+    The networks are tried from the best to the worst. Each is added to the soup if the score of the
+    mean does not drop.
 
     Args:
-        models: networks of one structure; they are left as they are.
-        score: how good a network is, such as its accuracy on examples that neither training nor
-            the final test uses; larger is better.
+        models: networks of the same structure; they are not changed.
+        score: a function that returns a network's score, larger is better. Use examples that are
+            neither in the training split nor in the test split.
 
     Returns:
-        The network, and which ones are in it.
+        The averaged network, its score, and the indices of the networks in it.
 
     Raises:
         InputError: if there is no network, they differ in structure, or a score is not finite.
     """
-    _check_alike(models)
+    _check_same_structure(models)
 
     def scored(model: nnx.Module) -> float:
         made = called("score", "a function of a network", score, model)
@@ -374,15 +383,15 @@ def greedy_soup(models: Sequence[nnx.Module], score: Callable[[nnx.Module], floa
     return Soup(kept, tuple(chosen), best)
 
 
-def _check_alike(models: Any) -> None:
-    """Raises unless all networks have arrays of the same names, shapes and dtypes."""
+def _check_same_structure(models: Any) -> None:
+    """Checks that all networks have arrays of the same names, shapes and dtypes."""
     if not isinstance(models, list | tuple) or not models:
         raise InputError("models", "a list of networks", shown(models))
     for model in models:
         check_model(model)
-    first = _described(models[0])
+    first = _structure(models[0])
     for number, model in enumerate(models[1:], start=1):
-        other = _described(model)
+        other = _structure(model)
         for name in first | other:
             one, two = first.get(name, "none"), other.get(name, "none")
             if one != two:
@@ -390,6 +399,6 @@ def _check_alike(models: Any) -> None:
                 raise InputError(f"models[{number}]", "the structure of models[0]", got)
 
 
-def _described(model: nnx.Module) -> dict[str, str]:
+def _structure(model: nnx.Module) -> dict[str, str]:
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     return {".".join(map(str, path)): describe(leaf.get_value()) for path, leaf in state}

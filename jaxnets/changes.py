@@ -1,4 +1,4 @@
-"""What was done to a network after its training, as the folder of a run records it."""
+"""Records of changes to a network after training, such as quantization, in a run directory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +14,11 @@ from jaxnets.transfer import lora
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a trained network, such as its quantization.
+    """A change to a network after training, such as quantization.
 
     Attributes:
-        name: a key of ``CHANGES``, or a word for a change of values alone.
-        settings: what makes the changed structure again, of what JSON can hold. Empty where only
+        name: a key of ``CHANGES``, or any word for a change that keeps the structure.
+        settings: the arguments that rebuild the changed structure, as JSON values. Empty if only
             values changed.
     """
 
@@ -26,16 +26,16 @@ class Change:
     settings: Mapping[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """The change, ready for JSON."""
+        """Returns the change as a dictionary of JSON values."""
         return asdict(self)
 
     @staticmethod
     def of_record(record: Mapping[str, Any]) -> "Change":
-        """The change that ``record`` wrote.
+        """Returns the change for a dictionary that ``Change.record`` returned.
 
         Raises:
-            InputError: if its structure cannot be made again by this version.
-            LookupError: if a part is missing.
+            InputError: if this version cannot rebuild the structure.
+            LookupError: if a key is missing.
         """
         name, settings = record["name"], record["settings"]
         if settings and name not in CHANGES:
@@ -43,8 +43,8 @@ class Change:
         return Change(name, settings)
 
 
-#: By the name of a change: (network, settings) → network of the changed structure, of any values:
-#: the weights are read after it.
+#: For the name of each change, a function (network, settings) → network of the changed structure.
+#: The values of the new network do not matter, because weights are loaded into it afterwards.
 CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {
     "pruning": pruning.restructured,
     "quantization": quantization.restructured,
@@ -54,11 +54,11 @@ CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {
 
 
 def restructured(model: nnx.Module, changes: Sequence[Change]) -> nnx.Module:
-    """A network of the structure that the changes leave, ready for the changed weights.
+    """Returns a network with the structure after all changes, ready to load weights into.
 
     Args:
-        model: of the structure that was trained.
-        changes: in the order in which they were made.
+        model: a network of the structure that was trained.
+        changes: the changes, in the order in which they were made.
     """
     for change in changes:
         if change.settings:

@@ -1,4 +1,4 @@
-"""Caches: compiled programs on disk, and free memory in the process."""
+"""The on-disk cache of compiled programs, and the reuse of freed memory within a process."""
 
 import contextlib
 import ctypes
@@ -18,23 +18,24 @@ _WORDS = {
     **dict.fromkeys(("", "on", "1", "yes", "true"), True),
     **dict.fromkeys(("off", "0", "no", "false"), False),
 }
-_LEAST_ROOM = 16 * 2**20  # bytes, for the programs of some runs
-# Of glibc's mallopt, by its number in malloc.h.
+_LEAST_ROOM = 16 * 2**20  # bytes, enough for the programs of a few runs
+# Options of glibc's mallopt; the numbers are from malloc.h.
 _ARENAS, _MAPPED_BLOCKS, _TRIM_THRESHOLD = -8, -4, -1
-_MOST_FREE = 2**31 - 1  # bytes; mallopt takes no more
+_MOST_FREE = 2**31 - 1  # bytes; the value is a C int
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def keep_programs() -> None:
-    """Stores programs that this process compiles in the user's cache folder, for later processes.
+    """Turns on JAX's compilation cache in the user's cache folder.
 
-    The folder is that of the environment variable ``JAXNETS_CACHE``, of which ``off`` keeps
-    nothing; else ``jaxnets`` in ``XDG_CACHE_HOME`` or in ``~/.cache``. A cache that JAX has been
-    given already stays as it is. Where the folder cannot be written to, its disk is full, or others
-    can write to it, nothing is kept.
+    Programs that this process compiles are stored in the folder and reused by later processes. The
+    environment variable ``JAXNETS_CACHE`` names the folder; ``JAXNETS_CACHE=off`` turns the cache
+    off. The default folder is ``jaxnets`` in ``XDG_CACHE_HOME`` or in ``~/.cache``. If JAX already
+    has a compilation cache, nothing changes. Nothing is stored if the folder is not writable, if
+    its disk is full, or if other users can write to it.
 
-    The command line and the examples call this; importing jaxnets changes no setting.
+    The command line and the examples call this function; importing jaxnets changes no setting.
     """
     config = cast(Any, jax.config)
     if config.jax_compilation_cache_dir or (kept := folder()) is None:
@@ -45,32 +46,32 @@ def keep_programs() -> None:
 
 
 def keep_memory() -> None:
-    """Keeps memory that programs free on a CPU in this process, for their next allocations.
+    """Keeps freed memory in this process instead of returning it to the system (Linux with glibc).
 
-    A program takes its intermediate values' memory from the system when it begins, and gives it
-    back when it ends. The system clears each page again: that can take a fifth of the time of a
-    training step or of inference, where each of them is a program of its own, as in a loop of your
-    own around ``train_step``, or with ``predictor``. ``fit`` runs many steps in one program, and
-    gains little.
+    On a CPU, a compiled program allocates memory for its intermediate values when it starts and
+    frees the memory when it ends. The system zeroes each page before it is allocated again, which
+    can take a fifth of the time of a training step or of inference. This affects programs that run
+    one step each, such as your own loop around ``train_step``, or ``predictor``. ``fit`` runs many
+    steps in one program and gains little.
 
-    Call it before the first computation, as threads that run already may continue as before. It
-    sets three options of the C library's ``malloc``, for the whole process: memory from one heap,
-    which holds large blocks too, and of which up to 2 GiB are kept free. The process holds more
-    memory than it would otherwise, in our measurements up to 2.5 times as much, until it ends.
-    Elsewhere than on Linux with glibc nothing changes.
+    Call this function before the first computation, because threads that already run may keep the
+    previous settings. The function sets three options of the C library's ``malloc`` for the whole
+    process: one heap for all threads, large blocks in the heap, and up to 2 GiB of free memory
+    kept. The process then uses more memory until it ends, in our measurements up to 2.5 times as
+    much. On other systems nothing changes.
     """
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "gnu_get_libc_version"):
         options = (_ARENAS, 1), (_MAPPED_BLOCKS, 0), (_TRIM_THRESHOLD, _MOST_FREE)
-        for option, value in options:  # each alone leaves all faults, or most
+        for option, value in options:  # each option alone removes few or none of the page faults
             library.mallopt(option, value)
 
 
 def folder() -> Path | None:
-    """The folder of what is compiled, made if it is not there; None if nothing is kept.
+    """Returns the cache folder, which is created if needed, or None if there is no usable one.
 
-    What it holds is run, so it is this user's alone: one that others own or write to is not used,
-    which is said once.
+    The cached programs are executed, so a folder that other users own or can write to is not used;
+    a warning is logged once.
     """
     given = os.environ.get(VARIABLE, "")
     if switched(given) is False:
@@ -78,7 +79,7 @@ def folder() -> Path | None:
     try:
         found = _default() if switched(given) else Path(given)
         _make(found)
-        found = found.resolve()  # a link that is changed later changes nothing
+        found = found.resolve()  # so that changing a symbolic link later has no effect
         status = found.stat()
     except (OSError, RuntimeError, ValueError):
         return None
@@ -91,12 +92,12 @@ def folder() -> Path | None:
 
 
 def switched(text: str) -> bool | None:
-    """Whether a variable's text means on, as no text does, or off; None if it means neither."""
+    """Parses a switch: True for "on" words or empty text, False for "off" words, else None."""
     return _WORDS.get(text.lower())
 
 
 def distrust(status: os.stat_result) -> str | None:
-    """Why code in this file or folder is not run, in words: because others could write it."""
+    """Returns why code in a file or folder is not trusted, or None if only this user can write."""
     if not hasattr(os, "geteuid"):
         return None
     if status.st_uid != os.geteuid():
@@ -109,7 +110,7 @@ def distrust(status: os.stat_result) -> str | None:
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Prints a line about a fault that the user may want to fix, once."""
+    """Logs a warning once per process, however often it is called with the same text."""
     logging.getLogger("jaxnets").warning("jaxnets: %s", text)
 
 
@@ -119,7 +120,7 @@ def _default() -> Path:
 
 
 def _make(path: Path) -> None:
-    """Makes a folder and its parents, for this user alone whatever the umask."""
+    """Makes a folder and its missing parents with mode 0700, regardless of the umask."""
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
         with contextlib.suppress(FileExistsError):
             missing.mkdir(mode=stat.S_IRWXU)
@@ -127,7 +128,10 @@ def _make(path: Path) -> None:
 
 
 def _lack_of_room(path: Path) -> str | None:
-    """Why nothing can be kept in a folder, in words: JAX would leave cut files, and complain."""
+    """Returns an error text if the folder's disk is nearly full, else None.
+
+    On a full disk JAX would leave truncated files and print warnings.
+    """
     if not hasattr(os, "statvfs"):
         return None
     room = os.statvfs(path)
@@ -135,10 +139,10 @@ def _lack_of_room(path: Path) -> str | None:
 
 
 def _remove_foreign_programs(path: Path) -> None:
-    """Removes programs that others wrote, or could have written, while the folder was theirs too.
+    """Removes cached programs that other users wrote or could have written.
 
-    JAX's own files may be writable by a group, where the umask says so: where nobody else can enter
-    the folder that does no harm.
+    With some umasks the files that JAX writes are writable by a group. Such files are kept if no
+    other user can enter the folder.
     """
     about = path.stat()
     entered = about.st_mode & _OTHERS_ENTER

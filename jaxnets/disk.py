@@ -1,4 +1,4 @@
-"""Files and folders that appear as a whole, under their names, or not at all."""
+"""Atomic writes: files and folders that appear under their names only once they are complete."""
 
 import contextlib
 import os
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from jaxnets.arrays import InputError, check_path
 
-#: How the note of an error begins that says where an unfinished folder is.
+#: The start of the note on an error that gives the path of an unfinished folder.
 KEPT = "what was written is kept in"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside another one, whose place it takes when it is complete.
+    """Yields a temporary path that replaces ``path`` when the block ends without an error.
 
     Args:
-        path: a file in a folder that exists.
+        path: a file in an existing folder.
 
     Yields:
-        Where to write; after an error nothing is left there.
+        The path to write to, in the same folder. After an error the file there is removed.
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -31,27 +31,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
-    """A folder that appears under its name when all that belongs in it has been written.
+    """Yields a temporary folder that is renamed to ``directory`` when the block ends.
 
-    What has been written is never lost. An error that comes before there is anything leaves no
-    trace; after that the temporary folder stays, and a note of the error says where.
+    After an error an empty temporary folder is removed. One with files in it is kept, and a note on
+    the error gives its path.
 
     Args:
-        directory: must not exist yet, or be empty; a link stands for what it points to.
-        argument: what the message of an error calls it.
+        directory: a folder that does not exist yet or is empty; symbolic links are followed.
+        argument: the name of the argument, for error messages.
 
     Yields:
-        A temporary folder beside it, to write into.
+        A temporary folder next to ``directory``, to write into.
 
     Raises:
-        ValueError: if the folder holds something already, or cannot be made.
+        InputError: if the folder is not empty or cannot be made.
     """
     path = check_free(check_path(argument, directory, "a folder that can be made"), argument)
     partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
     try:
         missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
         partial.mkdir(parents=True)
-        path.exists()  # fails for a name that is too long
+        path.exists()  # raises an error if the name is too long
     except OSError as error:
         _remove_empty(missing)
         raise _impossible(directory, argument, error) from error
@@ -66,19 +66,19 @@ def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
 
 
 def check_free(directory: Path | str, argument: str) -> Path:
-    """The true path of a folder where there is nothing yet.
+    """Checks that a folder does not exist yet or is empty, and returns its resolved path.
 
     Args:
-        directory: must not exist yet, or be empty.
-        argument: what the message of an error calls it.
+        directory: the folder.
+        argument: the name of the argument, for error messages.
 
     Raises:
-        ValueError: if it holds something already, or cannot be.
+        InputError: if the folder is not empty, is a file, or cannot be made.
     """
     try:
         path = Path(directory).resolve()
         free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
         raise _impossible(directory, argument, error) from error
     if not free:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Several networks as one."""
+"""Ensembles: several networks combined to one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -18,23 +18,27 @@ How = Literal["probabilities", "outputs", "votes"]
 
 
 class Ensemble(nnx.Module):
-    """Several networks of any kinds as one, for ``evaluate``, ``predict`` and ``predictor``.
+    """A network that combines the outputs of several networks, which may be of different classes.
 
-    ``"probabilities"``: log (1/n Σ softmax(outputs)), the logarithm of the mean probabilities,
-    which are logits to a loss and to a softmax. ``"outputs"``: the plain mean of the outputs: of
-    logits, of values, or of probabilities where the networks give those. ``"votes"``: the share of
-    the networks whose largest output each class is; of equally many, the first class counts.
+    An ensemble works with ``evaluate``, ``predict`` and ``predictor`` like any network. The
+    argument ``how`` selects how the outputs are combined:
+
+    - ``"probabilities"``: log (1/n Σ softmax(outputs)), the logarithm of the mean probabilities,
+      which a loss or a softmax treats as logits.
+    - ``"outputs"``: the mean of the outputs, which may be logits, values or probabilities.
+    - ``"votes"``: for each class, the fraction of the networks that predict it. If several classes
+      have the most votes, ``argmax`` takes the first.
 
     Args:
-        models: the networks, which take the same examples and return outputs of one shape
-            [batch, …, classes]. For ``"outputs"`` these may be several arrays.
-        how: how their outputs become one.
-        transforms: for each network what its inputs go through first, or None for nothing; where
-            they all have the same, it is simpler to give that to ``evaluate``.
+        models: the networks, which take the same examples and return outputs of the same shape
+            [batch, …, classes]. With ``"outputs"`` a network may return several arrays.
+        how: how the outputs are combined; see above.
+        transforms: for each network, the transform that is applied to its inputs, or None. If all
+            networks have the same transform, you can pass it to ``evaluate`` instead.
 
     Raises:
-        InputError: if an argument is bad; on a call, if the networks' outputs differ in shape, or
-            are not those of classes.
+        InputError: if an argument is invalid; on a call, if the networks' outputs differ in shape,
+            or are not scores of classes as ``how`` requires.
 
     Examples:
         >>> from jaxnets import MLP
@@ -57,10 +61,10 @@ class Ensemble(nnx.Module):
         self.models = nnx.List(models)
         self.how = check_choice("how", how, get_args(How))
         self.transforms = _checked(transforms, models)
-        self.output = self._gives()
+        self.output = self._output_kind()
 
-    def _gives(self) -> str | None:
-        """What the outputs are, as our networks say it; None if the networks do not."""
+    def _output_kind(self) -> str | None:
+        """Returns the kind of the outputs for the attribute ``output``; None if unknown."""
         if self.how == "outputs":
             of_members = {getattr(model, "output", None) for model in self.models}
             only = of_members.pop() if len(of_members) == 1 else None
@@ -68,23 +72,23 @@ class Ensemble(nnx.Module):
         return "logits" if self.how == "probabilities" else "softmax"
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """What the networks give together.
+        """Computes the combined outputs of all networks.
 
         Args:
-            *inputs: what each of them is called with.
-            **named: likewise.
+            *inputs: the positional arguments of each network.
+            **named: the keyword arguments of each network.
         """
         given: Any = named or (inputs[0] if len(inputs) == 1 else inputs)
         each = [
             outputs_of(model, applied(transform, given))
             for model, transform in zip(self.models, self.transforms, strict=True)
         ]
-        _check_alike(each)
+        _check_same_shapes(each)
         if self.how == "outputs":
             return jax.tree.map(lambda *some: sum(some[1:], some[0]) / len(some), *each)
         if any(not isinstance(one, jax.Array) or one.shape[-1:] in ((), (1,)) for one in each):
             got = ", ".join(describe(x) for x in jax.tree.leaves(each[0]))
-            expected = f"networks that give [batch, classes], as how is {self.how!r}"
+            expected = f"networks with outputs [batch, classes] for how={self.how!r}"
             raise InputError("models", expected, got)
         if self.how == "votes":
             votes = [jax.nn.one_hot(one.argmax(-1), one.shape[-1], dtype=one.dtype) for one in each]
@@ -96,13 +100,14 @@ class Ensemble(nnx.Module):
 
 
 def ensemble(members: Any, how: How = "probabilities") -> Ensemble:
-    """The ensemble of several runs, each with its own transform.
+    """Makes an ensemble of several runs, each with its own transform.
 
-    The transforms are part of it: ``evaluate`` and ``predict`` get none beside it.
+    The transforms are part of the ensemble, so do not pass a transform to ``evaluate`` or
+    ``predict``.
 
     Args:
-        members: a list of runs, as ``fit`` and ``jaxnets.load`` return them, and of networks; or
-            the ``TrainingRuns`` of many seeds, without those that diverged.
+        members: a list of runs, as ``fit`` and ``jaxnets.load`` return them, and networks; or the
+            ``TrainingRuns`` of many seeds, of which those that diverged are left out.
         how: see ``Ensemble``.
 
     Raises:
@@ -117,11 +122,11 @@ def ensemble(members: Any, how: How = "probabilities") -> Ensemble:
 
 
 def repeated(model: nnx.Module, settings: Mapping[str, Any]) -> Ensemble:
-    """An ensemble of networks like one, to be filled with the weights of a run's folder.
+    """Makes an ensemble of copies of a network, to load the weights of a run directory into.
 
     Args:
-        model: one of them.
-        settings: ``count`` and ``how``.
+        model: a network of the members' structure.
+        settings: the number of members ``count``, and ``how``; see ``Ensemble``.
     """
     count = check_positive("count", settings["count"])
     return Ensemble([nnx.clone(model) for _ in range(count)], settings["how"])
@@ -134,7 +139,7 @@ def _is_run(member: Any) -> bool:
 
 
 def _transform(member: Any) -> Transform | None:
-    """What the inputs of a run's network go through; of a finished run its task says so."""
+    """Returns the transform of a run; a ``TrainingRun`` has it in its task."""
     if not _is_run(member):
         return None
     return getattr(getattr(member, "task", member), "transform", None)
@@ -147,16 +152,16 @@ def _checked(transforms: Any, models: Sequence[nnx.Module]) -> tuple[Transform |
         got = shown(transforms)
         raise InputError("transforms", f"None, or one for each of {len(models)} networks", got)
     for model, transform in zip(models, transforms, strict=True):
-        for_prediction(model, transform)  # looks at it
+        for_prediction(model, transform)  # only for its checks of the arguments
     return tuple(transforms)
 
 
-def _check_alike(each: Sequence[Any]) -> None:
-    """Raises unless all networks give arrays of the same shapes."""
+def _check_same_shapes(each: Sequence[Any]) -> None:
+    """Checks that the outputs of all networks have the same shapes."""
     shapes = [jax.tree.map(jnp.shape, one) for one in each]
     for number, shape in enumerate(shapes):
         if shape != shapes[0]:
-            raise InputError(f"models[{number}]", f"outputs {shapes[0]} as of models[0]", shape)
+            raise InputError(f"models[{number}]", f"outputs {shapes[0]} like models[0]", shape)
 
 
 def _log_probabilities(model: nnx.Module, outputs: jax.Array) -> jax.Array:

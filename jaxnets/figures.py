@@ -1,4 +1,4 @@
-"""Matplotlib's figures as functions return them: a notebook shows them, and they are saved."""
+"""Creates and saves the Matplotlib figures that plotting functions return."""
 
 import functools
 import io
@@ -10,14 +10,14 @@ from jaxnets.disk import replacing
 
 
 def writable(path: Any, argument: str = "path") -> Path:
-    """The path of a file that can be written.
+    """Checks that a file can be written at a path, and returns the path.
 
     Args:
-        path: what came.
-        argument: the user's argument, for the message.
+        path: the path to check.
+        argument: the name of the argument, for error messages.
 
     Raises:
-        InputError: if it is no path, a folder, or in no folder that exists.
+        InputError: if ``path`` is not a path, is a folder, or its parent folder does not exist.
     """
     place = check_path(argument, path, "a file")
     if place.is_dir() or not place.parent.is_dir():
@@ -26,11 +26,11 @@ def writable(path: Any, argument: str = "path") -> Path:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of Matplotlib, which belongs to no window; a notebook shows it.
+    """Returns an empty Matplotlib figure without a window, which a notebook displays.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: the width in inches.
+        height: the height in inches.
     """
     from matplotlib.figure import Figure
 
@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Writes a figure in the format of a file's ending, as a PNG if that is unknown."""
+    """Writes a figure in the format of the file's extension, or as PNG if it is unknown."""
     ending = path.suffix[1:].lower()
     known = figure.canvas.get_supported_filetypes()
     with replacing(path) as partial:

@@ -1,7 +1,7 @@
 """PyTorch's functions by name: ``from jaxnets import functional as F``.
 
-Each is defined elsewhere, with its documentation: in ``jaxnets.layers``, ``jaxnets.losses`` or
-``jax.nn``. Images are channels last, and classes are the last axis.
+The functions are defined and documented in ``jaxnets.layers``, ``jaxnets.losses`` and ``jax.nn``.
+Channels and classes are the last axis.
 """
 
 from jax.nn import log_sigmoid as logsigmoid

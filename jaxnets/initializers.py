@@ -1,10 +1,11 @@
-"""Initial values, by the names of ``torch.nn.init`` without their underscore.
+"""Initializers of ``torch.nn.init``, named without the trailing underscore.
 
-Each makes a function of a key, a shape and a dtype, which draws an array:
-``kaiming_normal(nonlinearity="relu")(key, (3, 3, 8, 16))``. A shape is that of a kernel,
-[..., I, O]. Its fans are those that PyTorch computes of the weight [O, I, ...]: fan_in is I times
-the positions of the kernel, fan_out is O times them. Of a transposed convolution, whose weight is
-[I, O, ...], PyTorch computes the other one.
+Each function returns an initializer, a function of a key, a shape and a dtype that draws an array:
+``kaiming_normal(nonlinearity="relu")(key, (3, 3, 8, 16))``. The shape is that of a kernel,
+[..., I, O]: input features or channels I, output features or channels O, and kernel positions
+before them. fan_in is I times the number of kernel positions and fan_out is O times that number,
+as PyTorch computes them for a weight [O, I, ...]. For a transposed convolution, whose weight in
+PyTorch is [I, O, ...], PyTorch's fan_in is fan_out here, and the other way round.
 """
 
 import math
@@ -26,7 +27,7 @@ from jaxnets.arrays import (
 #: Draws an array: ``initializer(key, shape, dtype)``.
 Initializer = Callable[[jax.Array, Sequence[int], DTypeLike], jax.Array]
 
-#: The gain of each function that keeps the variance of what comes before it.
+#: The gains that keep the variance of activations from layer to layer, by nonlinearity.
 _GAINS = {
     **dict.fromkeys(["linear", "sigmoid", "conv1d", "conv2d", "conv3d"], 1.0),
     **dict.fromkeys([f"conv_transpose{axes}d" for axes in (1, 2, 3)], 1.0),
@@ -39,18 +40,19 @@ _FANS = ("fan_in", "fan_out")
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """``torch.nn.init.calculate_gain``: the gain recommended before a nonlinearity.
+    """Returns the recommended gain for a nonlinearity: ``torch.nn.init.calculate_gain``.
 
     Args:
         nonlinearity: "linear", "conv1d" to "conv_transpose3d", "sigmoid", "tanh", "relu",
             "leaky_relu" or "selu".
-        param: the slope of a leaky ReLU where x < 0; None is 0.01.
+        param: the slope of a leaky ReLU where x < 0; None for 0.01.
 
     Returns:
-        1 for linear functions and the sigmoid, 5/3, √2, √(2 / (1 + slope²)) or 3/4.
+        1 for linear functions and the sigmoid, 5/3 for tanh, √2 for ReLU, √(2 / (1 + slope²)) for
+        leaky ReLU and 3/4 for SELU.
 
     Raises:
-        InputError: if there is no such nonlinearity, or the slope is no number.
+        InputError: if the nonlinearity is unknown, or the slope is not a number.
 
     Examples:
         >>> round(calculate_gain("leaky_relu", 0.2), 4)
@@ -62,33 +64,33 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
-    """``torch.nn.init.uniform_``: draws from U(a, b).
+    """Draws from the uniform distribution U(a, b): ``torch.nn.init.uniform_``.
 
     Args:
         a: the lower end.
-        b: the upper end; equal ends draw a constant.
+        b: the upper end. If it equals ``a``, all values are ``a``.
 
     Raises:
-        InputError: if a or b is no finite number, or b is below a.
+        InputError: if a or b is not a finite number, or b is below a.
     """
     a = check_number("a", a)
     b = check_number("b", b, least=a)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return _from(key, shape, dtype, a, b)
+        return _draw_uniform(key, shape, dtype, a, b)
 
     return draw
 
 
 def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
-    """``torch.nn.init.normal_``: draws from the normal distribution.
+    """Draws from the normal distribution N(mean, std²): ``torch.nn.init.normal_``.
 
     Args:
-        mean: its mean.
-        std: its standard deviation.
+        mean: the mean.
+        std: the standard deviation.
 
     Raises:
-        InputError: if the mean is no finite number, or std none >= 0.
+        InputError: if the mean is not a finite number, or std is not a finite number >= 0.
     """
     mean, std = check_number("mean", mean), check_number("std", std, least=0)
 
@@ -101,16 +103,16 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
 def trunc_normal(
     mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Initializer:
-    """``torch.nn.init.trunc_normal_``: draws from the part of a normal distribution within [a, b].
+    """Draws from a normal distribution truncated to [a, b]: ``torch.nn.init.trunc_normal_``.
 
     Args:
-        mean: the mean of the whole distribution.
-        std: the standard deviation of the whole distribution.
-        a: the smallest value, not counted from the mean.
+        mean: the mean before truncation.
+        std: the standard deviation before truncation.
+        a: the smallest value (absolute, not relative to the mean).
         b: the largest value.
 
     Raises:
-        InputError: if std is not positive, b is not above a, or another argument is no number.
+        InputError: if std is not positive, b is not above a, or an argument is not a number.
     """
     mean, std = check_number("mean", mean), check_number("std", std, above=0)
     a = check_number("a", a)
@@ -125,13 +127,13 @@ def trunc_normal(
 
 
 def constant(val: float) -> Initializer:
-    """``torch.nn.init.constant_``: one number everywhere.
+    """Fills the array with a number: ``torch.nn.init.constant_``.
 
     Args:
         val: the number.
 
     Raises:
-        InputError: if it is not a number.
+        InputError: if ``val`` is not a number.
     """
     val = check_number("val", val, finite=False)
 
@@ -142,17 +144,21 @@ def constant(val: float) -> Initializer:
 
 
 def ones() -> Initializer:
-    """``torch.nn.init.ones_``: ones."""
+    """Fills the array with ones: ``torch.nn.init.ones_``."""
     return constant(1)
 
 
 def zeros() -> Initializer:
-    """``torch.nn.init.zeros_``: zeros."""
+    """Fills the array with zeros: ``torch.nn.init.zeros_``."""
     return constant(0)
 
 
 def eye() -> Initializer:
-    """``torch.nn.init.eye_``: the identity, as far as a kernel [I, O] has room for it."""
+    """Makes a kernel [I, O] with ones on the diagonal and zeros elsewhere: ``torch.nn.init.eye_``.
+
+    Raises:
+        InputError: on a call, if the shape does not have two axes.
+    """
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         inputs, outputs = _matrix(shape)
@@ -162,16 +168,16 @@ def eye() -> Initializer:
 
 
 def dirac(groups: int = 1) -> Initializer:
-    """``torch.nn.init.dirac_``: kernels [..., I, O] of convolutions that keep their input.
+    """Makes a convolution kernel [..., I, O] that copies its input: ``torch.nn.init.dirac_``.
 
-    In each group, output channel d is input channel d, as long as there is one.
+    In each group, output channel d is input channel d; output channels beyond I are zero.
 
     Args:
-        groups: that of the convolution.
+        groups: the number of groups of the convolution.
 
     Raises:
-        InputError: if it is not a positive integer; on a call, if the shape is that of no
-            convolution, or O no multiple of the groups.
+        InputError: if ``groups`` is not a positive integer; on a call, if the shape is not that of
+            a convolution kernel with 3 to 5 axes, or O is not a multiple of ``groups``.
     """
     check_positive("groups", groups)
 
@@ -180,7 +186,8 @@ def dirac(groups: int = 1) -> Initializer:
         if not 1 <= len(space) <= 3:
             raise InputError("shape", "a convolution's [..., I, O] of 3 to 5 axes", tuple(shape))
         if outputs % groups:
-            raise InputError("shape", f"a multiple of {groups} groups in the end", tuple(shape))
+            expected = f"a last axis that is a multiple of {groups} groups"
+            raise InputError("shape", expected, tuple(shape))
         kernel = np.zeros((*space, inputs, groups, outputs // groups))
         same = np.arange(min(inputs, outputs // groups))
         middle = tuple(size // 2 for size in space)
@@ -191,31 +198,33 @@ def dirac(groups: int = 1) -> Initializer:
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
-    """``torch.nn.init.xavier_uniform_``: draws from U(±gain · √(6 / (fan_in + fan_out))).
+    """Draws from U(±gain · √(6 / (fan_in + fan_out))): ``torch.nn.init.xavier_uniform_``.
 
     Args:
-        gain: a factor, such as ``calculate_gain`` has.
+        gain: a factor; ``calculate_gain`` returns recommended ones.
 
     Raises:
-        InputError: if it is no finite number >= 0; on a call, if the shape has fewer than two axes.
+        InputError: if ``gain`` is not a finite number >= 0; on a call, if the shape has fewer than
+            two axes.
     """
     gain = check_number("gain", gain, least=0)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         bound = gain * math.sqrt(6 / max(sum(_fans(shape)), 1))
-        return _from(key, shape, dtype, -bound, bound)
+        return _draw_uniform(key, shape, dtype, -bound, bound)
 
     return draw
 
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
-    """``torch.nn.init.xavier_normal_``: draws from N(0, gain² · 2 / (fan_in + fan_out)).
+    """Draws from N(0, gain² · 2 / (fan_in + fan_out)): ``torch.nn.init.xavier_normal_``.
 
     Args:
-        gain: a factor, such as ``calculate_gain`` has.
+        gain: a factor; ``calculate_gain`` returns recommended ones.
 
     Raises:
-        InputError: if it is no finite number >= 0; on a call, if the shape has fewer than two axes.
+        InputError: if ``gain`` is not a finite number >= 0; on a call, if the shape has fewer than
+            two axes.
     """
     gain = check_number("gain", gain, least=0)
 
@@ -229,22 +238,23 @@ def xavier_normal(gain: float = 1.0) -> Initializer:
 def kaiming_uniform(
     a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Initializer:
-    """``torch.nn.init.kaiming_uniform_``: draws from U(±gain · √(3 / fan)).
+    """Draws from U(±gain · √(3 / fan)): ``torch.nn.init.kaiming_uniform_``.
 
     Args:
         a: the slope of a leaky ReLU where x < 0.
-        mode: the fan: "fan_in" keeps the variance of outputs, "fan_out" that of gradients.
-        nonlinearity: what follows, by which ``calculate_gain`` gives the gain.
+        mode: "fan_in", which keeps the variance of outputs, or "fan_out", which keeps that of
+            gradients.
+        nonlinearity: the nonlinearity after the layer, which determines the gain; see
+            ``calculate_gain``.
 
     Raises:
-        InputError: if an argument is of another kind; on a call, if the shape has fewer than two
-            axes.
+        InputError: if an argument is invalid; on a call, if the shape has fewer than two axes.
     """
     variance = _kaiming(a, mode, nonlinearity)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         bound = math.sqrt(3 * variance(shape))
-        return _from(key, shape, dtype, -bound, bound)
+        return _draw_uniform(key, shape, dtype, -bound, bound)
 
     return draw
 
@@ -252,15 +262,15 @@ def kaiming_uniform(
 def kaiming_normal(
     a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Initializer:
-    """``torch.nn.init.kaiming_normal_``: draws from N(0, gain² / fan).
+    """Draws from N(0, gain² / fan): ``torch.nn.init.kaiming_normal_``.
 
     Args:
-        a: as of ``kaiming_uniform``.
-        mode: as of ``kaiming_uniform``.
-        nonlinearity: as of ``kaiming_uniform``.
+        a: see ``kaiming_uniform``.
+        mode: see ``kaiming_uniform``.
+        nonlinearity: see ``kaiming_uniform``.
 
     Raises:
-        InputError: as of ``kaiming_uniform``.
+        InputError: see ``kaiming_uniform``.
 
     Examples:
         >>> draw = kaiming_normal(mode="fan_out", nonlinearity="relu")
@@ -277,39 +287,41 @@ def kaiming_normal(
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """``torch.nn.init.orthogonal_``: a random matrix with orthonormal columns or rows.
+    """Draws a matrix with orthonormal columns or rows: ``torch.nn.init.orthogonal_``.
 
-    A kernel [..., I, O] counts as a matrix of O columns.
+    A kernel [..., I, O] is reshaped to a matrix with O columns.
 
     Args:
-        gain: what the matrix is multiplied by.
+        gain: the factor that the matrix is multiplied by.
 
     Raises:
-        InputError: if it is no finite number; on a call, if the shape has fewer than two axes.
+        InputError: if ``gain`` is not a finite number; on a call, if the shape has fewer than two
+            axes.
     """
     gain = check_number("gain", gain)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         *inputs, outputs = _kernel(shape)
         rows = math.prod(inputs)
-        wide = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # no halves are decomposed
+        wide = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # QR needs 32 bits
         drawn = jax.random.normal(key, (max(rows, outputs), min(rows, outputs)), wide)
         q, r = jnp.linalg.qr(drawn)
-        q = q * jnp.sign(jnp.diagonal(r))[None]  # otherwise not all matrices were as likely
+        q = q * jnp.sign(jnp.diagonal(r))[None]  # makes the distribution uniform
         return (gain * (q if rows >= outputs else q.T)).reshape(tuple(shape)).astype(dtype)
 
     return draw
 
 
 def sparse(sparsity: float, std: float = 0.01) -> Initializer:
-    """``torch.nn.init.sparse_``: a kernel [I, O], drawn from N(0, std²) with zeros for each input.
+    """Draws a sparse kernel [I, O] from N(0, std²): ``torch.nn.init.sparse_``.
 
     Args:
-        sparsity: the part of each input's O weights that is zero, rounded up to whole weights.
-        std: the standard deviation of the others.
+        sparsity: the fraction of the O weights of each input that are zero, rounded up to whole
+            weights.
+        std: the standard deviation of the other weights.
 
     Raises:
-        InputError: if an argument is out of range; on a call, if the shape has not two axes.
+        InputError: if an argument is out of range; on a call, if the shape does not have two axes.
     """
     sparsity, std = (
         check_number("sparsity", sparsity, least=0, most=1),
@@ -333,10 +345,11 @@ def fan_in_uniform(fan_in: int) -> Initializer:
     a = √5, whose bound √(6 / ((1 + a²) fan_in)) is 1/√fan_in, and the bias within the same bound.
 
     Args:
-        fan_in: how many input values one output value is a sum of. Zero draws zeros.
+        fan_in: the number of input values that one output value is a sum of. For 0 all values are
+            zero.
 
     Raises:
-        InputError: if fan_in is no integer >= 0.
+        InputError: if fan_in is not an integer >= 0.
     """
     fan_in = check_integer("fan_in", fan_in, least=0)
     bound = 1.0 / math.sqrt(fan_in) if fan_in > 0 else 0.0
@@ -344,7 +357,7 @@ def fan_in_uniform(fan_in: int) -> Initializer:
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str) -> Callable[[Sequence[int]], float]:
-    """The variance of a kernel's values, by its shape."""
+    """Returns a function from the shape of a kernel to the variance of its values."""
     gain = calculate_gain(nonlinearity, check_number("a", a))
     place = _FANS.index(check_choice("mode", mode, _FANS))
     return lambda shape: gain**2 / max(_fans(shape)[place], 1)
@@ -367,41 +380,49 @@ def _fans(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(space) * inputs, math.prod(space) * outputs
 
 
-def _from(
+def _draw_uniform(
     key: jax.Array, shape: Sequence[int], dtype: DTypeLike, low: float, high: float
 ) -> jax.Array:
     shape = tuple(shape)
-    if _by_numpy(key, shape, dtype):
-        return jnp.asarray(_uniform(key, shape, low, high))
+    if _can_use_numpy(key, shape, dtype):
+        return jnp.asarray(_uniform_in_numpy(key, shape, low, high))
     return jax.random.uniform(key, shape, dtype, minval=low, maxval=high)
 
 
-# Outside of programs ``jax.random.uniform`` compiles one for each shape, seconds for a network.
-# NumPy draws the same bits at once: Threefry-2x32 with 20 rounds, by Salmon and others, "Parallel
-# random numbers: as easy as 1, 2, 3", 2011, of the numbers' places in the array.
+# Outside of jit, ``jax.random.uniform`` compiles a program for each shape, which takes seconds for
+# a network. The functions below draw the same bits in NumPy without compilation: Threefry-2x32 with
+# 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), applied to the
+# index of each number in the array.
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_MANY = 2**22  # numbers for which a program is worth its compilation
+_MANY = 2**22  # for more numbers than this, compiling a program is faster
 
 
-def _by_numpy(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+def _can_use_numpy(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
     if isinstance(key, jax.core.Tracer) or key.shape or jnp.dtype(dtype) != jnp.float32:
-        return False  # an old key of plain numbers has a shape
+        return False  # a legacy key, an array of integers, has a shape
     known = str(jax.random.key_impl(key)) == "threefry2x32" and jax.threefry_partitionable.value
     return known and math.prod(shape) <= _MANY
 
 
-def _uniform(key: jax.Array, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+def _uniform_in_numpy(
+    key: jax.Array, shape: tuple[int, ...], low: float, high: float
+) -> np.ndarray:
     places = np.arange(math.prod(shape), dtype=np.uint32)
     bits = _threefry(np.asarray(jax.random.key_data(key)), places)
+    # 23 random mantissa bits with the exponent of 1 make a float in [1, 2).
     unit = (bits >> np.uint32(9) | np.float32(1).view(np.uint32)).view(np.float32) - np.float32(1)
     least, width = np.float32(low), np.float32(high) - np.float32(low)
-    exact = unit.astype(np.float64) * width + least  # XLA rounds once, too
+    exact = unit.astype(np.float64) * width + least  # XLA fuses these and rounds once, too
     return np.maximum(least, exact.astype(np.float32)).reshape(shape)
 
 
 def _threefry(key: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """32 random bits for each place."""
+    """Returns 32 random bits for each index, by the rounds of Threefry-2x32.
+
+    Each index is split into a high word, which is 0, and a low word. The two output words are
+    combined by exclusive or, as in JAX with ``jax_threefry_partitionable``.
+    """
     keys = (*key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
     first, second = np.full_like(places, keys[0]), places + keys[1]
     for group in range(5):

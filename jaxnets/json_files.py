@@ -1,36 +1,37 @@
-"""JSON files that may have been damaged, or changed by somebody else."""
+"""Reads JSON files that may be damaged or edited, with readable errors."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-#: What reading a file may raise whose values are not those that were written.
+#: Exceptions that invalid values in a file can raise while they are read.
 WRONG = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-#: The most levels of objects and lists in a file of ours.
+#: The largest number of nested levels of objects and lists that jaxnets writes to a file.
 MOST_NESTED = 100
-_LONGEST = 200  # of a reason, in characters
+_LONGEST = 200  # characters of a reason
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Reads a JSON file whose top level is an object.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it holds anything else, or is nested so deeply that no file of ours is it.
+        ValueError: if the file is not JSON, its top level is not an object, or it is nested more
+            deeply than ``MOST_NESTED``.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"it holds {type(value).__name__} and no object")
+        raise ValueError(f"its top level is of type {type(value).__name__}, not an object")
     if is_nested(value, MOST_NESTED):
         raise ValueError("it is nested too deeply")
     return value
 
 
 def is_nested(value: Any, most: int) -> bool:
-    """Whether a value has more levels of objects and lists than so many."""
+    """Whether a value has more than ``most`` nested levels of objects and lists."""
     layer = [value]
     for _ in range(most + 1):
         layer = [part for part in layer if isinstance(part, dict | list | tuple)]
@@ -42,7 +43,7 @@ def is_nested(value: Any, most: int) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """The reason why a file was not understood, in a short line."""
+    """Returns the reason for an error as one line of at most 200 characters."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = f"no {text}" if isinstance(error, KeyError) else text
     line = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""How good the outputs are: counts that can be added up over batches and divided once."""
+"""Metrics of outputs: sums and counts that are added over batches and divided at the end."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,20 +20,22 @@ from jaxnets.arrays import (
 
 
 class Metric(Protocol):
-    """The contribution of one batch to a metric: a pytree, and how several are combined.
+    """The contribution of one batch to a metric: a pytree of arrays with a method to combine them.
 
-    A training step returns one of these for each name. A number means ``Mean``, a pair
-    (total, count) for ``Ratio``. The arrays of several parts of a batch are added up, unless the
-    metric has a method ``combined``, which makes one metric of those of parts [parts, …].
+    A training step returns one contribution for each metric name. Instead of a ``Metric``, the step
+    may return a number, which means ``Mean``, or a pair (total, count), which means ``Ratio``. If a
+    batch is processed in parts, the arrays of the parts are added up. A metric that cannot be added
+    up has a method ``combined``, which is called with arrays [parts, …] and returns one metric.
     """
 
     def over(self) -> Any:
-        """The metric over all batches.
+        """Computes the metric over all batches.
 
-        ``self`` then holds NumPy arrays with a leading axis of batches, [batches, …].
+        When this method is called, the arrays are NumPy arrays with a leading axis of batches,
+        [batches, …].
 
         Returns:
-            A float, or an array where the metric has several numbers.
+            A float, or an array for a metric with several numbers.
         """
 
 
@@ -43,19 +45,19 @@ class Mean:
     """A mean over the examples of a batch.
 
     Attributes:
-        value: the batch's mean, of any shape.
-        count: how many examples the batch has.
+        value: the mean over the batch, of any shape.
+        count: the number of examples in the batch.
     """
 
     value: Any
     count: Any
 
     def over(self) -> Any:
-        """The mean over the examples of all batches."""
+        """Computes the mean over the examples of all batches."""
         return _number(_average(self.value, self.count))
 
     def combined(self) -> "Mean":
-        """One mean, where each array has those of several parts of a batch, [parts, …]."""
+        """Combines the means of several parts of a batch, arrays [parts, …], to one mean."""
         value, count = jnp.asarray(self.value), jnp.asarray(self.count)
         shares = (count / count.sum()).astype(value.dtype)
         return Mean((value * _alongside(shares, value)).sum(axis=0), count.sum())
@@ -64,7 +66,7 @@ class Mean:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """Two sums over a batch, the first of which is divided by the second.
+    """A ratio of two sums over a batch.
 
     Attributes:
         total: the numerator, of any shape.
@@ -75,7 +77,7 @@ class Ratio:
     count: Any
 
     def over(self) -> Any:
-        """The ratio of the sums over all batches; NaN where nothing was counted."""
+        """Computes the ratio of the sums over all batches; NaN where the count is 0."""
         total, count = (_sum(part) for part in (self.total, self.count))
         with np.errstate(divide="ignore", invalid="ignore"):
             return _number(np.asarray(total / count))
@@ -87,22 +89,22 @@ class FromSums:
     """A function of sums over all batches, such as a precision.
 
     Attributes:
-        sums: what the batch adds, arrays of any shape.
-        function: makes the metric of the sums, NumPy arrays. A function of a module, so that the
-            same metric is the same program.
+        sums: the sums over the batch, arrays of any shape.
+        function: computes the metric from the sums over all batches, which are NumPy arrays. It is
+            a static field, so a function at module level avoids a new compilation for each call.
     """
 
     sums: tuple[Any, ...]
     function: Callable[..., Any] = dataclasses.field(metadata={"static": True})
 
     def over(self) -> Any:
-        """The function's value for the sums over all batches."""
+        """Applies the function to the sums over all batches."""
         with np.errstate(all="ignore"):
             return _number(np.asarray(self.function(*map(_sum, self.sums))))
 
 
 def _alongside(weights: Any, values: Any) -> Any:
-    """Weights [batches] with as many axes as the values [batches, …]."""
+    """Reshapes weights [batches] to broadcast with values [batches, …]."""
     return weights.reshape(-1, *(1,) * (values.ndim - 1))
 
 
@@ -132,23 +134,24 @@ def correct(
 ) -> jax.Array:
     """Counts the examples that are classified correctly.
 
-    With several outputs an example is of the class with the largest, the first of equals; so it is
-    with labels that are probabilities, as augmentation by mixing makes them. With a single output,
-    as of a sigmoid, it is of class 1 from the threshold up and otherwise of class 0.
+    With several outputs, the predicted class is that of the largest output, the first of equal
+    ones. Labels that are probabilities, as mixing augmentations make them, are converted to classes
+    in the same way. With a single output, such as a sigmoid, the predicted class is 1 if the output
+    is at least ``threshold``, and 0 otherwise.
 
     Args:
         outputs: scores [B, ..., C]; or probabilities of class 1, [B, ..., 1] or [B].
-        labels: classes [B, ...], or probabilities in the outputs' shape; for a single output 0 and
-            1, of any dtype and in its shape too.
-        where: [B, ...], False for examples to be left out, such as padding. It may lack the
-            labels' trailing axes.
-        threshold: for a single output.
+        labels: classes [B, ...], or probabilities in the outputs' shape. For a single output,
+            labels 0 and 1 of any dtype, [B, ...] or in the outputs' shape.
+        where: [B, ...], False for examples to leave out, such as padding. Trailing axes of the
+            labels may be missing.
+        threshold: the threshold for a single output.
 
     Returns:
         An int32 scalar.
 
     Raises:
-        InputError: for shapes that do not fit.
+        InputError: if the shapes do not match.
 
     PyTorch: ``(outputs.max(1).indices == labels).sum()``.
 
@@ -160,7 +163,7 @@ def correct(
 
 
 def _right(outputs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> jax.Array:
-    """Which examples are classified as labelled: [B, ...]."""
+    """Returns which examples are classified correctly, bool [B, ...]."""
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     threshold = check_number("threshold", threshold, finite=False)
     if _is_single(outputs, labels):
@@ -172,18 +175,21 @@ def _right(outputs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> jax
 def correct_logits(
     outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
 ) -> jax.Array:
-    """``correct`` for logits: a single output is of class 1 from 0 up, where the sigmoid is 0.5.
+    """Counts the examples that are classified correctly by logits.
+
+    With a single output, the predicted class is 1 if the logit is at least 0, where the sigmoid is
+    0.5. Otherwise like ``correct``.
 
     Args:
-        outputs: logits [B, ..., C]; or of class 1, [B, ..., 1] or [B].
-        labels: as in ``correct``.
-        where: as in ``correct``.
+        outputs: logits [B, ..., C]; or logits of class 1, [B, ..., 1] or [B].
+        labels: see ``correct``.
+        where: see ``correct``.
 
     Returns:
         An int32 scalar.
 
     Raises:
-        InputError: for shapes that do not fit.
+        InputError: if the shapes do not match.
     """
     return correct(outputs, labels, where=where, threshold=0.0)
 
@@ -191,19 +197,21 @@ def correct_logits(
 def top_k_correct(
     outputs: ArrayLike, labels: ArrayLike, k: int, *, where: ArrayLike | None = None
 ) -> jax.Array:
-    """Counts the examples whose label is among the k largest outputs, the first of equals first.
+    """Counts the examples whose label is among the classes of the k largest outputs.
+
+    Of equal outputs those with the smaller index come first.
 
     Args:
         outputs: scores [B, ..., C].
         labels: classes [B, ...].
-        k: from 1 to C.
-        where: as in ``correct``.
+        k: an integer from 1 to C.
+        where: see ``correct``.
 
     Returns:
         An int32 scalar.
 
     Raises:
-        InputError: for shapes that do not fit, and for k beyond the classes.
+        InputError: if the shapes do not match, or k is out of range.
     """
     outputs = as_array("outputs", outputs)
     labels = _class_labels(outputs, labels)
@@ -214,18 +222,18 @@ def top_k_correct(
 
 
 def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
-    """The fraction of examples that are classified correctly.
+    """Computes the fraction of examples that are classified correctly.
 
     Args:
-        outputs: as in ``correct``.
-        labels: as in ``correct``.
-        where: as in ``correct``.
+        outputs: see ``correct``.
+        labels: see ``correct``.
+        where: see ``correct``.
 
     Returns:
         A float32 scalar from 0 to 1; NaN if there are no examples.
 
     Raises:
-        InputError: for shapes that do not fit.
+        InputError: if the shapes do not match.
     """
     right = _right(outputs, labels)
     number = _count(jnp.ones_like(right), where)
@@ -235,19 +243,20 @@ def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
 def confusion_matrix(
     outputs: ArrayLike, labels: ArrayLike, num_classes: int, *, where: ArrayLike | None = None
 ) -> jax.Array:
-    """Counts how often each class, the row, was predicted as each class, the column.
+    """Counts the examples by their class (row) and predicted class (column).
 
     Args:
-        outputs: scores [B, ..., C], or predicted classes in the labels' shape and of integers.
+        outputs: scores [B, ..., C], or predicted classes, integers [B, ...].
         labels: classes [B, ...].
-        num_classes: how many classes there are. A label or prediction beyond them is not counted.
-        where: as in ``correct``.
+        num_classes: the number of classes. Labels and predictions outside of [0, num_classes) are
+            not counted.
+        where: see ``correct``.
 
     Returns:
         int32 [num_classes, num_classes].
 
     Raises:
-        InputError: for shapes that do not fit, and for num_classes that is no positive integer.
+        InputError: if the shapes do not match, or num_classes is not a positive integer.
     """
     num_classes = check_positive("num_classes", num_classes)
     predicted = outputs = as_array("outputs", outputs)
@@ -267,10 +276,10 @@ def confusion_matrix(
 
 
 def _class_labels(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
-    """The labels, checked to be classes that these outputs are scores of."""
+    """Checks that labels are classes [B, ...] for scores [B, ..., C], and returns them."""
     labels = _integers("labels", labels)
     if outputs.ndim == 0 or outputs.shape[:-1] != labels.shape or outputs.shape[-1] == 0:
-        expected = f"scores of the classes behind the labels' axes {labels.shape}"
+        expected = f"scores [..., C] for labels of shape {labels.shape}"
         raise InputError("outputs", expected, describe(outputs))
     return labels
 
@@ -279,7 +288,7 @@ def _integers(name: str, classes: ArrayLike) -> jax.Array:
     classes = as_array(name, classes)
     if not jnp.issubdtype(classes.dtype, jnp.integer):
         raise InputError(name, "integers", describe(classes))
-    # Wide enough that neither a label nor the number of a class wraps round.
+    # Small dtypes could overflow when labels are compared with class indices.
     return classes if classes.dtype.itemsize == 8 else classes.astype(jnp.int32)
 
 
@@ -288,7 +297,7 @@ def _mask(shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
         return jnp.ones(shape, bool)
     where = as_array("where", where)
     if where.dtype != bool or where.shape != shape[: where.ndim]:
-        raise InputError("where", f"truth values for labels of shape {shape}", describe(where))
+        raise InputError("where", f"booleans for labels of shape {shape}", describe(where))
     missing = shape[where.ndim :]
     return jnp.broadcast_to(where.reshape(where.shape + (1,) * len(missing)), shape)
 
@@ -299,13 +308,16 @@ def _count(right: jax.Array, where: ArrayLike | None) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Measure:
-    """A function of (outputs, labels) with its settings: equal ones are the same program."""
+    """A metric function of (outputs, labels) with its settings.
+
+    Functions with equal settings compare equal, so that jit does not compile them again.
+    """
 
     function: Callable[..., Metric]
     settings: tuple[tuple[str, Any], ...]
 
     def __call__(self, outputs: ArrayLike, labels: ArrayLike) -> Metric:
-        """What a batch adds to the metric."""
+        """Computes the contribution of one batch to the metric."""
         return self.function(outputs, labels, **dict(self.settings))
 
     def __repr__(self) -> str:
@@ -323,23 +335,26 @@ def _measure(function: Callable[..., Metric], **settings: Any) -> _Measure:
     return _Measure(function, tuple(settings.items()))
 
 
-#: What ``fit``, ``supervised`` and ``evaluate`` take: (outputs, labels) → ``Metric``.
+#: A metric function for ``fit``, ``supervised`` and ``evaluate``: (outputs, labels) → ``Metric``.
 Measure = Callable[[Any, Any], Metric]
 
 
 def top_k(k: int, *, ignore_index: int = -100) -> Measure:
-    """The fraction of examples whose label is among the k largest outputs.
+    """Returns a metric function for the top-k accuracy.
+
+    The top-k accuracy is the fraction of examples whose label is among the k largest outputs.
 
     Args:
-        k: from 1 to the number of classes.
+        k: an integer from 1 to the number of classes.
         ignore_index: a label that is not counted.
 
     Returns:
         A function of outputs, scores [B, ..., C], and labels, classes [B, ...] or probabilities
-        [B, ..., C], of which the largest counts.
+        [B, ..., C], of which the largest is the class.
 
     Raises:
-        InputError: if an argument is bad; by the function, for shapes that do not fit.
+        InputError: if an argument is invalid; when the function is called, if the shapes do not
+            match.
 
     Examples:
         >>> measure = top_k(2)
@@ -361,16 +376,16 @@ def _top_k(outputs: ArrayLike, labels: ArrayLike, k: int, ignore_index: int) -> 
 def per_class_accuracy(
     num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The accuracy of each class: its recall.
+    """Returns a metric function for the accuracy of each class, which is its recall.
 
     Args:
-        num_classes: how many classes there are.
+        num_classes: the number of classes.
         threshold: see ``precision``.
         ignore_index: a label that is not counted.
 
     Returns:
-        A function as of ``precision``. The metric is an array [num_classes], NaN for a class
-        without examples.
+        A metric function, as ``precision`` returns. The metric is an array [num_classes], NaN for a
+        class without examples.
 
     Raises:
         InputError: see ``precision``.
@@ -391,16 +406,17 @@ def _per_class_accuracy(outputs: ArrayLike, labels: ArrayLike, **settings: Any) 
 def confusion(
     num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The number of examples of each class, the row, predicted as each class, the column.
+    """Returns a metric function for the confusion matrix.
 
     Args:
-        num_classes: how many classes there are.
+        num_classes: the number of classes.
         threshold: see ``precision``.
         ignore_index: a label that is not counted.
 
     Returns:
-        A function as of ``precision``. The metric is an array of counts
-        [num_classes, num_classes] over all examples.
+        A metric function, as ``precision`` returns. The metric is an array
+        [num_classes, num_classes]: the number of examples by class (row) and predicted class
+        (column).
 
     Raises:
         InputError: see ``precision``.
@@ -426,24 +442,28 @@ def _itself(counts: np.ndarray) -> np.ndarray:
 def precision(
     num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The fraction of the predictions of a class that are correct; 0 where there are none.
+    """Returns a metric function for the precision.
+
+    The precision of a class is the fraction of its predictions that are correct, or 0 without
+    predictions.
 
     Args:
-        num_classes: None for two classes, of which class 1 is measured. With a number of classes
-            each is measured, and the metric is the mean over those that occur among the labels or
-            the predictions.
-        threshold: from which a single output is of class 1: 0.0 for logits, 0.5 for
-            probabilities. Needed for a single output only; with several outputs an example is of
-            the class with the largest.
+        num_classes: None for binary classification, where the metric is the precision of class 1.
+            For a number of classes, the metric is the mean precision over the classes that occur
+            among the labels or the predictions.
+        threshold: the smallest output that predicts class 1, for a single output: 0.0 for logits,
+            0.5 for probabilities. With several outputs the predicted class is that of the largest,
+            and ``threshold`` is not used.
         ignore_index: a label that is not counted.
 
     Returns:
-        A function of outputs, scores [B, ..., C], or [B] or [B, ..., 1] for a single output; and
-        labels, classes [B, ...] or probabilities [B, ..., C], of which the largest counts.
+        A function of outputs and labels. Outputs are scores [B, ..., C], or [B] or [B, ..., 1] for
+        a single output. Labels are classes [B, ...], or probabilities [B, ..., C], of which the
+        largest is the class.
 
     Raises:
-        InputError: if an argument is bad; by the function, for shapes that do not fit, another
-            number of classes, and a single output without a threshold.
+        InputError: if an argument is invalid; when the function is called, if the shapes do not
+            match, the number of classes differs, or a single output has no threshold.
 
     scikit-learn: ``precision_score(labels, predictions, zero_division=0)``, with
     ``average="macro"`` for several classes.
@@ -454,7 +474,10 @@ def precision(
 def recall(
     num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The fraction of the examples of a class that are classified correctly; 0 where none are.
+    """Returns a metric function for the recall.
+
+    The recall of a class is the fraction of its examples that are classified correctly, or 0
+    without examples.
 
     Args:
         num_classes: see ``precision``.
@@ -462,12 +485,12 @@ def recall(
         ignore_index: a label that is not counted.
 
     Returns:
-        A function as of ``precision``.
+        A metric function, as ``precision`` returns.
 
     Raises:
         InputError: see ``precision``.
 
-    scikit-learn: ``recall_score``, as ``precision``.
+    scikit-learn: ``recall_score``, with the arguments given in ``precision``.
     """
     return _score(_recall, num_classes, threshold, ignore_index)
 
@@ -475,7 +498,9 @@ def recall(
 def f1(
     num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The harmonic mean of a class's precision and recall; 0 where both are.
+    """Returns a metric function for the F1 score.
+
+    The F1 score of a class is the harmonic mean of its precision and recall, or 0 if both are 0.
 
     Args:
         num_classes: see ``precision``.
@@ -483,12 +508,12 @@ def f1(
         ignore_index: a label that is not counted.
 
     Returns:
-        A function as of ``precision``.
+        A metric function, as ``precision`` returns.
 
     Raises:
         InputError: see ``precision``.
 
-    scikit-learn: ``f1_score``, as ``precision``.
+    scikit-learn: ``f1_score``, with the arguments given in ``precision``.
     """
     return _score(_f1, num_classes, threshold, ignore_index)
 
@@ -529,7 +554,7 @@ def _f1_of(right: Any, predicted: Any, labelled: Any) -> Any:
 
 
 def _macro(part: np.ndarray, whole: np.ndarray, occurring: np.ndarray) -> np.ndarray:
-    """Ratios, 0 for a whole of 0; of several, the mean over the classes that occur."""
+    """Computes part / whole, or 0 for whole 0; of several classes the mean over occurring ones."""
     ratios = np.where(whole == 0, 0.0, part / np.maximum(whole, 1))
     if not ratios.ndim:
         return ratios
@@ -537,12 +562,12 @@ def _macro(part: np.ndarray, whole: np.ndarray, occurring: np.ndarray) -> np.nda
 
 
 class _Decided(NamedTuple):
-    """Examples with a class each.
+    """Predicted and true classes of examples.
 
     Attributes:
-        predicted: the class by the outputs, int32 [B, ...].
-        labels: the class by the labels, integers [B, ...].
-        where: False for examples whose label is to be ignored, [B, ...].
+        predicted: the predicted classes, int32 [B, ...].
+        labels: the true classes, integers [B, ...].
+        where: False for examples whose label is ignored, bool [B, ...].
     """
 
     predicted: jax.Array
@@ -560,7 +585,7 @@ def _decided(
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     if _is_single(outputs, labels):
         if threshold is None:
-            expected = "0.0 for logits or 0.5 for probabilities, as there is a single output"
+            expected = "0.0 for logits or 0.5 for probabilities, for a single output"
             raise InputError("threshold", expected, threshold)
         scores = outputs.reshape(labels.shape)
         classes, predicted = 2, (scores >= threshold).astype(jnp.int32)
@@ -570,14 +595,17 @@ def _decided(
         classes, predicted = outputs.shape[-1], jnp.argmax(outputs, axis=-1).astype(jnp.int32)
     if classes != num_classes:
         given = None if num_classes == 2 else num_classes
-        raise InputError("num_classes", f"{classes}, as many as the model tells apart", given)
+        raise InputError("num_classes", f"{classes}, the number of classes of the model", given)
     return _Decided(predicted, labels, labels != ignore_index)
 
 
 def _counts_by_class(
     outputs: ArrayLike, labels: ArrayLike, num_classes: int | None, **settings: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Right predictions, predictions and labels of each class [num_classes]; None: of class 1."""
+    """Counts correct predictions, predictions and labels of each class, int32 [num_classes].
+
+    If ``num_classes`` is None, the counts are scalars for class 1 of two classes.
+    """
     predicted, labels, where = _decided(outputs, labels, num_classes or 2, **settings)
     right = where & (predicted == labels)
     classes = jnp.arange(num_classes or 2)[None]
@@ -591,13 +619,13 @@ def _counts_by_class(
 
 
 def _is_single(outputs: jax.Array, labels: jax.Array) -> bool:
-    """Whether a single output tells two classes apart."""
+    """Whether the outputs are one score for two classes, judging by the shapes."""
     same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
     return same or outputs.shape == (*labels.shape, 1)
 
 
 def _likeliest(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
-    """The labels; of probabilities in the outputs' shape, the class of the largest."""
+    """Converts labels that are probabilities in the outputs' shape to the likeliest class."""
     labels = as_array("labels", labels)
     probabilities = jnp.issubdtype(labels.dtype, jnp.floating)
     if probabilities and labels.shape == outputs.shape and outputs.ndim:
@@ -606,7 +634,7 @@ def _likeliest(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
 
 
 def perplexity(*, ignore_index: int = -100) -> Measure:
-    """The exponential of the mean cross-entropy over all labels.
+    """Returns a metric function for the perplexity, exp(mean cross-entropy over all labels).
 
     Args:
         ignore_index: a label that is not counted.
@@ -616,7 +644,8 @@ def perplexity(*, ignore_index: int = -100) -> Measure:
         [B, ..., C].
 
     Raises:
-        InputError: if an argument is bad; by the function, for shapes that do not fit.
+        InputError: if an argument is invalid; when the function is called, if the shapes do not
+            match.
     """
     return _measure(_perplexity, ignore_index=ignore_index)
 
@@ -630,7 +659,7 @@ def _perplexity(outputs: ArrayLike, labels: ArrayLike, ignore_index: int) -> Met
     labels = _class_labels(outputs, labels)
     where = labels != ignore_index
     chosen = jax.nn.one_hot(labels, outputs.shape[-1], dtype=bool)
-    # a label that is no class chooses no output: NaN, as in the loss
+    # an invalid label selects no output, so its entropy is NaN, as in the loss
     entropies = jnp.where(chosen.any(-1), -jnp.sum(jnp.where(chosen, logs, 0), -1), jnp.nan)
     total = jnp.sum(jnp.where(where, entropies, 0))
     return FromSums((total, jnp.sum(where, dtype=jnp.int32)), _exponential_of_mean)
@@ -641,13 +670,13 @@ def _exponential_of_mean(total: Any, count: Any) -> Any:
 
 
 def mean_absolute_error() -> Measure:
-    """The mean of |output - label| over all numbers.
+    """Returns a metric function for the mean absolute error |output - label| over all elements.
 
     Returns:
-        A function of outputs [B, ...] and labels in their shape, or [B] for outputs [B, 1].
+        A function of outputs [B, ...] and labels of the same shape, or [B] for outputs [B, 1].
 
     Raises:
-        InputError: by the function, for shapes that differ.
+        InputError: when the function is called, if the shapes differ.
 
     scikit-learn: ``mean_absolute_error(labels, outputs)``.
     """
@@ -660,16 +689,17 @@ def _mean_absolute_error(outputs: ArrayLike, labels: ArrayLike) -> Metric:
 
 
 def r_squared() -> Measure:
-    """The coefficient of determination: 1 - Σ(y - ŷ)² / Σ(y - mean of y)², over all examples.
+    """Returns a metric function for R², the coefficient of determination.
 
-    Of several outputs it is the mean of each one's. Where the labels are all alike it is 1 for
-    outputs that are exactly right and otherwise 0; it is NaN of fewer than two examples.
+    R² = 1 - Σ(y - ŷ)² / Σ(y - mean of y)² over all examples. For several outputs the metric is the
+    mean over the outputs. If all labels are equal, R² is 1 for outputs that equal them and 0
+    otherwise. R² of fewer than two examples is NaN.
 
     Returns:
-        A function of outputs ŷ [B, ...] and labels y in their shape, or [B] for outputs [B, 1].
+        A function of outputs ŷ [B, ...] and labels y of the same shape, or [B] for outputs [B, 1].
 
     Raises:
-        InputError: by the function, for shapes that differ.
+        InputError: when the function is called, if the shapes differ.
 
     scikit-learn: ``r2_score(labels, outputs)``.
     """
@@ -686,13 +716,16 @@ def _r_squared(outputs: ArrayLike, labels: ArrayLike) -> Metric:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Determination:
-    """What ``r_squared`` is computed from; squares about a batch's own mean stay exact in float32.
+    """The sums of a batch from which ``r_squared`` is computed.
+
+    Sums of squares about the mean of the batch lose less precision in float32 than sums of
+    squares about 0.
 
     Attributes:
-        count: examples.
-        mean: of the labels, [outputs].
-        spread: squares of the labels about their mean, [outputs].
-        residual: squares of the errors, [outputs].
+        count: the number of examples.
+        mean: the mean of the labels, [outputs].
+        spread: the sum of squared differences of the labels from their mean, [outputs].
+        residual: the sum of squared errors, [outputs].
     """
 
     count: Any
@@ -701,7 +734,7 @@ class _Determination:
     residual: Any
 
     def combined(self) -> "_Determination":
-        """Of all examples, where each array has those of several batches, [batches, …]."""
+        """Combines the sums of several batches, arrays [batches, …], to those of all examples."""
         weights = _alongside(self.count.astype(self.mean.dtype), self.mean)
         total = self.count.sum()
         mean = (weights * self.mean).sum(axis=0) / weights.sum().clip(1)
@@ -710,7 +743,7 @@ class _Determination:
         return _Determination(total, mean, spread, self.residual.sum(axis=0))
 
     def over(self) -> float:
-        """The mean over the outputs."""
+        """Computes R² over all batches, the mean over the outputs."""
         whole = jax.tree.map(np.float64, self).combined()
         if whole.count < 2:
             return float("nan")
@@ -721,7 +754,7 @@ class _Determination:
 
 
 def _values(outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Outputs and labels of one shape, in float32 or wider."""
+    """Converts outputs and labels to the same shape, in float32 or wider."""
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     if outputs.shape == (*labels.shape, 1):
         labels = labels[..., None]

@@ -1,4 +1,4 @@
-"""A network of the user's own: its file, which is imported, and its class."""
+"""Loads custom networks from a user's Python file or an installed module."""
 
 import ast
 import functools
@@ -20,10 +20,10 @@ from jaxnets.optional import require
 if TYPE_CHECKING:
     import torch
 
-#: How a user names a network.
+#: The form of a target, for error messages and help texts.
 TARGET = "FILE.py:Class or module.name:Class, which may also be a function that makes a network"
-_LONGEST = 200  # characters of a name, of which a file's is made
-#: Modules that are never the user's own, even if a file of this name is beside the network's.
+_LONGEST = 200  # characters of a class name, which becomes part of a file name
+#: Modules that are never loaded from the network's folder, even if it has a file of that name.
 _INSTALLED = frozenset(
     (*sys.stdlib_module_names, "torch", "numpy", "jax", "jaxlib", "flax", "optax", "jaxnets")
 )
@@ -31,18 +31,18 @@ _INSTALLED = frozenset(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OwnNetwork:
-    """A network of the user's own, in Flax NNX or in PyTorch, and the text of its file.
+    """A custom network in Flax NNX or PyTorch, with the source text of its file.
 
-    The file is imported, so that its code runs, when ``make`` is first asked for.
+    The file is imported, and its code executed, on the first access of ``make``.
 
     Attributes:
-        target: what it is called in messages, such as ``"nets.py:Net"``.
-        name: the class, or the function, that makes it.
-        place: the path of its file, or the dotted name of an installed module.
-        arguments: what the class is called with, as text: ``"depth=20"``.
-        files: the text of its file, and of the files in the same folder that it imports, by their
-            paths within that folder; empty for an installed module.
-        argument: the user's argument that names it, for messages.
+        target: the name of the network in messages, such as ``"nets.py:Net"``.
+        name: the name of the class or function that makes the network.
+        place: the path of the source file, or the dotted name of an installed module.
+        arguments: the arguments of the class, as text: ``"depth=20"``.
+        files: the source text of the file, and of the files in the same folder that it imports,
+            by their paths relative to that folder; empty for an installed module.
+        argument: the name of the user's argument, for error messages.
     """
 
     target: str
@@ -54,7 +54,7 @@ class OwnNetwork:
 
     @staticmethod
     def at(target: str, arguments: str = "", argument: str = "model") -> "OwnNetwork":
-        """The network that a target names, whose file is read but not yet imported.
+        """Returns the network that a target names. Its file is read but not imported.
 
         Args:
             target: ``"nets.py:Net"`` or ``"package.module:function"``.
@@ -62,7 +62,7 @@ class OwnNetwork:
             argument: see ``OwnNetwork``.
 
         Raises:
-            InputError: if the target has no name, or its file does not exist.
+            InputError: if the target has no class name, or its file does not exist.
         """
         place, _, name = target.rpartition(":")
         is_file = Path(place).suffix == ".py"
@@ -82,10 +82,14 @@ class OwnNetwork:
 
     @staticmethod
     def recorded(record: Mapping[str, Any], folder: Path) -> "OwnNetwork":
-        """The network that ``record`` and ``write`` stored; nothing is imported yet.
+        """Returns the network that ``record`` and ``write`` stored. Nothing is imported.
+
+        Args:
+            record: the dictionary that ``OwnNetwork.record`` returned.
+            folder: the folder that ``OwnNetwork.write`` wrote to.
 
         Raises:
-            InputError: if a file has another text than the record says.
+            InputError: if the digest of a file differs from the record.
         """
         name, files = record["class"], {}
         for path, digest in record["files"].items():
@@ -93,7 +97,7 @@ class OwnNetwork:
                 raise InputError("files", "paths within the folder", path)
             files[path] = (folder / path).read_text(encoding="utf-8")
             if _digest(files[path]) != digest:
-                raise InputError("model", "the file that the run has saved", f"another {path}")
+                raise InputError("model", "the file that the run saved", f"a modified {path}")
         place = folder / next(iter(files)) if files else record["module"]
         target = f"{place}:{name}"
         arguments_of(record["arguments"])
@@ -102,94 +106,106 @@ class OwnNetwork:
         )
 
     def record(self) -> dict[str, Any]:
-        """The network's record in a run: names, arguments, and the SHA-256 of each file."""
-        said = {"class": self.name, "arguments": self.arguments}
-        said |= {} if self.files else {"module": str(self.place)}
-        return {**said, "files": {path: _digest(text) for path, text in self.files.items()}}
+        """Returns the network's JSON record: names, arguments, and the SHA-256 of each file."""
+        names = {"class": self.name, "arguments": self.arguments}
+        names |= {} if self.files else {"module": str(self.place)}
+        return {**names, "files": {path: _digest(text) for path, text in self.files.items()}}
 
     def write(self, folder: Path) -> None:
-        """Writes the text of its files into a folder."""
+        """Writes the network's source files into a folder."""
         for path, text in self.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
 
     @functools.cached_property
     def make(self) -> Any:
-        """The class or function; its file is imported.
+        """The class or function that makes the network. The first access imports its file.
 
         Raises:
-            InputError: if the file cannot be imported, or has no such name.
+            InputError: if the file cannot be imported, or does not define the class.
         """
         module = self._imported()
         if not callable(getattr(module, self.name, None)):
-            known = ", ".join(_classes(module)[:8]) or "none, as it defines no class"
-            raise InputError(self.argument, f"a class in {self.place}, such as {known}", self.name)
+            known = ", ".join(_classes(module)[:8])
+            such_as = f"such as {known}" if known else "which defines none"
+            raise InputError(self.argument, f"a class in {self.place}, {such_as}", self.name)
         return getattr(module, self.name)
 
     @functools.cached_property
     def is_torch(self) -> bool:
-        """Whether it is PyTorch's; a function that takes no ``rngs`` is called to find out."""
+        """Whether the network is a PyTorch module.
+
+        A function without a parameter ``rngs`` is called to check the type of its result.
+        """
         make, torch = self.make, sys.modules.get("torch")
-        if torch is None:  # which nobody has imported
+        if torch is None:  # a file with a PyTorch module would have imported it
             return False
         if isinstance(make, type):
             return issubclass(make, torch.nn.Module)
         return not _takes_rngs(make) and isinstance(self._made(), torch.nn.Module)
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """The network in Flax NNX.
+        """Builds the network in Flax NNX.
 
         Args:
-            rngs: draws its weights, if what makes it takes ``rngs``.
+            rngs: the random streams for the weights, passed if the class or function has a
+                parameter ``rngs``.
 
         Raises:
-            InputError: if the class does not take its arguments, or makes no ``nnx.Module``.
+            InputError: if the class does not accept its arguments, or the result is not an
+                ``nnx.Module``.
         """
         made = self._made(**({"rngs": rngs} if _takes_rngs(self.make) else {}))
         if not isinstance(made, nnx.Module):
-            raise InputError(self.argument, "an nnx.Module, or what makes one", _kind(made))
+            raise InputError(self.argument, "a class or function of an nnx.Module", _kind(made))
         return made
 
     def build_torch(self) -> "torch.nn.Module":
-        """The network in PyTorch.
+        """Builds the network in PyTorch.
 
         Raises:
-            InputError: if the class does not take its arguments, or makes no ``torch.nn.Module``.
+            InputError: if the class does not accept its arguments, or the result is not a
+                ``torch.nn.Module``.
             ImportError: if torch is not installed.
         """
         torch = require("torch", extra="torch", feature="the port of a network")
         made = self._made()
         if not isinstance(made, torch.nn.Module):
-            raise InputError(self.argument, "a torch.nn.Module, or what makes one", _kind(made))
+            expected = "a class or function of a torch.nn.Module"
+            raise InputError(self.argument, expected, _kind(made))
         return made
 
     def _made(self, **given: Any) -> Any:
         args, named = arguments_of(self.arguments)
         try:
             return self.make(*args, **named, **given)
-        except Exception as error:  # whatever the user's code raises
-            expected = f"what {self.target}{_signature(self.make)} takes"
+        except Exception as error:  # the user's code can raise anything
+            expected = f"arguments of {self.target}{_signature(self.make)}"
             raise InputError("args", expected, why(error)) from error
 
     def _imported(self) -> ModuleType:
-        """The module, under the name of its file."""
-        expected = f"{self.place} to import" if self.files else f"a module that imports, {TARGET}"
+        """Imports the module."""
+        module = f"an importable module, as {TARGET}"
+        expected = f"{self.place} to be importable" if self.files else module
         try:
             if not self.files:
                 return importlib.import_module(str(self.place))
             return _imported(Path(self.place).resolve(), self.files)
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # the user's code can raise anything
             raise InputError(self.argument, expected, why(error)) from error
 
 
 def arguments_of(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call by place and by name: ``depth=20, widths=(8, 16), kind=lstm``.
+    """Parses the arguments of a call, such as ``depth=20, widths=(8, 16), kind=lstm``.
 
     Args:
-        text: literals; a word is a string.
+        text: Python literals, separated by commas; a bare word is a string.
+
+    Returns:
+        The positional arguments and the keyword arguments.
 
     Raises:
-        InputError: if it has anything else.
+        InputError: if the text has anything but literals and words.
     """
     try:
         call = ast.parse(f"f({text})", mode="eval").body
@@ -209,17 +225,21 @@ def _value(node: ast.expr) -> Any:
 
 
 def why(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Returns the type and message of an error as one line."""
     return printable(f"{type(error).__name__}: {error}".strip().partition("\n")[0])
 
 
 def _imported(path: Path, files: Mapping[str, str]) -> ModuleType:
-    """The module of a file whose text has been read; files beside it are found by their names."""
+    """Executes the source text of a file as a module, and returns the module.
+
+    The text in ``files`` is used instead of the file, so that exactly the recorded code runs. The
+    folder of the file is on ``sys.path`` meanwhile, so that the module can import its neighbours.
+    """
     name = f"{path.stem}_" if path.stem in _INSTALLED else path.stem
     module = ModuleType(name)
     module.__file__ = str(path)
     beside = {Path(file).parts[0].removesuffix(".py") for file in files}
-    _forget(beside - _INSTALLED - {name}, path.parent)
+    _unload(beside - _INSTALLED - {name}, path.parent)
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and pickles look there
     sys.path.insert(0, str(path.parent))
@@ -237,8 +257,11 @@ def _imported(path: Path, files: Mapping[str, str]) -> ModuleType:
     return module
 
 
-def _forget(names: Collection[str], folder: Path) -> None:
-    """Forgets modules of these names that are those of another folder."""
+def _unload(names: Collection[str], folder: Path) -> None:
+    """Removes modules of these names from ``sys.modules`` if they are from another folder.
+
+    Otherwise an import would return a module of the same name from a network loaded before.
+    """
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in names:
             place = Path(getattr(module, "__file__", None) or "/").resolve()
@@ -247,7 +270,7 @@ def _forget(names: Collection[str], folder: Path) -> None:
 
 
 def _texts(argument: str, path: Path) -> dict[str, str]:
-    """The text of a file, and of those in its folder that it imports, by their paths from there."""
+    """Reads a file and the files in its folder that it imports, by their relative paths."""
     texts: dict[str, str] = {}
     waiting = [path]
     while waiting:
@@ -258,17 +281,17 @@ def _texts(argument: str, path: Path) -> dict[str, str]:
         try:
             texts[name] = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise InputError(argument, "a file of Python that can be read", str(file)) from error
-        waiting += _beside(path.parent, texts[name])
+            raise InputError(argument, "a readable Python file", str(file)) from error
+        waiting += _imported_files(path.parent, texts[name])
     return texts
 
 
-def _beside(folder: Path, text: str) -> Iterator[Path]:
-    """The files of a folder that a text imports."""
+def _imported_files(folder: Path, text: str) -> Iterator[Path]:
+    """Yields the files in a folder that a source text imports."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # the import says what is wrong
+        return  # the import reports the error later
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -285,7 +308,7 @@ def _digest(text: str) -> str:
 
 
 def _classes(module: ModuleType) -> list[str]:
-    """The names of the classes that a module defines."""
+    """Returns the names of the classes that a module defines."""
     return [
         name
         for name, value in vars(module).items()
@@ -294,8 +317,8 @@ def _classes(module: ModuleType) -> list[str]:
 
 
 def _takes_rngs(make: Any) -> bool:
-    """Whether a class or a function takes ``rngs``."""
-    try:  # of a module class itself, signature sees Flax's metaclass
+    """Whether a class or function has a parameter ``rngs``."""
+    try:  # the signature of an NNX class itself is that of its metaclass
         signature = inspect.signature(make.__init__ if inspect.isclass(make) else make)
     except (TypeError, ValueError):
         return False

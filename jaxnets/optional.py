@@ -1,16 +1,16 @@
-"""Packages that only some features need."""
+"""Imports optional dependencies."""
 
 import importlib
 from types import ModuleType
 
 
 def require(package: str, *, extra: str, feature: str) -> ModuleType:
-    """Imports an optional package, or says which pip extra installs it.
+    """Imports an optional package; if it is missing, the error names the pip extra to install.
 
     Args:
         package: the name to import, such as ``torch``.
-        extra: the extra of jaxnets that installs it.
-        feature: what needs it, for the message.
+        extra: the extra of jaxnets that installs the package.
+        feature: the feature that requires the package, for the error message.
 
     Returns:
         The imported module.
@@ -24,6 +24,6 @@ def require(package: str, *, extra: str, feature: str) -> ModuleType:
         if error.name != package.partition(".")[0]:
             raise
         raise ImportError(
-            f"{feature} needs {package}, which is not installed: "
+            f"{feature} requires {package}, which is not installed: "
             f"pip install -e '.[{extra}]' in a clone of jaxnets"
         ) from error

@@ -1,4 +1,4 @@
-"""A finished run as a folder: its record, its curves and its weights."""
+"""Reads and writes run directories: the record, the curves and the weights of a training run."""
 
 import contextlib
 import dataclasses
@@ -65,29 +65,33 @@ from jaxnets.training.progress import describe as describe_epoch
 from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, tested_record
 from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
-#: The record of a run that saves while it trains.
+#: The record of a run that saves checkpoints.
 BEGUN = "begun.json"
-#: The folder with the files of a network of the user's own.
+#: The folder with the source files of a custom network.
 NETWORK = "network"
-#: The folder with the checkpoints of a run that saves while it trains.
+#: The folder with the checkpoints of a run.
 CHECKPOINTS = "checkpoints"
-_INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
-_MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
-_NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
+_INITIAL = "initial.npz"  # initial weights, by PyTorch's names, if they do not come from the seed
+_MOST, _MOST_LAYERS = 2**31, 1000  # limits if the weights cannot be read
+_NUMERIC = {"accumulate": 1, "compute_dtype": None}  # settings that change results, with defaults
 
 
 def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
-    """A run in one flat record, ready for JSON. Accuracy is a share in [0, 1]."""
+    """Returns the results of a run as one flat dictionary of JSON values.
+
+    Accuracies are fractions in [0, 1].
+    """
     return {"recipe": recipe.name, "seed": seed, "epochs": recipe.epochs, **run.measured()}
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
+    """Converts a recipe to the JSON values that a run's record stores.
 
-    Of a network of the user's own it holds the digests of its files.
+    The path of the data is made absolute. A custom network is stored as its name and the digests
+    of its files.
 
     Raises:
-        ValueError: if JSON cannot hold a value.
+        InputError: if a value cannot be converted to JSON.
     """
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     if isinstance(recipe.model, OwnNetwork):
@@ -99,15 +103,15 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
         else:
-            values["data"] = _absolute(recipe.data)
+            values["data"] = _absolute_path(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError("recipe", "settings that JSON can hold", str(error)) from error
+        raise InputError("recipe", "settings of JSON values", str(error)) from error
     return values
 
 
-def _absolute(data: str) -> str:
-    """A data set's name; its absolute path, where it is one, whether it is still there or not."""
+def _absolute_path(data: str) -> str:
+    """Returns a data set's name, or its absolute path if it is a path, existing or not."""
     try:
         place = path_of(data)
     except InputError:
@@ -117,16 +121,16 @@ def _absolute(data: str) -> str:
 
 @dataclass(frozen=True)
 class BegunRun:
-    """A run that saves while it trains.
+    """A run that saves checkpoints, as its folder describes it.
 
     Attributes:
-        recipe: what is trained, and how.
-        seed: the run's.
-        saving: where and how often it saves.
-        watching: how it is watched and guarded, as whoever began it says.
-        computing: on what it computes and how, likewise; ``accumulate`` and ``compute_dtype``
-            change its numbers.
-        initial: the file of the weights that it began with; None where the seed draws them.
+        recipe: the recipe that is trained.
+        seed: the seed of the run.
+        saving: where and how often checkpoints are saved.
+        watching: the settings for logging and for checks during training, as passed to ``begin``.
+        computing: the settings for devices and precision, as passed to ``begin``. Of these,
+            ``accumulate`` and ``compute_dtype`` change the results.
+        initial: the file with the initial weights; None if they are drawn from the seed.
     """
 
     recipe: Recipe
@@ -138,7 +142,7 @@ class BegunRun:
 
     @property
     def directory(self) -> Path:
-        """The run's folder."""
+        """The run directory."""
         return Path(self.saving.directory).parent
 
 
@@ -151,22 +155,22 @@ def begin(
     weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
 ) -> BegunRun:
-    """Makes the folder of a run that saves while it trains; ``resume`` reads it.
+    """Makes the directory of a run that saves checkpoints; ``resume`` reads it.
 
-    Of several processes, the first makes it.
+    With several processes, only the first one writes.
 
     Args:
-        directory: must not exist yet, or be empty.
-        recipe: what is trained, and how.
-        seed: the run's.
-        watching: see ``BegunRun``; of what JSON can hold.
-        computing: likewise.
-        weights: that it begins with, by PyTorch's names; None for those that the seed draws.
-        **saving: how often it saves, as ``Saving`` takes it.
+        directory: a folder that does not exist yet or is empty.
+        recipe: the recipe to train.
+        seed: the seed of the run.
+        watching: see ``BegunRun``; JSON values.
+        computing: see ``BegunRun``; JSON values.
+        weights: the initial weights, by PyTorch's names; None to draw them from the seed.
+        **saving: how often to save, as keyword arguments of ``Saving``.
 
     Raises:
-        ValueError: if the folder holds something already, or cannot be made, or the record cannot
-            hold the recipe.
+        InputError: if the folder is not empty or cannot be made, or the recipe cannot be converted
+            to JSON.
     """
     folder = check_path("directory", directory, "a new folder")
     check_recipe(recipe)
@@ -196,19 +200,19 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
 
 
 def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
-    """The run that ``begin`` made a folder for.
+    """Reads the directory of a run that ``begin`` made.
 
     Args:
-        directory: the folder.
+        directory: the run directory.
         same_bits: see ``Saving``.
 
     Raises:
-        ValueError: if there is none, or its record is damaged.
+        InputError: if the folder has no record of a run, or the record is damaged.
     """
     path = check_path("directory", directory, "the folder of a run") / BEGUN
     check_bool("same_bits", same_bits)
     if not path.is_file():
-        expected = f"the folder of a run that saves, with a {BEGUN} in it"
+        expected = f"the folder of a run that saves checkpoints, with a {BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))
     with understood("resume", path):
         record = read_object(path)
@@ -222,14 +226,14 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
 
 @contextlib.contextmanager
 def understood(argument: str, path: Path) -> Iterator[None]:
-    """Reports in one sentence that a file in a run's folder was not written by jaxnets.
+    """Converts errors from reading a file of a run directory to an ``InputError``.
 
     Args:
-        argument: what the user calls the run.
+        argument: the name of the user's argument, for error messages.
         path: the file.
 
     Raises:
-        ValueError: in place of anything that wrong values raise.
+        InputError: in place of any error that invalid values in the file raise.
     """
     try:
         yield
@@ -239,15 +243,15 @@ def understood(argument: str, path: Path) -> Iterator[None]:
 
 
 def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
-    """The recipe of recorded settings, checked as far as possible without the data.
+    """Makes a recipe from recorded settings, and checks it as far as possible without the data.
 
     Args:
-        settings: what ``settings`` returned.
-        network: the folder with the files of a network of the user's own. They are not imported.
+        settings: the settings, as the function ``settings`` returned them.
+        network: the folder with the source files of a custom network. They are not imported.
 
     Raises:
-        ValueError: if a value is wrong.
-        TypeError: if one is missing, or is of another kind.
+        ValueError: if a value is invalid.
+        TypeError: if a setting is missing, or has the wrong type.
     """
     model = settings.get("model") if isinstance(settings, Mapping) else None
     if isinstance(model, Mapping):
@@ -267,20 +271,25 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
 def go_on(
     begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
 ) -> BegunRun:
-    """A run as it is to be resumed: the same except for the number of epochs, which is recorded.
+    """Checks that a run can be resumed with a recipe, and records a larger number of epochs.
+
+    Only the number of epochs, and the name and description of the recipe, may differ.
 
     Args:
-        begun: as it was begun.
-        recipe: what is to be trained, and how.
-        seed: the run's.
-        computing: see ``BegunRun``; the devices may be others. None for as it was begun.
+        begun: the run, as ``resume`` returned it.
+        recipe: the recipe to continue with.
+        seed: the seed of the run.
+        computing: see ``BegunRun``; the devices may differ. None for the recorded settings.
+
+    Returns:
+        The run with the new recipe.
 
     Raises:
-        ValueError: with all that differs.
+        InputError: if a setting differs; the message lists all that differ.
     """
-    before = {**settings(begun.recipe), "seed": begun.seed, **_numeric(begun.computing)}
+    before = {**settings(begun.recipe), "seed": begun.seed, **_numeric_settings(begun.computing)}
     computing = begun.computing if computing is None else computing
-    now = {**settings(recipe), "seed": seed, **_numeric(computing)}
+    now = {**settings(recipe), "seed": seed, **_numeric_settings(computing)}
     before, now = (json.loads(json.dumps(each)) for each in (before, now))
     faults = [
         f"{name} is {now[name]}, was {before[name]}"
@@ -289,42 +298,47 @@ def go_on(
     ]
     if faults:
         expected = f"the run in {begun.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
+        raise InputError("resume", expected, f"other settings: {'; '.join(faults)}", whole=True)
     if jax.process_index() == 0:
-        _sweep(begun.directory)
+        _remove_temporary_folders(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
     return more
 
 
-def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
-    """Of how a run computes, what changes its numbers."""
+def _numeric_settings(computing: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of the ``computing`` settings that change the results of a run."""
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
-def _sweep(directory: Path) -> None:
-    """Removes what a process left that was killed while it wrote the result."""
+def _remove_temporary_folders(directory: Path) -> None:
+    """Removes the temporary folders of a process that was killed while it wrote the results."""
     for left in directory.glob(".finishing-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def finish(directory: Path, *written: Any) -> None:
-    """``write`` into the folder of a run that saves.
+    """Writes the results of a run into the directory of a run that saves checkpoints.
 
-    ``run.json`` goes before anything else of an older result and comes when all is there: whenever
-    this is killed, the folder holds a whole result or none, and ``resume`` writes it again.
+    ``run.json`` of older results is removed first, and the new ``run.json`` is moved in last. If
+    the process is killed at any point, the folder has complete results or no ``run.json``, and
+    ``resume`` can write the results again.
+
+    Args:
+        directory: the run directory.
+        *written: the other arguments of ``write``.
     """
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    _sweep(directory)
+    _remove_temporary_folders(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
         (directory / RECORD).unlink(missing_ok=True)
         for path in sorted(Path(part).iterdir(), key=lambda path: path.name == RECORD):
             place = directory / path.name
-            if path.name == NETWORK:  # there since the run began, and needed if this is killed
+            if path.name == NETWORK:  # written by begin, and needed to resume if this is killed
                 continue
             if place.is_symlink():
                 place.unlink()
@@ -343,33 +357,33 @@ def write(
 ) -> None:
     """Writes ``weights``, ``run.json``, ``history.csv`` and ``curves.png`` into a folder.
 
-    The files of a network of the user's own are written into its folder ``network``.
+    The source files of a custom network are written into the subfolder ``network``.
 
-    Several processes call this together; the first one writes.
+    With several processes, all of them call this function and the first one writes.
 
     Args:
         directory: an existing folder.
-        recipe: what was trained, and how.
-        seed: the run's.
-        run: what came of it.
-        data: adds to the record what an example is, how light the background of images is, the
-            names of the classes, the mean and standard deviation of standardized columns, and the
-            columns of a table; of texts, ``text.json``: all that turns a new text into the
-            network's input.
-        computing: how the run computed, for the record.
+        recipe: the recipe that was trained.
+        seed: the seed of the run.
+        run: the results of training.
+        data: the data set, which adds to the record the shape and dtype of an example, the
+            brightness of image borders, the class names, the mean and standard deviation of
+            standardized columns, and the columns of a table. For texts, ``text.json`` is written
+            too, with the vocabulary that converts a new text to the network's input.
+        computing: see ``BegunRun``, for the record.
 
     Raises:
-        ValueError: if the record cannot hold the recipe.
+        InputError: if the recipe cannot be converted to JSON.
     """
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
         "computing": computing and dict(computing),
     }
-    told = dataclasses.replace(run, task=Task.of(data))
+    with_task = dataclasses.replace(run, task=Task.of(data))
     if isinstance(recipe.model, OwnNetwork) and jax.process_index() == 0:
         recipe.model.write(directory / NETWORK)
-    told.write(directory, record, title=f"{recipe.name}, seed {seed}")
+    with_task.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
 def write_changed(
@@ -379,20 +393,21 @@ def write_changed(
     change: Change,
     test: Evaluation | None = None,
 ) -> None:
-    """Writes a new folder of a run whose network was changed after its training; ``read`` reads it.
+    """Writes a new run directory for a network that was changed after training.
 
-    It holds what the folder of the run holds, but the new weights, and no checkpoints. The folder
-    appears whole or not at all.
+    The new folder has the files of the old one except for the checkpoints, with the new weights and
+    record. The folder appears only when it is complete. ``read`` reads it.
 
     Args:
-        directory: must not exist yet, or be empty.
-        run: the folder of the run as it was.
+        directory: a folder that does not exist yet or is empty.
+        run: the directory of the original run.
         model: the changed network.
-        change: what was done.
-        test: how good the changed network is, for the record; None removes what it says of that.
+        change: the change, for the record.
+        test: the test results of the changed network, for the record; None removes the old test
+            results from the record.
 
     Raises:
-        ValueError: if ``run`` holds no run, or ``directory`` holds something already.
+        InputError: if ``run`` is not a run directory, or ``directory`` is not empty.
     """
     source = check_path("run", run, "the folder of a run")
     if not is_run(source):
@@ -414,12 +429,12 @@ def write_changed(
 
 
 def is_run(directory: Path | str) -> bool:
-    """Whether a folder holds a finished run."""
+    """Whether a folder is the directory of a finished run."""
     return (Path(directory) / RECORD).is_file()
 
 
 def is_own(directory: Path | str) -> bool:
-    """Whether a run's network is the user's own, so that ``read`` needs ``run_code``."""
+    """Whether a run has a custom network, so that ``read`` requires ``run_code``."""
     path = Path(directory) / RECORD
     with understood("run", path):
         settings = read_object(path).get("settings", {})
@@ -427,33 +442,34 @@ def is_own(directory: Path | str) -> bool:
 
 
 def weights_of(directory: Path | str) -> Path:
-    """Where the weights are in the folder of a run."""
+    """Returns the path of the weights in a run directory."""
     return Path(directory) / WEIGHTS
 
 
 @dataclass(frozen=True, repr=False)
 class SavedRun:
-    """A trained model and what its run's folder says of it.
+    """A trained model with the contents of its run directory.
 
     Attributes:
-        recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
+        recipe: the recipe that was trained; None for a run that ``TrainingRun.save`` wrote.
         model: the trained model, in evaluation mode.
-        classifies: whether its outputs are classes.
+        classifies: whether the model is a classifier.
         class_names: the name of each class, or None.
         inputs: the shape and dtype of one example, or a tuple or dictionary of them; None if the
-            record does not say.
-        encoder: makes a text the network's input; None if it takes no text.
-        labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
-            those.
-        background: how light grey training images are at their borders, from 0, black, to 1,
-            white; None if they are not alike, or the record does not say.
-        table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
-            it was trained on no table.
-        inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
-        transform: what inputs go through before the model; None for nothing.
-        history: one record an epoch.
-        restored: the best epoch, if ``model`` has its weights and not the last ones.
-        changes: what was done to the network after its training, in order.
+            record has no such entry.
+        encoder: converts texts to the network's input; None if the network takes no text.
+        labels_scaler: its ``inverse`` converts outputs to the labels' units; None if the labels
+            were not standardized.
+        background: the brightness of the borders of grey training images, from 0 (black) to 1
+            (white); None if the borders differ, or the record has no such entry.
+        table: converts rows of a table to numbers, which ``inputs_scaler`` then standardizes; None
+            if the run was not trained on a table.
+        inputs_scaler: standardizes inputs; None if the inputs were not standardized.
+        transform: the transform that is applied to inputs before the model, or None.
+        history: one record for each epoch.
+        restored: the best epoch, if ``model`` has the weights of that epoch instead of the last
+            ones; otherwise None.
+        changes: the changes to the network after training, in order.
     """
 
     recipe: Recipe | None
@@ -486,49 +502,55 @@ class SavedRun:
         return "\n  ".join(lines)
 
     def predict(self, inputs: np.ndarray | jax.Array | Sequence[str]) -> Any:
-        """The model's outputs for examples as the data set holds them, for texts or for new rows.
+        """Computes the model's outputs for examples in the format of the data set.
 
         Args:
-            inputs: [examples, …], which go through ``transform``; strings, if the network takes
-                text; a list of rows, if it was trained on a table.
+            inputs: examples [examples, …], to which ``transform`` is applied; strings, if the
+                network takes text; or a list of rows, if the run was trained on a table.
 
         Returns:
-            Outputs [examples, …], NumPy arrays in whatever structure the model returns.
+            Outputs [examples, …], NumPy arrays in the structure that the model returns.
 
         Raises:
-            ValueError: if there is no example, or one does not fit the model.
+            InputError: if there is no example, or an example does not fit the model.
         """
         return predict(self.model, self._numbers(inputs), transform=self.transform)
 
     @property
     def gives(self) -> str:
-        """What the outputs are: ``"logits"`` or ``"probabilities"`` of classes, or ``"values"``."""
+        """The kind of the outputs: ``"logits"``, ``"probabilities"`` or ``"values"``.
+
+        Classifiers return logits or probabilities, regression models return values.
+        """
         if not self.classifies:
             return "values"
         return stated_kind(self.model, self._loss) or "logits"
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """The probability of each class, [..., classes], from the outputs of a run with classes.
+        """Converts the outputs of a classifier to the probability of each class.
 
-        Those of a network of the user's own are probabilities already if they add up to 1.
+        Outputs of a custom network that add up to 1 count as probabilities already.
 
         Args:
-            outputs: [..., classes], or [..., 1] where one output tells two classes apart.
+            outputs: [..., classes], or [..., 1] for a single output for two classes.
+
+        Returns:
+            Probabilities [..., classes].
         """
         kind = kind_of(outputs, self.model, self._loss, alone="logits")
         return class_probabilities(outputs, kind)
 
     def program(self, batch: int | None = None) -> Program:
-        """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
+        """Returns the network with its transforms and scalers for export; see ``jaxnets.export``.
 
         Args:
-            batch: the number of examples that the file takes; None for any.
+            batch: the batch size of the exported network; None for any.
 
         Raises:
-            ValueError: if the record does not say what an example is.
+            InputError: if the record does not have the shape of an example.
         """
         if self.inputs is None:
-            raise InputError("run", "a record that says the shape of an example", "none")
+            raise InputError("run", "a record with the shape of an example", "a record without it")
         about = {
             "recipe": None if self.recipe is None else self.recipe.name,
             "gives": self.gives,
@@ -548,15 +570,15 @@ class SavedRun:
         )
 
     def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
-        """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
+        """Returns the model and its transform as a compiled function; see ``jaxnets.predictor``."""
         return predictor(self.model, transform=self.transform)
 
     def plot(self, path: Path | str | None = None, title: str = "") -> Any:
-        """Draws the curves; see ``TrainingRun.plot``.
+        """Draws the learning curves; see ``TrainingRun.plot``.
 
         Args:
-            path: where to save them too; None saves nothing.
-            title: text above the curves.
+            path: the file to save the figure to, or None.
+            title: the title of the figure.
         """
         return plot_history(self.history, path, title)
 
@@ -581,22 +603,23 @@ def read(
     transform: Transform | None = None,
     run_code: bool = False,
 ) -> SavedRun:
-    """Reads the folder of a run, which ``TrainingRun.save`` or the command line wrote.
+    """Reads a run directory that ``TrainingRun.save`` or the command line wrote.
 
     Args:
-        directory: the folder.
-        model: for a network of your own, one of its kind; it is left as it is. The folder tells how
-            a documented network is made.
-        run_code: whether to import the files of a network of your own that ``jaxnets train --model
-            FILE.py:Class`` has kept in the folder, in place of ``model``. Their code runs: only for
-            folders that you trust.
-        transform: for a transform of your own, that one; the folder has those of ``jaxnets.data``.
+        directory: the run directory.
+        model: for a custom network, an instance of its class; it is not changed. Networks of
+            ``jaxnets.models`` are rebuilt from the record.
+        run_code: whether to import the source files of a custom network that ``jaxnets train
+            --model FILE.py:Class`` stored in the folder, instead of passing ``model``. The code is
+            executed, so use this only for folders that you trust.
+        transform: for a custom transform, the transform. Transforms of ``jaxnets.data`` are rebuilt
+            from the record.
 
     Returns:
-        The trained model, what its inputs go through, the history, the names of the classes.
+        The trained model with its transform, history and class names.
 
     Raises:
-        ValueError: if the folder holds no run, or a damaged one, or another model's.
+        InputError: if the folder is not a run directory, is damaged, or belongs to another model.
 
     Examples:
         ``run.save("runs/mlp")`` writes what this reads:
@@ -632,31 +655,33 @@ def read(
             "changes": tuple(map(Change.of_record, record.get("changes", ()))),
         }
     if model is not None:
-        model = _filled(nnx.clone(model), found["changes"], folder / WEIGHTS)
+        model = _load_changed(nnx.clone(model), found["changes"], folder / WEIGHTS)
     elif recipe is not None and isinstance(recipe.model, OwnNetwork):
-        model = _filled(_own(recipe, run_code=run_code), found["changes"], folder / WEIGHTS)
+        model = _load_changed(
+            _custom_network(recipe, run_code=run_code), found["changes"], folder / WEIGHTS
+        )
     elif build is None:
-        expected = "a network of the saved kind, as the folder has the weights alone"
-        raise InputError("model", expected, f"none for {record['model']['class']}")
+        expected = f"an instance of {record['model']['class']}, as the folder has only its weights"
+        raise InputError("model", expected, None)
     elif found["changes"]:
-        model = _filled(build(), found["changes"], folder / WEIGHTS)
+        model = _load_changed(build(), found["changes"], folder / WEIGHTS)
     else:
         model = _trained(build, options, path, folder / WEIGHTS)
     model.eval()
     return SavedRun(recipe, model, **found)
 
 
-def _filled(model: nnx.Module, changes: Sequence[Change], weights: Path) -> nnx.Module:
-    """A network of the changed structure with the weights of a folder."""
+def _load_changed(model: nnx.Module, changes: Sequence[Change], weights: Path) -> nnx.Module:
+    """Applies the changes to a network's structure and loads the weights of a folder."""
     model = restructured(model, changes)
     load_weights(model, weights)
     return model
 
 
-def _own(recipe: Recipe, *, run_code: bool) -> nnx.Module:
-    """A network of the user's own, made by the files in the folder."""
+def _custom_network(recipe: Recipe, *, run_code: bool) -> nnx.Module:
+    """Builds a custom network from the source files in the run directory."""
     if not run_code:
-        expected = "True, or the network as model, as the folder's own has code that would run"
+        expected = "True to run the code of the network in the folder, or a network as model"
         raise InputError("run_code", expected, run_code)
     return build_model(recipe)
 
@@ -664,7 +689,7 @@ def _own(recipe: Recipe, *, run_code: bool) -> nnx.Module:
 def _builder(
     record: dict[str, Any], recipe: Recipe | None
 ) -> tuple[Callable[[], nnx.Module] | None, Mapping[str, Any]]:
-    """What makes a network of the run's kind, and its options; None for a user's own kind."""
+    """Returns a function that builds the run's network, and its options; None if unknown."""
     if recipe is not None:
         return functools.partial(build_model, recipe), recipe.model_options
     made = record["model"]
@@ -679,7 +704,10 @@ def _builder(
 def _trained(
     build: Callable[[], nnx.Module], options: Mapping[str, Any], path: Path, weights: Path
 ) -> nnx.Module:
-    """The network of a record with its weights; before it is made, both are compared."""
+    """Builds the network of a record and loads its weights.
+
+    The shapes of the weights are compared with the record first, without allocating the network.
+    """
     with understood("run", path):
         _check_sizes(options, weights)
         outline = nnx.eval_shape(build)
@@ -705,21 +733,24 @@ def _transform(record: dict[str, Any], recipe: Recipe | None) -> Transform | Non
 
 
 def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
-    """Refuses sizes that no network with these weights has, and that may be too much to try."""
+    """Checks that the options in a record are not larger than the weights allow.
+
+    A damaged record could otherwise make a network that is too large to trace.
+    """
     try:
         arrays = sizes(weights)
         total, layers = sum(arrays), len(arrays)
-    except InputError:  # which is said when they are read
+    except InputError:  # load_weights reports it later
         total, layers = _MOST, _MOST_LAYERS
     for name, value in options.items():
         most = layers if name == "n_layers" else total
         for size in value if isinstance(value, list) else [value]:
             if isinstance(size, int) and size > most and name != "remat":
-                raise InputError(name, f"at most {most}, as the weights say", size)
+                raise InputError(name, f"at most {most}, which the weights allow", size)
 
 
 def _accuracy(record: dict[str, Any]) -> float | None:
-    """The share of correct predictions in the test; without one, in the last epoch's training."""
+    """Returns the test accuracy, or without a test the last training accuracy; None if neither."""
     tested = "test_loss" in record
     found = record["test_accuracy"] if tested else record["history"][-1]["train_accuracy"]
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
@@ -734,7 +765,7 @@ def _encoder(
         expected = f"the {len(encoder.vocabulary)} tokens of {path}"
         raise InputError("vocab_size", expected, tokens)
     if inputs is not None and length is not None and inputs.shape != (length,):
-        expected = f"rows of {length} tokens, as {path} makes them"
+        expected = f"rows of {length} tokens, the length in {path}"
         raise InputError("inputs", expected, describe(inputs))
     return encoder
 
@@ -749,13 +780,13 @@ def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _inputs(record: dict[str, Any]) -> Any:
-    """What one example is; the records of older runs do not say."""
+    """Returns the shape and dtype of an example, or None for a record of an older version."""
     spec = record.get("inputs")
     return None if spec is None else _spec(spec)
 
 
 def _spec(spec: Any) -> Any:
-    """The shape and dtype of an example's arrays."""
+    """Converts a recorded shape and dtype, or a nested structure of them."""
     if isinstance(spec, list):
         return tuple(_spec(part) for part in spec)
     if not isinstance(spec, dict):
@@ -765,7 +796,7 @@ def _spec(spec: Any) -> Any:
     shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
     dtype = np.dtype(spec["dtype"])
     if dtype.kind not in "buif":
-        raise InputError("dtype", "one of numbers", str(dtype))
+        raise InputError("dtype", "a numeric dtype", str(dtype))
     return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
@@ -787,12 +818,12 @@ def _recorded_background(record: dict[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class GivenImage:
-    """An image file in the format of a run's examples.
+    """An image that was read in the format of a run's examples.
 
     Attributes:
         pixels: uint8 [height, width, channels].
         size: height and width of the image in the file.
-        inverted: whether dark and light have changed places.
+        inverted: whether the brightness was inverted.
     """
 
     pixels: np.ndarray
@@ -807,19 +838,22 @@ def open_image(
     background: float | None = None,
     invert: bool | None = None,
 ) -> GivenImage:
-    """Reads an image file in the format of a data set's examples, and reports the changes.
+    """Reads an image file and converts it to the format of a data set's examples.
 
-    An image of another size is brought to theirs as ``load(size=…)`` brings it.
+    An image of another size is resized as by ``load(size=…)``.
 
     Args:
         path: a file in a format that ``load`` reads.
         spec: shape and dtype of an example.
         background: see ``SavedRun``.
-        invert: whether dark and light change places; by default where the image's border is light
-            and the background dark, or the other way round.
+        invert: whether to invert the brightness. By default the image is inverted if its border is
+            bright and ``background`` is dark, or the other way round.
+
+    Returns:
+        The pixels, with a report of the conversions.
 
     Raises:
-        ValueError: if the file is no image, or if the examples are no images.
+        InputError: if the file is not an image, or if the examples are not images.
     """
     if not is_image(spec):
         raise InputError("image", "a run on images", f"a run on examples {described(spec)}")
@@ -834,14 +868,17 @@ def open_image(
 
 
 def read_image(path: Path | str, spec: jax.ShapeDtypeStruct, **options: Any) -> np.ndarray:
-    """The pixels of ``open_image``: uint8 [height, width, channels].
+    """Reads an image file like ``open_image``, and returns only the pixels.
 
     Args:
         path: see ``open_image``.
         spec: see ``open_image``.
         **options: see ``open_image``.
 
+    Returns:
+        uint8 [height, width, channels].
+
     Raises:
-        ValueError: see ``open_image``.
+        InputError: see ``open_image``.
     """
     return open_image(path, spec, **options).pixels

@@ -1,4 +1,4 @@
-"""Text written by a language model, or by a network that reads another text first."""
+"""Samples text from a language model, and searches for the best text that follows another."""
 
 import functools
 from collections.abc import Sequence
@@ -38,28 +38,30 @@ def sample(
     suppress_tokens: Sequence[int] = (PAD, UNKNOWN),
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws tokens after a prompt, each from softmax(logits / temperature).
+    """Samples tokens that continue a prompt, each from softmax(logits / temperature).
 
-    The whole loop is one compiled scan that carries the recurrent state of a ``LanguageModel``, or
-    the keys and values of a ``GPT``: no token is read twice. Once a GPT has read ``block_size``
-    tokens, each new token is drawn from the last ``block_size`` ones, which are all read again, as
-    in nanoGPT.
+    The loop is one compiled scan that carries the recurrent state of a ``LanguageModel``, or the
+    keys and values of a ``GPT``, so each token is processed once. Once a GPT has read
+    ``block_size`` tokens, each new token depends on the last ``block_size`` tokens, which are all
+    processed again, as in nanoGPT.
 
     Args:
-        model: it is left as it is, and read in evaluation mode.
-        prompt: what comes first, integers [n] with n of at least 1; a GPT reads the last
+        model: the language model, used in evaluation mode; it is not changed.
+        prompt: the first tokens, integers [n] with n of at least 1; a GPT reads the last
             ``block_size`` of them.
-        length: how many tokens to draw.
-        temperature: below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest.
-        suppress_tokens: tokens that are never drawn, by default padding and the unknown token of
-            jaxnets' vocabularies; () for a network with another vocabulary.
-        seed: draws them.
+        length: the number of tokens to draw.
+        temperature: a number >= 0. Values below 1 favour likely tokens, values above 1 flatten the
+            distribution, and 0 always takes the likeliest token.
+        suppress_tokens: tokens that are never drawn, by default the padding and the unknown token
+            of jaxnets' vocabularies; () for a network with another vocabulary.
+        seed: the random seed.
 
     Returns:
         The drawn tokens, int32 [length].
 
     Raises:
-        InputError: if the prompt is empty or no row of tokens, or an argument is out of range.
+        InputError: if the prompt is empty or not a vector of tokens, or an argument is out of
+            range.
     """
     if not isinstance(model, LANGUAGE_MODELS):
         raise InputError("model", "a LanguageModel or a GPT", type(model).__name__)
@@ -115,6 +117,8 @@ def _draw(
 
     def step(before: tuple[jax.Array, Any], key: jax.Array) -> tuple[Any, jax.Array]:
         logits, carried = before  # [V]
+        # The Gumbel-max trick: argmax(logits + T · noise) is a draw from softmax(logits / T), and
+        # T = 0 needs no special case.
         noise = jax.random.gumbel(key, logits.shape, logits.dtype)
         scores = logits + jnp.asarray(temperature, logits.dtype) * noise
         token = jnp.argmax(jnp.where(suppressed, -jnp.inf, scores)).astype(jnp.int32)

@@ -1,6 +1,7 @@
-"""Scores of whole arrays of predictions, in NumPy, as scikit-learn defines them.
+"""Scores of predictions in NumPy, with the definitions of scikit-learn.
 
-``jaxnets.metrics`` measures batches within a compiled program; these functions take whole arrays.
+These functions take the predictions for a whole data set. ``jaxnets.metrics`` has metrics that are
+computed batch by batch within a compiled program.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,18 @@ from jaxnets.arrays import InputError, check_choice, check_number, check_positiv
 
 
 def confusion_matrix(labels: Any, predictions: Any, num_classes: int) -> np.ndarray:
-    """Counts the examples by their class and the predicted class.
+    """Counts the examples by their class (row) and predicted class (column).
 
     Args:
         labels: classes, integers [N].
-        predictions: the classes that are predicted, integers [N].
-        num_classes: C.
+        predictions: predicted classes, integers [N].
+        num_classes: the number of classes C.
 
     Returns:
-        int64 [C, C], a row for each class and a column for each predicted one.
+        int64 [C, C].
 
     Raises:
-        InputError: if the arrays do not fit together, or hold what is no class.
+        InputError: if the lengths differ, or a class is not an integer in [0, num_classes).
 
     Examples:
         >>> confusion_matrix([0, 0, 1, 2], [0, 1, 1, 2], 3)
@@ -43,9 +44,9 @@ class ClassScores(NamedTuple):
     """Precision, recall and F1 of each class.
 
     Attributes:
-        precision: the share of the predictions of the class that are right, float64 [C].
-        recall: the share of the examples of the class that are predicted as it, float64 [C].
-        f1: the harmonic mean of the two, float64 [C].
+        precision: the fraction of the predictions of the class that are correct, float64 [C].
+        recall: the fraction of the examples of the class that are predicted correctly, float64 [C].
+        f1: the harmonic mean of precision and recall, float64 [C].
         support: the number of examples of the class, int64 [C].
         predicted: the number of predictions of the class, int64 [C].
     """
@@ -57,13 +58,16 @@ class ClassScores(NamedTuple):
     predicted: np.ndarray
 
     def average(self, kind: Literal["macro", "weighted"]) -> tuple[float, float, float]:
-        """Precision, recall and F1 over the classes that occur in labels or predictions.
+        """Averages precision, recall and F1 over the classes that occur in labels or predictions.
 
         Args:
-            kind: ``"macro"`` counts each class alike, ``"weighted"`` each by its support.
+            kind: ``"macro"`` for equal weights, ``"weighted"`` to weight each class by its support.
+
+        Returns:
+            The average precision, recall and F1.
 
         Raises:
-            InputError: if the kind is another.
+            InputError: if ``kind`` is neither.
         """
         check_choice("kind", kind, ("macro", "weighted"))
         occurs = (self.support + self.predicted) > 0
@@ -76,18 +80,18 @@ class ClassScores(NamedTuple):
 
 
 def precision_recall_f1(confusion: Any, *, zero_division: float = 0.0) -> ClassScores:
-    """Precision, recall and F1 of each class.
+    """Computes precision, recall and F1 of each class.
 
     Args:
         confusion: counts [C, C], as ``confusion_matrix`` returns them.
-        zero_division: in place of a ratio of nothing to nothing: a precision of a class that is
-            never predicted, a recall of one that no example has, the F1 of a class that is neither.
+        zero_division: the value of 0 / 0, in [0, 1]: of the precision of a class without
+            predictions, the recall of a class without examples, and the F1 of a class without both.
 
     Returns:
-        The scores; their ``average`` is that over the classes.
+        The scores of each class; ``ClassScores.average`` averages them.
 
     Raises:
-        InputError: if the counts are none.
+        InputError: if ``confusion`` is not a square matrix of counts with at least one example.
 
     Examples:
         >>> scores = precision_recall_f1([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
@@ -114,15 +118,17 @@ def _ratio(part: np.ndarray, whole: np.ndarray, zero: float) -> np.ndarray:
 
 
 def top_k_accuracy(probabilities: Any, labels: Any, k: int) -> float:
-    """The share of examples whose class is among the k likeliest, the first of equals first.
+    """Computes the fraction of examples whose class is among the k with the highest scores.
+
+    Of equal scores those of the smaller class come first.
 
     Args:
-        probabilities: or any scores, float [N, C].
+        probabilities: probabilities or other scores, float [N, C].
         labels: classes, integers [N].
-        k: from 1 to C.
+        k: an integer from 1 to C.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     values, labels = _scored(probabilities, labels)
     if check_positive("k", k) > values.shape[1]:
@@ -134,14 +140,15 @@ def top_k_accuracy(probabilities: Any, labels: Any, k: int) -> float:
 
 
 def log_loss(probabilities: Any, labels: Any) -> float:
-    """The mean of -log p of each example's class: the cross-entropy, in nats.
+    """Computes the cross-entropy in nats: the mean of -log p, p the probability of the true class.
 
     Args:
-        probabilities: float [N, C]; those below the smallest step of their dtype count as it.
+        probabilities: float [N, C], clipped to [ε, 1 - ε] with the machine epsilon ε of their
+            dtype.
         labels: classes, integers [N].
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     values, labels = _scored(probabilities, labels)
     own = np.take_along_axis(values, labels[:, None], 1)[:, 0]
@@ -150,16 +157,17 @@ def log_loss(probabilities: Any, labels: Any) -> float:
 
 
 def brier_score(probabilities: Any, labels: Any) -> float:
-    """The mean squared distance of the probabilities from 1 for the class, 0 for all others.
+    """Computes the Brier score: the mean over examples of Σ (p - y)², y the one-hot label.
 
-    Of two classes it is half of that, as scikit-learn and Brier have it: (p - y)² of the second.
+    For two classes the sum is halved, as in scikit-learn, so that it is (p - y)² of the second
+    class.
 
     Args:
         probabilities: float [N, C].
         labels: classes, integers [N].
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     values, labels = _scored(probabilities, labels)
     wide = values.astype(np.float64)
@@ -170,13 +178,14 @@ def brier_score(probabilities: Any, labels: Any) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether predictions are right as often as they say.
+    """A calibration curve: confidence and accuracy of predictions in bins of confidence.
 
     Attributes:
-        edges: of the bins of confidence, float64 [bins + 1].
-        count: predictions in each bin, int64 [bins].
-        confidence: their mean confidence, float64 [bins]; NaN of an empty bin.
-        accuracy: the share of them that is right, likewise.
+        edges: the edges of the bins, float64 [bins + 1].
+        count: the number of predictions in each bin, int64 [bins].
+        confidence: the mean confidence in each bin, float64 [bins]; NaN for an empty bin.
+        accuracy: the fraction of correct predictions in each bin, float64 [bins]; NaN for an empty
+            bin.
     """
 
     edges: np.ndarray
@@ -191,7 +200,7 @@ class Calibration:
 
     @property
     def mean_confidence(self) -> float:
-        """The mean over predictions; above the accuracy the network is overconfident."""
+        """The mean confidence over all predictions. Above the accuracy it means overconfidence."""
         return self._average(self.confidence)
 
     def _average(self, values: np.ndarray) -> float:
@@ -200,21 +209,21 @@ class Calibration:
 
 
 def calibration(probabilities: Any, labels: Any, bins: int = 15) -> Calibration:
-    """Compares the confidence of predictions with how often they are right.
+    """Computes a calibration curve: the accuracy of predictions by their confidence.
 
-    The confidence is the probability of the predicted class. Bins are equally wide; each holds its
-    upper edge, as those of ``sklearn.calibration.calibration_curve``.
+    The confidence is the probability of the predicted class. Bins are equally wide, and each
+    includes its upper edge, as in ``sklearn.calibration.calibration_curve``.
 
     Args:
         probabilities: float [N, C].
         labels: classes, integers [N].
-        bins: their number.
+        bins: the number of bins.
 
     Returns:
-        The bins. Their ``ece`` is the expected calibration error.
+        The curve; ``Calibration.ece`` is its expected calibration error.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> found = calibration(np.array([[0.9, 0.1], [0.7, 0.3]]), [0, 1], bins=2)
@@ -238,12 +247,12 @@ def calibration(probabilities: Any, labels: Any, bins: int = 15) -> Calibration:
 
 
 class RegressionScores(NamedTuple):
-    """How far predictions are from the values, for each of D columns.
+    """Errors of a regression, for each of D columns.
 
     Attributes:
-        rmse: the root of the mean squared error, in the values' units, float64 [D].
-        mae: the mean absolute error, likewise.
-        r2: the share of the variance that is explained, at most 1, float64 [D].
+        rmse: the root mean squared error, in the values' units, float64 [D].
+        mae: the mean absolute error, in the values' units, float64 [D].
+        r2: the coefficient of determination R², at most 1, float64 [D].
     """
 
     rmse: np.ndarray
@@ -252,14 +261,14 @@ class RegressionScores(NamedTuple):
 
 
 def regression_scores(predictions: Any, values: Any) -> RegressionScores:
-    """Root mean squared error, mean absolute error and R² of each column.
+    """Computes root mean squared error, mean absolute error and R² of each column.
 
-    Of values that are all the same R² is 1 where they are predicted exactly, and else 0; of a
-    single value it is NaN. This is ``r2_score(…, multioutput="raw_values")``.
+    R² is that of scikit-learn's ``r2_score(…, multioutput="raw_values")``. If all values of a
+    column are equal, R² is 1 for exact predictions and 0 otherwise. R² of a single value is NaN.
 
     Args:
-        predictions: numbers [N] or [N, …], where what follows N are the columns.
-        values: the true ones, in the same shape.
+        predictions: numbers [N] or [N, …]; the axes after the first are flattened to columns.
+        values: the true values, of the same shape.
 
     Raises:
         InputError: if the arrays are empty or differ in shape.
@@ -271,7 +280,7 @@ def regression_scores(predictions: Any, values: Any) -> RegressionScores:
     if true.dtype.kind not in "buif" or not true.size or not true.ndim:
         raise InputError("values", "numbers [N] or [N, …]", describe(true))
     if found.dtype.kind not in "buif" or found.shape != true.shape:
-        expected = f"numbers {list(true.shape)}, as the values are"
+        expected = f"numbers {list(true.shape)}, the shape of the values"
         raise InputError("predictions", expected, describe(found))
     found, true = (each.reshape(len(each), -1).astype(np.float64) for each in (found, true))
     apart = found - true
@@ -283,7 +292,7 @@ def regression_scores(predictions: Any, values: Any) -> RegressionScores:
 
 
 def _scored(probabilities: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A score of each class for each example, and its class."""
+    """Checks scores [N, C] and labels [N], and returns them as arrays."""
     values = _array("probabilities", probabilities, "floats [N, C]")
     if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
         raise InputError("probabilities", "floats [N, C]", describe(values))
@@ -304,7 +313,7 @@ def _classes(name: str, classes: Any, number: int) -> np.ndarray:
 
 def _check_lengths(first: np.ndarray, second: np.ndarray, name: str) -> None:
     if len(first) != len(second):
-        raise InputError(name, f"{len(first)} of them, one for each example", len(second))
+        raise InputError(name, f"{len(first)} elements, one for each example", len(second))
 
 
 def _array(name: str, value: Any, expected: str) -> np.ndarray:

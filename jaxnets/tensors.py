@@ -1,8 +1,8 @@
-"""Functions of ``torch`` whose results or gradients those of ``jax.numpy`` differ from.
+"""Functions of ``torch`` whose results or gradients differ from those of ``jax.numpy``.
 
-Where a function has a kink or several elements are equal, the gradient is PyTorch's: ``jnp.abs``
-has slope 1 at 0, ``jnp.clip`` ½ at its limits, and ``jnp.max`` shares among equal elements what
-``torch.max`` along an axis gives to the first.
+At kinks and for equal elements the gradient is that of PyTorch. In ``jax.numpy``, ``jnp.abs`` has
+slope 1 at 0, ``jnp.clip`` has slope ½ at its limits, and ``jnp.max`` splits the gradient among
+equal elements, while ``torch.max`` along an axis passes the gradient to the first one.
 """
 
 import functools
@@ -24,19 +24,19 @@ from jaxnets.arrays import (
     describe,
 )
 
-#: PyTorch's promotion, as of int32 with 0.5, whatever ``jax_numpy_dtype_promotion`` says.
+#: Allows dtype promotion, such as int32 with 0.5, even if ``jax_numpy_dtype_promotion`` forbids it.
 _promoting = functools.partial(jax.numpy_dtype_promotion, "standard")
 
 
 def _floats(input: ArrayLike) -> jax.Array:
-    """The input, floating-point numbers of any shape."""
+    """Converts the input to an array and checks that its dtype is floating-point."""
     x = as_array("input", input)
     check_floats("input", x, ("...",))
     return x
 
 
 def _ordered(input: ArrayLike) -> jax.Array:
-    """The input, of which one element is the largest."""
+    """Converts the input to an array and checks that its elements can be ordered."""
     x = as_array("input", input)
     real = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(x.dtype, kind) for kind in real):
@@ -45,7 +45,7 @@ def _ordered(input: ArrayLike) -> jax.Array:
 
 
 def _together(kind: Any, **given: Any) -> list[jax.Array]:
-    """Numbers of a kind, or whole ones, that broadcast with each other."""
+    """Converts the arguments to arrays of dtype ``kind`` or integers that broadcast together."""
     arrays: list[jax.Array] = []
     shape: tuple[int, ...] = ()
     for name, value in given.items():
@@ -64,7 +64,7 @@ def _together(kind: Any, **given: Any) -> list[jax.Array]:
 
 
 def _axis(x: jax.Array, dim: Any) -> int:
-    """An axis counted from the start."""
+    """Checks an axis and returns it as a nonnegative integer."""
     found = check_integer("dim", dim)
     if x.ndim == 0:
         raise InputError("input", "an array with an axis", describe(x))
@@ -74,7 +74,7 @@ def _axis(x: jax.Array, dim: Any) -> int:
 
 
 def _filled_axis(x: jax.Array, dim: Any) -> int:
-    """An axis, counted from the start, that has elements to choose from."""
+    """Checks an axis like ``_axis``, and that its size is not zero."""
     axis = _axis(x, dim)
     if x.shape[axis] == 0:
         raise InputError("input", f"an array with elements along axis {axis}", describe(x))
@@ -82,7 +82,7 @@ def _filled_axis(x: jax.Array, dim: Any) -> int:
 
 
 def _axes(x: jax.Array, dim: Any) -> tuple[int, ...]:
-    """Several axes counted from the start; all for None, or for no axis."""
+    """Checks one or several axes and returns them; None or an empty sequence means all axes."""
     if dim is None or (isinstance(dim, tuple | list) and not dim):
         return tuple(range(x.ndim))
     dims = dim if isinstance(dim, tuple | list) else (dim,)
@@ -95,7 +95,7 @@ def _axes(x: jax.Array, dim: Any) -> tuple[int, ...]:
 def _chosen(
     x: jax.Array, indices: jax.Array, axis: int, keepdim: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """The elements at one index along an axis, whose gradient they alone receive."""
+    """Takes the element at one index along an axis; only that element receives the gradient."""
     keepdim = check_bool("keepdim", keepdim)
     indices = jnp.expand_dims(indices, axis)
     values = jnp.take_along_axis(x, indices, axis)
@@ -105,12 +105,12 @@ def _chosen(
 
 
 def _places_of_rank(x: jax.Array, rank: int, axis: int) -> jax.Array:
-    """Where the element is that would be at a place of the axis in order."""
+    """Returns the index of the element with the given rank (0 is the smallest) along an axis."""
     return lax.index_in_dim(jnp.argsort(x, axis), rank, axis, keepdims=False)
 
 
 def abs(input: ArrayLike) -> jax.Array:
-    """The absolute value |x|, whose slope is 0 at 0: ``torch.abs``.
+    """Computes the absolute value |x|, with slope 0 at 0: ``torch.abs``.
 
     Args:
         input: numbers of any shape.
@@ -126,12 +126,12 @@ def abs(input: ArrayLike) -> jax.Array:
 
 
 def clamp(input: ArrayLike, min: Any = None, max: Any = None) -> jax.Array:
-    """Each element kept within [min, max], with slope 1 also at the limits: ``torch.clamp``.
+    """Limits each element to [min, max], with slope 1 also at the limits: ``torch.clamp``.
 
     Args:
         input: numbers of any shape.
         min: the lower limit, a number or an array; None for no limit.
-        max: the upper limit, which wins where it is below the lower one.
+        max: the upper limit; the result is ``max`` where ``max`` is below ``min``.
 
     Examples:
         >>> jax.grad(lambda x: clamp(x, 0, 6))(6.0).item()
@@ -148,11 +148,11 @@ def clamp(input: ArrayLike, min: Any = None, max: Any = None) -> jax.Array:
 
 
 def pow(input: ArrayLike, exponent: ArrayLike) -> jax.Array:
-    """The power xʸ, whose slope by x is 0 where y is 0: ``torch.pow``.
+    """Computes the power xʸ, with slope 0 with respect to x where y is 0: ``torch.pow``.
 
     Args:
         input: x, an array.
-        exponent: y, an array that broadcasts with it.
+        exponent: y, an array that broadcasts with x.
 
     Examples:
         >>> jax.grad(pow)(0.0, 0.0).item()
@@ -164,7 +164,7 @@ def pow(input: ArrayLike, exponent: ArrayLike) -> jax.Array:
 
 
 def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Array:
-    """The weighted mean x + w (y - x): ``torch.lerp``.
+    """Interpolates linearly between two arrays, x + w (y - x): ``torch.lerp``.
 
     Args:
         input: x.
@@ -183,15 +183,15 @@ def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Arr
 def std(
     input: ArrayLike, dim: Any = None, *, correction: int = 1, keepdim: bool = False
 ) -> jax.Array:
-    """The standard deviation √(Σ (x - x̄)² / (n - correction)): ``torch.std``.
+    """Computes the standard deviation √(Σ (x - x̄)² / (n - correction)): ``torch.std``.
 
-    Its slope is 0 where it is 0.
+    The slope is 0 where the standard deviation is 0.
 
     Args:
         input: floating-point numbers.
         dim: an axis or several; None for all.
-        correction: what is subtracted from the number of elements.
-        keepdim: whether the axes stay, with one element each.
+        correction: the number subtracted from the number of elements n.
+        keepdim: whether to keep the axes with size 1.
 
     Examples:
         >>> std(jnp.array([1.0, 3.0, 5.0])).item()
@@ -203,18 +203,19 @@ def std(
 
 
 def _root(x: jax.Array) -> jax.Array:
-    """The square root, with slope 0 at 0."""
+    """Computes the square root, with slope 0 at 0 instead of infinity."""
     return jnp.where(x == 0, 0, jnp.sqrt(jnp.where(x == 0, 1, x)))
 
 
 def norm(input: ArrayLike, p: float = 2, dim: Any = None, *, keepdim: bool = False) -> jax.Array:
-    """The norm (Σ |x|ᵖ)^(1/p), whose slope is 0 where it is 0: ``torch.norm``.
+    """Computes the p-norm (Σ |x|ᵖ)^(1/p), with slope 0 where it is 0: ``torch.norm``.
 
     Args:
         input: floating-point numbers.
-        p: a number, of which 0 counts what is not zero; infinities are the extremes.
+        p: the order. 0 counts the nonzero elements, and ∞ and -∞ return the largest and the
+            smallest |x|.
         dim: an axis or several; None for all.
-        keepdim: whether the axes stay, with one element each.
+        keepdim: whether to keep the axes with size 1.
 
     Examples:
         >>> norm(jnp.array([[3.0, 4.0], [0.0, 0.0]]), dim=1).tolist()
@@ -237,14 +238,14 @@ def norm(input: ArrayLike, p: float = 2, dim: Any = None, *, keepdim: bool = Fal
 
 
 def max(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, jax.Array]:
-    """The largest elements along an axis and their first places: ``torch.max``.
+    """Computes the largest elements along an axis and their indices: ``torch.max``.
 
-    The gradient goes to that place alone.
+    Of equal elements the first is taken, and only that element receives the gradient.
 
     Args:
-        input: numbers.
+        input: real numbers of any shape.
         dim: the axis.
-        keepdim: whether it stays, with one element.
+        keepdim: whether to keep the axis with size 1.
 
     Returns:
         Values and indices.
@@ -259,14 +260,14 @@ def max(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, j
 
 
 def min(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, jax.Array]:
-    """The smallest elements along an axis and their first places: ``torch.min``.
+    """Computes the smallest elements along an axis and their indices: ``torch.min``.
 
-    The gradient goes to that place alone.
+    Of equal elements the first is taken, and only that element receives the gradient.
 
     Args:
-        input: numbers.
+        input: real numbers of any shape.
         dim: the axis.
-        keepdim: whether it stays, with one element.
+        keepdim: whether to keep the axis with size 1.
 
     Returns:
         Values and indices.
@@ -281,12 +282,12 @@ def min(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, j
 
 
 def sort(input: ArrayLike, dim: int = -1, descending: bool = False) -> tuple[jax.Array, jax.Array]:
-    """The elements of an axis in order, equal ones as they were: ``torch.sort``.
+    """Sorts the elements along an axis with a stable sort: ``torch.sort``.
 
     Args:
-        input: numbers.
+        input: real numbers of any shape.
         dim: the axis.
-        descending: whether the largest comes first.
+        descending: whether the largest element comes first.
 
     Returns:
         Values and indices.
@@ -304,16 +305,16 @@ def sort(input: ArrayLike, dim: int = -1, descending: bool = False) -> tuple[jax
 def topk(
     input: ArrayLike, k: int, dim: int = -1, largest: bool = True
 ) -> tuple[jax.Array, jax.Array]:
-    """The k largest elements of an axis, the largest first: ``torch.topk``.
+    """Computes the k largest elements along an axis, the largest first: ``torch.topk``.
 
     Args:
-        input: numbers.
-        k: how many.
+        input: real numbers of any shape.
+        k: the number of elements.
         dim: the axis.
-        largest: False for the smallest, the smallest first.
+        largest: if False, return the smallest elements, the smallest first.
 
     Returns:
-        Values and indices; of equal elements the first come first.
+        Values and indices; equal elements are in the order of their indices.
 
     Examples:
         >>> [x.tolist() for x in topk(jnp.array([2, 3, 1]), 2, largest=False)]
@@ -329,13 +330,13 @@ def topk(
 def kthvalue(
     input: ArrayLike, k: int, dim: int = -1, keepdim: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """The k-th smallest element along an axis and its place: ``torch.kthvalue``.
+    """Computes the k-th smallest element along an axis and its index: ``torch.kthvalue``.
 
     Args:
-        input: numbers.
-        k: which, from 1.
+        input: real numbers of any shape.
+        k: the rank of the element, from 1.
         dim: the axis.
-        keepdim: whether it stays, with one element.
+        keepdim: whether to keep the axis with size 1.
 
     Returns:
         Values and indices.
@@ -352,15 +353,18 @@ def kthvalue(
 
 
 def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower of the middle elements, NaN if there is one: ``torch.median``.
+    """Computes the median, of an even number of elements the lower middle: ``torch.median``.
+
+    The median of elements with a NaN is NaN.
 
     Args:
-        input: numbers.
-        dim: the axis; None for all elements, equal ones of which share the gradient.
-        keepdim: whether it stays, with one element.
+        input: real numbers of any shape.
+        dim: the axis; None for all elements. With None, elements equal to the median share the
+            gradient.
+        keepdim: whether to keep the axis with size 1.
 
     Returns:
-        Values and indices; without an axis the value alone.
+        Values and indices; only the value if ``dim`` is None.
 
     Examples:
         >>> median(jnp.array([4.0, 1.0, 2.0, 3.0])).item()
@@ -384,14 +388,14 @@ def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> A
 
 
 def cummax(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
-    """The largest element so far and its last place: ``torch.cummax``.
+    """Computes the cumulative maximum along an axis and its indices: ``torch.cummax``.
 
     Args:
-        input: numbers.
+        input: real numbers of any shape.
         dim: the axis.
 
     Returns:
-        Values and indices.
+        Values and indices; of equal elements the last index.
 
     Examples:
         >>> [x.tolist() for x in cummax(jnp.array([1, 3, 2, 3]), 0)]
@@ -401,14 +405,14 @@ def cummax(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
 
 
 def cummin(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
-    """The smallest element so far and its last place: ``torch.cummin``.
+    """Computes the cumulative minimum along an axis and its indices: ``torch.cummin``.
 
     Args:
-        input: numbers.
+        input: real numbers of any shape.
         dim: the axis.
 
     Returns:
-        Values and indices.
+        Values and indices; of equal elements the last index.
 
     Examples:
         >>> [x.tolist() for x in cummin(jnp.array([3, 1, 2]), 0)]
@@ -424,7 +428,8 @@ def _so_far(input: ArrayLike, dim: int, better: Any) -> tuple[jax.Array, jax.Arr
     return jnp.take_along_axis(x, indices, axis), indices
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "better"))  # else one program a step
+# Compiled, because outside of jit the scan would compile one program for each of its steps.
+@functools.partial(jax.jit, static_argnames=("axis", "better"))
 def _places_so_far(x: jax.Array, axis: int, better: Any) -> jax.Array:
     places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
 
@@ -436,7 +441,7 @@ def _places_so_far(x: jax.Array, axis: int, better: Any) -> jax.Array:
 
 
 def view_as_real(input: ArrayLike) -> jax.Array:
-    """Real and imaginary parts along a new last axis: ``torch.view_as_real``.
+    """Stacks the real and imaginary parts along a new last axis: ``torch.view_as_real``.
 
     Args:
         input: complex numbers.
@@ -450,13 +455,14 @@ def view_as_real(input: ArrayLike) -> jax.Array:
 
 
 def scatter_add(input: ArrayLike, dim: int, index: ArrayLike, src: ArrayLike) -> jax.Array:
-    """Elements of ``src`` added where ``index`` says along an axis: ``torch.scatter_add``.
+    """Adds the elements of ``src`` at the indices ``index`` along an axis: ``torch.scatter_add``.
 
     Args:
-        input: what is added to.
+        input: the array to add to; it is not changed.
         dim: the axis.
-        index: integers in the shape of ``src``, at most as large as ``input`` along other axes.
-        src: what is added.
+        index: indices along ``dim``, integers of the shape of ``src``. Along the other axes it is
+            at most as large as ``input``.
+        src: the array to add.
 
     Examples:
         >>> scatter_add(jnp.zeros(3), 0, jnp.array([2, 2, 0]), jnp.array([1.0, 2.0, 5.0])).tolist()

@@ -1,4 +1,4 @@
-"""A trained network for another task: its weights, frozen parts, rates by layer, and LoRA."""
+"""Transfer learning: pretrained weights, frozen layers, layer-wise learning rates, and LoRA."""
 
 import contextlib
 import dataclasses
@@ -35,13 +35,13 @@ _WEIGHTS = nnx.Not(nnx.RngState)
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """What became of every weight of a network, and of every array of what it began with.
+    """A report of ``load_pretrained``: which weights were loaded, and which were not.
 
     Attributes:
-        report: what was read, converted and taken off.
-        loaded: PyTorch's names of the weights that were filled.
-        new: names of the weights that keep their initial values, each with the reason.
-        unused: names of arrays that the network has no place for, each with its shape.
+        report: the report of ``jaxnets.interop.load_torch``.
+        loaded: the names, in PyTorch, of the weights that were loaded.
+        new: for the name of each weight that keeps its initial value, the reason.
+        unused: for the name of each array of the source that was not used, its shape.
     """
 
     report: Report
@@ -62,22 +62,22 @@ class Transfer:
 def load_pretrained(
     model: nnx.Module, source: nnx.Module | Source, *, head: str | Sequence[str] = ()
 ) -> Transfer:
-    """Fills a network with another one's weights, as far as they fit.
+    """Loads those weights of another network whose names and shapes match.
 
-    What does not fit, such as the last layer for other classes, keeps its initial values, and is
-    named. ``jaxnets.interop.load_torch`` is for weights of the same network, all of which must fit.
+    Other weights, such as those of a last layer for other classes, keep their initial values and
+    are listed in the report. If all weights have to match, use ``jaxnets.interop.load_torch``.
 
     Args:
-        model: filled in place.
-        source: a network, or what ``load_torch`` takes: a state_dict or a file of one.
+        model: the network to load weights into, changed in place.
+        source: a network, or a source that ``load_torch`` accepts, such as a state_dict or a file.
         head: names of submodules, or patterns such as ``"fc*"``, that keep their initial values
-            although weights may fit.
+            even if weights match.
 
     Returns:
-        What was loaded, what is new and what was not used; ``print`` shows it.
+        A report of the loaded, new and unused weights, to print.
 
     Raises:
-        InputError: if nothing fits, or the network has no such submodule.
+        InputError: if no weight matches, or ``head`` matches no submodule.
 
     Examples:
         >>> from jaxnets import MLP
@@ -93,53 +93,53 @@ def load_pretrained(
     weights = entries(model)
     named = {name: (*entry.theirs, *entry.ours) for entry in weights for name in entry.theirs}
     _check_matches("head", patterns, named)
-    of_head = {name for e in weights if _is_one(e, patterns) for name in e.theirs}
+    of_head = {name for e in weights if _is_match(e, patterns) for name in e.theirs}
     filled = nnx.clone(model)
     report = interop.load_torch(filled, arrays, strict=False)
     report = dataclasses.replace(report, source=origin or report.source)
     loaded = [name for name in report.loaded if name not in of_head]
     if not loaded:
-        raise InputError("source", "weights of which some fit outside of the head", "none")
+        raise InputError("source", "weights that fit outside of the head", "none that fit")
     after = {entry.ours: entry for entry in entries(filled)}
     for entry in weights:
-        if _is_one(entry, patterns):
+        if _is_match(entry, patterns):
             for new, old in zip(after[entry.ours].variables, entry.variables, strict=True):
                 new.set_value(old.get_value())
     nnx.update(model, nnx.state(filled, _WEIGHTS))
-    kept = {name: "of the head" for name in report.loaded if name not in loaded}
-    none = "of which the source has none"
-    missing = {name: f"{what}, {none}" for name, what in report.missing.items()}
+    kept = {name: "part of the head" for name in report.loaded if name not in loaded}
+    missing = {name: f"{what}, not in the source" for name, what in report.missing.items()}
     new = {**kept, **missing, **report.mismatched}
     return Transfer(report, tuple(loaded), new, report.unexpected)
 
 
 @dataclasses.dataclass(frozen=True)
 class Unfrozen:
-    """The filter of the variables that are not at some dotted paths."""
+    """A filter for ``nnx.state`` that excludes variables by their dotted paths."""
 
     frozen: tuple[str, ...]
 
     def __call__(self, path: Any, value: Any) -> bool:
-        """Whether a variable is trained."""
+        """Whether the variable at a path is trained."""
         return ".".join(map(str, path)) not in self.frozen
 
 
 def unfrozen(model: nnx.Module, *patterns: str) -> Unfrozen:
-    """What is trained of a network whose parameters of some names are frozen.
+    """Returns a filter for ``minimize(wrt=...)`` that freezes the parameters of some names.
 
-    A frozen parameter does not change, as with ``requires_grad_(False)`` in PyTorch: there too,
-    running statistics move on. ``minimize(frozen=...)`` leaves these alone as well.
+    Frozen parameters do not change, like those with ``requires_grad_(False)`` in PyTorch. Running
+    statistics of frozen layers are still updated, as in PyTorch; ``minimize(frozen=...)`` freezes
+    the statistics too.
 
     Args:
-        model: the network, on which the patterns are tried.
-        *patterns: names of submodules, or patterns of parameters, such as ``"conv*"`` or
-            ``"*.bias"``: of their dotted paths here, or of their names in PyTorch.
+        model: the network, to check the patterns against.
+        *patterns: names of submodules, or patterns of parameters such as ``"conv*"`` or
+            ``"*.bias"``. They are matched with dotted paths and with the names in PyTorch.
 
     Returns:
-        A filter, for ``minimize(wrt=...)``.
+        A filter that is true for the other parameters.
 
     Raises:
-        InputError: if a pattern matches no parameter, or nothing is left to train.
+        InputError: if a pattern matches no parameter, or all parameters are frozen.
 
     Examples:
         >>> from jaxnets import MLP, losses, optimizers
@@ -158,11 +158,11 @@ def unfrozen(model: nnx.Module, *patterns: str) -> Unfrozen:
 
 
 class Delayed(NamedTuple):
-    """The state of an optimizer that begins later.
+    """The state of an optimizer that starts after a number of steps.
 
     Attributes:
-        calls: how many steps the others have taken.
-        state: the optimizer's.
+        calls: the number of training steps so far.
+        state: the state of the wrapped optimizer.
     """
 
     calls: jax.Array
@@ -172,20 +172,25 @@ class Delayed(NamedTuple):
 def gradual_unfreezing(
     optimizer: optax.GradientTransformation, epochs: Mapping[str, int], steps_per_epoch: int
 ) -> optax.GradientTransformation:
-    """An optimizer that begins to train some parameters in a later epoch.
+    """Wraps an optimizer so that some parameters are frozen for the first epochs.
 
-    Until then they and their part of the optimizer's state do not change, as those of PyTorch that
-    have no gradient: momentum, the counts of Adam and schedules begin when they do.
+    While parameters are frozen, their optimizer state does not change either, as for parameters
+    without a gradient in PyTorch: momentum, the step counts of Adam and schedules start when the
+    parameters are unfrozen.
 
     Args:
-        optimizer: the optimizer of all.
-        epochs: by the name of a submodule or a pattern of parameters' dotted paths, how many epochs
-            they stay frozen: ``{"conv2": 1, "conv1": 2}``. All others are trained from the start.
-        steps_per_epoch: how many steps an epoch has: the number of batches.
+        optimizer: the optimizer for all parameters.
+        epochs: the number of epochs to freeze parameters, by the name of a submodule or a pattern
+            of the parameters' dotted paths: ``{"conv2": 1, "conv1": 2}``. All other parameters are
+            trained from the start.
+        steps_per_epoch: the number of training steps in an epoch, which is the number of batches.
+
+    Returns:
+        An Optax optimizer.
 
     Raises:
-        InputError: if an argument is bad; by ``init``, if a pattern matches nothing, or two the
-            same parameter.
+        InputError: if an argument is invalid; by ``init``, if a pattern matches no parameter, or
+            two patterns match the same one.
     """
     check_optimizer(optimizer)
     if not isinstance(epochs, Mapping):
@@ -199,13 +204,14 @@ def gradual_unfreezing(
 
 
 def _delayed(optimizer: optax.GradientTransformation, start: int) -> optax.GradientTransformation:
-    """An optimizer that leaves out its first calls."""
+    """Wraps an optimizer so that its first ``start`` calls return zero updates."""
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> Delayed:
         return Delayed(jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(updates: Any, state: Delayed, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        # The update is computed in any case and then selected, as the count is traced under jit.
         made = inner.update(updates, state.state, params, **extra)
         nothing = jax.tree.map(jnp.zeros_like, made[0]), state.state
         chosen = jax.tree.map(
@@ -222,22 +228,27 @@ def layer_wise(
     layers: Sequence[str],
     factor: float = 2.6,
 ) -> optax.GradientTransformation:
-    """Learning rates that shrink from the head of a network to its inputs.
+    """Makes an optimizer with learning rates that decrease from the head to the first layer.
 
-    The k-th of ``layers`` has lr / factorᵏ, all others have lr: the discriminative rates of Howard
-    and Ruder (2018). They are PyTorch's parameter groups.
+    The k-th entry of ``layers`` has the learning rate lr / factorᵏ, and all other parameters have
+    lr. These are the discriminative learning rates of Howard and Ruder (2018).
 
     Args:
-        optimizer: from a learning rate to an optimizer, such as ``optimizers.adam``, or
+        optimizer: a function from a learning rate to an optimizer, such as ``optimizers.adam``, or
             ``functools.partial(optimizers.sgd, momentum=0.9)``.
-        lr: the learning rate of the head: of all that no name of ``layers`` matches.
+        lr: the learning rate of the head, which is all parameters that ``layers`` does not match.
         layers: names of submodules, or patterns of parameters' dotted paths, from the layer below
-            the head down to the first one.
-        factor: by how much each layer's rate is smaller than that of the one above.
+            the head down to the first layer.
+        factor: the ratio of the learning rates of successive entries, > 0.
+
+    Returns:
+        An Optax optimizer.
 
     Raises:
-        InputError: if an argument is bad; by ``init``, if a pattern matches nothing, or two the
-            same parameter.
+        InputError: if an argument is invalid; by ``init``, if a pattern matches no parameter, or
+            two patterns match the same one.
+
+    PyTorch: an optimizer with a parameter group for each layer.
 
     Examples:
         >>> from jaxnets import optimizers
@@ -250,7 +261,7 @@ def layer_wise(
     def made(rate: float) -> optax.GradientTransformation:
         one = called("optimizer", expected, optimizer, rate)
         if not isinstance(one, optax.GradientTransformation):
-            raise InputError("optimizer", expected, f"one to {shown(one)}")
+            raise InputError("optimizer", expected, f"a function that returned {shown(one)}")
         return one
 
     if not callable(optimizer):
@@ -262,12 +273,12 @@ def layer_wise(
     return param_groups(made(lr), groups)
 
 
-# A layer becomes an adapted one by its class, so that it keeps all its options.
+# ``lora`` changes the class of an existing layer to one of these, so that all options are kept.
 class LoRALinear(Linear):
-    """A ``Linear`` whose weights have an update of low rank; ``lora`` makes it.
+    """A ``Linear`` layer with a low-rank update of its weights, as ``lora`` makes it.
 
-    y = x W + b + α/r · (x Aᵀ) Bᵀ. ``lora_A`` [r, in_features] and ``lora_B`` [out_features, r] are
-    ``nnx.LoRAParam``, which stand beside ``kernel`` and ``bias``.
+    y = x W + b + α/r · (x Aᵀ) Bᵀ. In addition to ``kernel`` and ``bias``, the layer has the
+    ``nnx.LoRAParam`` variables ``lora_A`` [r, in_features] and ``lora_B`` [out_features, r].
     """
 
     lora_A: Any
@@ -280,7 +291,7 @@ class LoRALinear(Linear):
 
 
 class StockLoRALinear(nnx.Linear):
-    """The same of Flax's layer."""
+    """A Flax ``nnx.Linear`` layer with a low-rank update; see ``LoRALinear``."""
 
     lora_A: Any
     lora_B: Any
@@ -292,12 +303,12 @@ class StockLoRALinear(nnx.Linear):
 
 
 def _adapted(layer: LoRALinear | StockLoRALinear, y: jax.Array, x: ArrayLike) -> jax.Array:
-    """The outputs of a layer with those of its update."""
+    """Adds the low-rank update for inputs x to the outputs y of a layer."""
     low = jnp.asarray(x) @ layer.lora_A[...].T @ layer.lora_B[...].T
     return y + (layer.scaling * low).astype(y.dtype)
 
 
-#: Linear layers, and what becomes of them.
+#: The adapted class for each class of linear layers.
 _ADAPTED: dict[type, type] = {Linear: LoRALinear, nnx.Linear: StockLoRALinear}
 
 
@@ -309,26 +320,26 @@ def lora(
     *,
     rngs: nnx.Rngs | None = None,
 ) -> nnx.Module:
-    """A network whose linear layers have updates of low rank beside their weights (LoRA).
+    """Adds low-rank updates (LoRA) to the linear layers of a network.
 
-    Hu et al. (2021): h = W₀ x + α/r · B A x. A is drawn as the weights of a linear layer, and B is
-    zero, so that the outputs do not change at first. To train A and B alone::
+    Hu et al. (2021): h = W₀ x + α/r · B A x. A is drawn like the weights of a linear layer, and B
+    is zero, so that the outputs do not change at first. To train only A and B::
 
         step = minimize(objective, optimizers.adam(1e-3), wrt=nnx.LoRAParam)
 
     Args:
-        model: any network with linear layers; it is left as it is.
+        model: any network with linear layers; it is not changed.
         rank: r, the inner size of A and B.
         alpha: α; the update is scaled by alpha / rank.
-        layers: names of submodules, or patterns such as ``"fc*"``: the linear layers to adapt; None
-            for all of them.
-        rngs: where A is drawn from; None for the seed 0.
+        layers: names of the linear layers to adapt, of submodules with such layers, or patterns
+            such as ``"fc*"``; None for all linear layers.
+        rngs: the random streams to draw A from; None for seed 0.
 
     Returns:
-        A new network. ``merge_lora`` makes one of the old structure of it.
+        A new network. ``merge_lora`` converts it back to the old structure.
 
     Raises:
-        InputError: if there is no linear layer, a pattern matches none, or an argument is bad.
+        InputError: if there is no linear layer, a pattern matches none, or an argument is invalid.
     """
     check_model(model)
     check_positive("rank", rank)
@@ -354,33 +365,33 @@ def _linear_layers(model: nnx.Module) -> dict[str, Any]:
 
 
 def _adapt(layer: Any, rank: int, scaling: float, rngs: nnx.Rngs) -> None:
-    """Makes a layer an adapted one."""
-    dtype, (entering, leaving) = layer.kernel[...].dtype, layer.kernel.shape
-    draw = initializers.fan_in_uniform(entering)
+    """Converts a linear layer to its adapted class in place."""
+    dtype, (in_features, out_features) = layer.kernel[...].dtype, layer.kernel.shape
+    draw = initializers.fan_in_uniform(in_features)
     layer.__class__ = _ADAPTED[type(layer)]
-    layer.lora_A = nnx.LoRAParam(draw(rngs.params(), (rank, entering), dtype))
-    layer.lora_B = nnx.LoRAParam(jnp.zeros((leaving, rank), dtype))
+    layer.lora_A = nnx.LoRAParam(draw(rngs.params(), (rank, in_features), dtype))
+    layer.lora_B = nnx.LoRAParam(jnp.zeros((out_features, rank), dtype))
     layer.scaling = scaling
 
 
 def merge_lora(model: nnx.Module) -> nnx.Module:
-    """A network of the structure before ``lora``, with the updates added to its weights.
+    """Adds the low-rank updates of ``lora`` to the weights, and restores the old structure.
 
     Args:
-        model: what ``lora`` made, trained or not; it is left as it is.
+        model: a network that ``lora`` returned, trained or not; it is not changed.
 
     Returns:
         A new network with the same outputs, except for rounding.
 
     Raises:
-        InputError: if the network has no adapted layer.
+        InputError: if the network has no layer with a low-rank update.
     """
     check_model(model)
     model = nnx.clone(model)
     plain = {adapted: kind for kind, adapted in _ADAPTED.items()}
     adapted: list[Any] = [node for _, node in nnx.iter_graph(model) if type(node) in plain]
     if not adapted:
-        raise InputError("model", "a network that lora has made", type(model).__name__)
+        raise InputError("model", "a network that lora returned", type(model).__name__)
     for layer in adapted:
         update = layer.scaling * (layer.lora_B[...] @ layer.lora_A[...]).T
         layer.kernel.set_value((layer.kernel[...] + update).astype(layer.kernel[...].dtype))
@@ -398,22 +409,26 @@ def _patterns(argument: str, given: Any) -> tuple[str, ...]:
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a dotted name, or the name of a module that it is in, matches one of the patterns."""
+    """Whether a dotted name, or the name of a module that contains it, matches a pattern."""
     return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*") for p in patterns)
 
 
 def _check_matches(
     argument: str, patterns: Sequence[str], named: Mapping[str, Sequence[str]]
 ) -> None:
-    """Raises unless each pattern matches one of the names of something."""
+    """Checks that each pattern matches one of the names."""
     names = [name for names in named.values() for name in names]
     for pattern in patterns:
         if not any(_matches(name, (pattern,)) for name in names):
-            raise InputError(argument, f"what matches one of {shortened([*named])}", shown(pattern))
+            expected = f"a pattern that matches one of {shortened([*named])}"
+            raise InputError(argument, expected, shown(pattern))
 
 
 def _selector(pattern: str) -> Callable[[str], bool]:
-    """For ``param_groups``, which names it in its messages."""
+    """Returns a predicate for ``param_groups``.
+
+    The predicate's name is the pattern, because error messages of ``param_groups`` contain it.
+    """
 
     def selector(path: str) -> bool:
         return _matches(path, (pattern,))
@@ -422,16 +437,16 @@ def _selector(pattern: str) -> Callable[[str], bool]:
     return selector
 
 
-def _is_one(entry: Entry, patterns: Sequence[str]) -> bool:
-    """Whether a weight matches by its name here or in PyTorch."""
+def _is_match(entry: Entry, patterns: Sequence[str]) -> bool:
+    """Whether a weight matches a pattern by its dotted path or by its name in PyTorch."""
     return any(_matches(name, patterns) for name in (*entry.theirs, *entry.ours))
 
 
 def _parameters(model: nnx.Module) -> dict[str, list[str]]:
-    """By the dotted path of each parameter, its names: the path, and those in PyTorch."""
+    """Returns, for the dotted path of each parameter, the path and its names in PyTorch."""
     state = nnx.to_flat_state(nnx.state(model, nnx.Param))
     found = {path: [path] for path in (".".join(map(str, path)) for path, _ in state)}
-    with contextlib.suppress(InputError):  # of a layer that PyTorch has no counterpart of
+    with contextlib.suppress(InputError):  # a layer without a counterpart in PyTorch
         for entry in entries(model):
             for path in entry.ours:
                 found.get(path, []).extend(entry.theirs)

@@ -10,6 +10,7 @@ from jaxnets import losses
 from jaxnets.models import (
     GPT,
     MLP,
+    CifarResNet,
     ImageClassifier,
     LanguageModel,
     LeNet,
@@ -88,6 +89,10 @@ CASES = {
     "image-classifier": Case(lambda rngs: ImageClassifier(48, 8, 10, rngs=rngs), (4, 4, 3), 10),
     "lenet-28": Case(lambda rngs: LeNet(1, 10, 28, rngs=rngs), (28, 28, 1), 10),
     "lenet-32": Case(lambda rngs: LeNet(3, 7, 32, rngs=rngs), (32, 32, 3), 7),
+    "cifar-resnet-a": Case(lambda rngs: CifarResNet(8, 5, rngs=rngs), (8, 8, 3), 5),
+    "cifar-resnet-b": Case(
+        lambda rngs: CifarResNet(8, 5, 1, shortcut="B", rngs=rngs), (8, 8, 1), 5
+    ),
     "lstm": Case(_recurrent(n_layers=2, dropout=0.3, output_dim=4), (6, 5), 4),
     "lstm-sigmoid": Case(
         _recurrent(n_layers=2, output_dim=1), (6, 5), 1, losses.binary_cross_entropy

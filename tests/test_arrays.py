@@ -261,7 +261,7 @@ def test_require_does_not_hide_a_broken_package(tmp_path, monkeypatch):
 
 
 def test_a_number_is_one_that_the_dtype_holds():
-    with pytest.raises(ValueError, match="lr: expected a number that float32 holds, got 1e\\+49"):
+    with pytest.raises(ValueError, match="lr: expected .* the range of float32, got 1e\\+49"):
         check_number("lr", 1e49)
     with jax.enable_x64(True):
         assert check_number("lr", 1e49) == 1e49

@@ -84,11 +84,11 @@ def linear(size=2, **options):
         (lambda: averaged(linear()), "run: expected a TrainingRun or a TrainState, got"),
         (
             lambda: averaged(initialize(linear(), TRAIN)),
-            "run: expected one trained by one step of ema or swa, got 0 of them",
+            "run: expected a run with one step of ema or swa, got 0 of them",
         ),
         (
             lambda: averaged(initialize(linear(), swa(TRAIN))),
-            "run: expected one whose average has begun, got none after 0 steps",
+            "run: expected a run that has started to average, got no average after 0 steps",
         ),
         (
             lambda: update_batch_norm(layers.BatchNorm1d(3), SPLIT),

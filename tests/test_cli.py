@@ -164,7 +164,7 @@ def test_summary_shows_layers_shapes_and_counts(capsys, recipe, parameters):
         (["predict", "tests", "--index", "0"], "run: expected a folder with a run.json"),
         (
             ["predict", "tests"],
-            "expected an image file, a text, --index N or --prompt TEXT, got none of them",
+            "--index N or --prompt TEXT, or for a table a file or --row, got none",
         ),
         (["summary", "lenet"], "recipe: expected one of"),
         (["trane"], "No such command 'trane'"),

@@ -98,7 +98,7 @@ def test_flax_knows_classifiers_alone(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, _, log = run(capsys, "compare", "elnino-lstm", "--peer", "flax")
     assert code == 2
-    assert "loss: expected cross-entropy, beside Flax, got mse" in log
+    assert "loss: expected cross-entropy with Flax, got mse" in log
 
 
 def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp_path):
@@ -106,7 +106,7 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
     monkeypatch.setitem(sys.modules, "keras", None)
     code, _, log = run(capsys, "compare", "mnist-mlp", "--peer", "keras")
     assert code == 1
-    assert "a comparison with Keras needs keras, which is not installed: pip install" in log
+    assert "a comparison with Keras requires keras, which is not installed: pip install" in log
 
 
 @pytest.mark.parametrize(

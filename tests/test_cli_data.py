@@ -230,7 +230,7 @@ def test_check_reads_the_sets_in_a_folder_and_says_what_is_left_out(capsys, tmp_
     (pets / "cat" / "a.heic").write_text("")
     assert run(capsys, "data", "check", tmp_path)[1].splitlines() == [
         f"images in {pets}: train 4, all readable",
-        "  left out: cat/a.heic, of no known ending",
+        "  left out: cat/a.heic, of unknown format",
         f"images in {shapes}: train 4, all readable",
     ]
 
@@ -258,7 +258,7 @@ def test_images_of_several_sizes_are_brought_to_one(capsys, tmp_path, size, shap
     assert run(capsys, "data", "check", tmp_path / "pets", "--size", size)[0] == 0
     code, _, err = run(capsys, "data", "info", "pets", *flags[:2])
     assert code == 2
-    assert "got 20×10; size= brings all to one size" in err
+    assert "got 20×10; size= resizes all of them" in err
 
 
 def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
@@ -281,7 +281,7 @@ def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
         (["info", "mnist", "--size", "big"], "expected PIXELS or HEIGHTxWIDTH, got 'big'"),
         (["info", "mnist", "--size", "4x"], "expected PIXELS or HEIGHTxWIDTH, got '4x'"),
         (["info", "mnist", "--size", "0"], "size: expected a positive integer, got 0"),
-        (["info", "mnist", "--size", "4"], "size: expected None, as mnist .* no folder of images"),
+        (["info", "mnist", "--size", "4"], "size: expected None, as mnist .* not a folder of im"),
         (["info", "names", "--size", "4"], "size: expected None, as names is a set of texts"),
         (["info", "minst"], "name: expected one of .*mnist, .*; did you mean 'mnist'"),
         (["info", "mnist", "--source", "web"], "'web' is not one of"),

@@ -94,15 +94,15 @@ def test_classes_of_other_data_are_numbered_by_their_names(digits, capsys, tmp_p
     [
         (
             "big",
-            r"data big: expected examples uint8[28, 28, 1], as the run was trained on, got uint8[",
+            r"data big: expected examples uint8[28, 28, 1], as in training, got uint8[",
         ),
         (
             "colours",
-            "data colours: expected the classes 0, 1, 2, 3, 4, 5, …, as the run was trained",
+            "data colours: expected the classes 0, 1, 2, 3, 4, 5, …, as in training",
         ),
         (
             "engel",
-            "data engel: expected the classes 0, 1, 2, 3, 4, 5, …, as the run was trained on, ",
+            "data engel: expected the classes 0, 1, 2, 3, 4, 5, …, as in training, ",
         ),
     ],
 )
@@ -153,7 +153,7 @@ def test_predictions_of_a_folder_of_images(digits, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--split", "test"], "--split needs --csv FILE."),
+        (["--split", "test"], "--split requires --csv FILE."),
         (
             ["--csv", "no-folder/p.csv"],
             "csv: expected a file in a folder that exists, got no-folder",
@@ -243,7 +243,7 @@ def test_predictions_of_a_table_are_in_its_units_beside_its_labels(prices, capsy
         ),
         (
             "size,kind,price\n1,red,dear\n2,red,cheap\n",
-            "expected values to predict, as the run was",
+            "expected values to predict, as in training",
         ),
     ],
 )
@@ -281,7 +281,7 @@ def test_texts_are_encoded_by_the_run(tmp_path):
     assert found.scores["accuracy"] == np.mean(taken == data.train.labels)
     mistake = found.found.mistakes[0]
     assert mistake.text == texts.encoder.decode(data.train.inputs[mistake.index])
-    with pytest.raises(ValueError, match="'linear': expected texts, as the encoder is one of text"):
+    with pytest.raises(ValueError, match="'linear': expected texts, as the encoder is a Text"):
         reports.data_of(saved, "linear")
     (tmp_path / "lines.txt").write_text("a lovely film\n\na dull film\n")
     examples = given(saved, [str(tmp_path / "lines.txt")], whole=True)

@@ -125,7 +125,7 @@ def test_the_words_of_a_text_are_weighed_for_either_class(capsys, sentiment):
     head, shown, most, wrote = out.splitlines()
     assert re.match(rf"{text}: (posi|nega)tive \(\d\d\.\d\d%\); explained: class", head)
     assert shown.split() == text.split()
-    assert re.fullmatch(r"most: (\w+ [+-]0\.\d{3}(, )?){3}", most)
+    assert re.fullmatch(r"largest: (\w+ [+-]0\.\d{3}(, )?){3}", most)
     assert wrote == "wrote explanation.png"
     classes = [["--target", name, "--json"] for name in ("positive", "negative")]
     given = [json.loads(explained(capsys, sentiment, text, *target)[1])[0] for target in classes]
@@ -157,19 +157,19 @@ def test_a_row_of_a_table_is_explained_by_its_columns(capsys, fruit):
 @pytest.mark.parametrize(
     ("kind", "words", "message"),
     [
-        ("images", [], "expected an image file, a text or --index N, got none of them"),
+        ("images", [], "expected an image file, a text or --index N, got none"),
         ("images", ["--index", "99"], "index: expected a number from 0 to 15, got 99"),
         ("images", ["--index", "0", "--target", "3"], "target: expected one of 0, 1, 2, got 3"),
         (
             "images",
             ["--index", "0", "--method", "grad-cam", "--layer", "conv7"],
-            "layer: expected one that the model calls: conv, fc, got conv7",
+            "layer: expected a layer that the model calls: conv, fc, got conv7",
         ),
         ("images", ["--index", "0", "--layer", "conv"], "layer: expected none, as it has no effe"),
         ("images", ["--index", "0", "--repeats", "2"], "repeats: expected none, as it has no ef"),
         ("images", ["--index", "0", "--out", "no/a.png"], "out: expected a file in a folder that"),
         ("sentiment", ["a film", "--method", "saliency"], "method: expected none, as it has no"),
-        ("fruit", ["--index", "0", "--method", "grad-cam"], "layer: expected the name of one, as"),
+        ("fruit", ["--index", "0", "--method", "grad-cam"], "layer: expected a name, as"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(capsys, request, kind, words, message, place):
@@ -216,7 +216,7 @@ def test_the_inside_of_a_run_is_drawn(capsys, images, place):
     [
         (["--what", "graph", "--index", "2"], "index: expected none without activations, got 2"),
         (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
-        (["--what", "kernels", "--layer", "no"], "layer: expected one that the model calls: conv"),
+        (["--what", "kernels", "--layer", "no"], "layer: expected a layer that the model"),
         (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),
         (["--out", "file"], "out: expected a folder, or a .png file for one picture, got file"),
         (["--out", "all.png"], "out: expected a folder for 5 pictures, got all.png"),
@@ -232,11 +232,14 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(capsys, images, words, me
 
 def test_what_a_network_lacks_is_left_out_unless_it_is_asked_for(capsys, images, monkeypatch):
     def refuse(*given, **named):
-        raise InputError("layer", "one with a weight of at least two axes", "none")
+        raise InputError("layer", "a layer with a weight of at least two axes", "none")
 
     monkeypatch.setattr("jaxnets.explain.draw_kernels", refuse)
     monkeypatch.setattr("jaxnets.commands.visualize._possible", lambda saved: ("kernels", "graph"))
     code, out, err = visualized(capsys, images)
     assert (code, out) == (0, "wrote graph.png\n")
-    assert "no kernels: layer: expected one with a weight of at least two axes, got none\n" in err
+    assert (
+        "skipped kernels: layer: expected a layer with a weight of at least two axes, got none\n"
+        in err
+    )
     assert visualized(capsys, images, "--what", "kernels")[0] == 2

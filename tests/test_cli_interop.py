@@ -47,8 +47,8 @@ def test_inspect_lists_the_arrays(capsys, tmp_path):
         "fc2.weight  [2, 4]  float32",
         "fc2.bias    [2]     float16",
         "4 arrays, 26 numbers",
-        "taken off: state_dict, module.",
-        "left aside: epoch",
+        "unwrapped: state_dict, module.",
+        "ignored: epoch",
     ]
     save_safetensors(mlp(), tmp_path / "w.safetensors")
     code, out, _ = run(capsys, "inspect", tmp_path / "w.safetensors")
@@ -65,7 +65,7 @@ def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
     code, out, err = run(capsys, "inspect", path)
     assert (code, err) == (0, "")
     assert f"\n{shown}" in out
-    assert f"left aside: {shown}.aside" in out
+    assert f"ignored: {shown}.aside" in out
     texts = [out, run(capsys, "convert", path, tmp_path / "new.pt", *OPTION)[2]]
     assert f"unexpected: {shown} torch.float32[2], nnn" in texts[-1]
     rename = ["--rename", f"{odd}=fc4", "--drop", "nn*", "--drop", "fc4"]
@@ -73,7 +73,7 @@ def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
     command = ["convert", path, tmp_path / "\x1b[3J", *OPTION, "--to", "jaxnets"]
     texts += run(capsys, *command, "--drop", odd, "--drop", "nn*")[1:]
     assert texts[-2].startswith(f"4 arrays of {tmp_path}" + r"/w\x1b[2J.pt loaded")
-    assert texts[-2].splitlines()[-1] == rf"written to {tmp_path}/\x1b[3J"
+    assert texts[-2].splitlines()[-1] == rf"wrote {tmp_path}/\x1b[3J"
     texts += run(capsys, "inspect", tmp_path / "none\x1b[2J")[1:]
     for text in texts:
         assert not set(text) & set("\x1b\x07\u202e")
@@ -104,7 +104,7 @@ def test_inspect_of_a_list_of_weights_that_was_changed(capsys, tmp_path, trained
     (folder / "arrays.json").write_text(json.dumps(about | {"shapes": {"kernel": "f\x1b[2J[1]"}}))
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
-    assert "is damaged: arrays.json" in err
+    assert "is damaged or has no weights (arrays.json" in err
     manifest.write_manifest(folder)
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
@@ -147,7 +147,7 @@ def test_convert_takes_the_folder_of_a_run(capsys, tmp_path, trained, name):
     if name == "new":
         assert code == 2
         code, out, err = run(capsys, "convert", trained, tmp_path / name, "--to", "jaxnets")
-    assert (code, out, err) == (0, f"written to {tmp_path / name}\n", "")
+    assert (code, out, err) == (0, f"wrote {tmp_path / name}\n", "")
     other = LinearRegression(rngs=nnx.Rngs(1))
     (load_weights if name == "new" else load_torch)(other, tmp_path / name)
     assert same(saved, other)
@@ -164,7 +164,7 @@ def test_names_are_renamed_and_dropped(capsys, tmp_path):
     command = ["convert", tmp_path / "w.pt", tmp_path / "new.safetensors", *OPTION]
     code, out, err = run(capsys, *command, *renames, *drops)
     assert (code, err) == (0, "")
-    assert "left aside: ema.layer1.weight, h.0.mask" in out
+    assert "ignored: ema.layer1.weight, h.0.mask" in out
     model = mlp(3)
     load_torch(model, tmp_path / "new.safetensors")
     for name, value in to_torch(model).items():
@@ -182,7 +182,7 @@ def test_weights_go_to_torch_and_come_back(capsys, tmp_path, name):
     model, other = mlp(0), mlp(1)
     save_weights(model, tmp_path / "weights")
     code, out, err = run(capsys, "convert", tmp_path / "weights", tmp_path / name, *OPTION)
-    assert (code, out, err) == (0, f"written to {tmp_path / name}\n", "")
+    assert (code, out, err) == (0, f"wrote {tmp_path / name}\n", "")
     load_torch(other, tmp_path / name)
     assert same(model, other)
 
@@ -230,31 +230,31 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which is no file"),
+        ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which does not e"),
         ("inspect empty", "source: expected a checkpoint file, got empty, which is a folder"),
         ("inspect text.pt", "got text.pt, which begins with"),
-        ("inspect a.npz", "a.npz, which holds a mapping without tensors, with the keys a (object"),
+        ("inspect a.npz", "a.npz, which contains a mapping without tensors, with the keys a (obj"),
         (
             "convert weights new.pt MLP --rename a=b",
             "rename: expected a PyTorch file, as only its ",
         ),
         ("convert w.safetensors new.pt MLP --rename a", "expected OLD=NEW, got 'a'"),
-        ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names that the source"),
-        ("convert w.safetensors new.pt MLP --rename fc1=fc2", "a name of its own for each array"),
-        ("convert w.safetensors new.pt MLP --drop fc3", "rename: expected names that the source"),
+        ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names in the source"),
+        ("convert w.safetensors new.pt MLP --rename fc1=fc2", "a unique name for each array"),
+        ("convert w.safetensors new.pt MLP --drop fc3", "rename: expected names in the source"),
         ("convert w.safetensors new.pt MLP --drop fc1", "missing: fc1.weight float32[4, 3], fc1.b"),
         ("convert w.safetensors weights MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.safetensors MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.onnx MLP", "out: expected a file ending in .safetensors, .pt, .pth, ."),
         ("convert w.safetensors w.onnx MLP", "or --to jaxnets for a folder, got w.onnx"),
-        ("convert none.pt new MLP", "source: expected a checkpoint file, got none.pt, which is no"),
+        ("convert none.pt new MLP", "source: expected a checkpoint file, got none.pt, which does"),
         ("convert empty new.pt MLP", "directory: expected a folder written by save_weights, got"),
         ("convert text.pt new MLP", "got text.pt, which begins with"),
         ("convert w.safetensors new", "Missing option '--model'"),
         ("convert w.safetensors new --model vgg", "'vgg' is not one of"),
         (
             "convert w.safetensors new --model linear-regression",
-            "rename={'fc1': '', 'fc2': None}), got fc1., fc2. of equal fit",
+            "rename={'fc1': '', 'fc2': None}), got fc1., fc2., which fit equally well",
         ),
         ("convert weights new.pt --model mlp", "directory: expected weights of this network, got"),
         ("convert w.safetensors new --model recurrent-classifier", "model option: expected "),

@@ -136,7 +136,7 @@ def test_a_run_keeps_the_network_and_needs_no_file_of_the_users(capsys, folder):
     assert (code, err.splitlines()[0][:8]) == (0, "imported")
     assert torch.load("net.pt")["conv.weight"].shape == (3, 1, 3, 3)
 
-    with pytest.raises(InputError, match=r"run_code: expected True, or the network as model, .*"):
+    with pytest.raises(InputError, match=r"run_code: expected True to run the code .*"):
         jaxnets.load("killed")
     with pytest.raises(InputError, match="run_code: expected True or False"):
         jaxnets.load("killed", run_code=1)
@@ -145,7 +145,7 @@ def test_a_run_keeps_the_network_and_needs_no_file_of_the_users(capsys, folder):
     (folder / "killed" / "network" / "parts.py").write_text("other = 1")
     code, _, err = run(capsys, "predict", "killed", "--index", "0")
     assert code == 2
-    assert "the file that the run has saved, got another parts.py" in err
+    assert "the file that the run saved, got a modified parts.py" in err
 
 
 def test_a_recipe_takes_another_network_and_a_file_of_weights(capsys, folder):
@@ -181,7 +181,7 @@ def test_a_pytorch_network_is_ported_and_begins_with_its_weights(capsys, folder)
 
     code, _, err = run(capsys, "train", "--resume", "run", "--model", "nets.py:Table")
     assert code == 2
-    assert "another: model is {'class': 'network', 'arguments': '', 'files': {" in err
+    assert "other settings: model is {'class': 'network', 'arguments': '', 'files': {" in err
     (folder / "nets.py").unlink()
     shutil.rmtree("run/checkpoints")  # as if it had been killed before the first of them
     assert trained(capsys, "--resume", "run")[0] == loss
@@ -251,10 +251,10 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
         (["--model", "nets.py:Table", "--data", "rows.csv", "--args", "x=("], "expected argumen"),
         (
             ["--model", "nets.py:Table", "--data", "rows.csv", "--args", "x=1"],
-            "args: expected what",
+            "args: expected arguments of",
         ),
-        (["--model", "nets.py:Table", "--data", "images.npz"], "takes float32[2, 1, 6, 6], got"),
-        (["--model", "flax_nets.py:Net", "--data", "rows.csv"], "takes float32[2, 2], got"),
+        (["--model", "nets.py:Table", "--data", "images.npz"], "accepts float32[2, 1, 6, 6], got"),
+        (["--model", "flax_nets.py:Net", "--data", "rows.csv"], "accepts float32[2, 2], got"),
         (["--model", "nets.py:Table", "--data", "rows.csv", "--model-option", "w=1"], "use --args"),
         (["--model", "nets.py:Decides", "--data", "rows.csv"], "without Python control flow"),
         (["mnist-mlp", "--args", "width=3"], "--args requires your own network, FILE.py:Class"),
@@ -302,7 +302,7 @@ def test_a_pytorch_network_is_compared_with_its_port(capsys, folder, monkeypatch
     [
         (["--torch", "flax_nets.py:Net", "--data", "images.npz"], "torch: expected a torch.nn.Mod"),
         (["--torch", "nets.py:Table", "--data", "rows.csv", "--peer", "flax"], "omit --peer"),
-        (["--torch", "nets.py:Table", "--model", "mlp"], "--torch and --model do not go together"),
+        (["--torch", "nets.py:Table", "--model", "mlp"], "--torch cannot be used with --model"),
         (["--torch", "nets.py"], "expected FILE.py:Class, got 'nets.py'"),
         (["--model", "nets.py:Table"], "Invalid value for '--model'"),
         ([], "Missing argument 'RECIPE', or --torch FILE.py:Class."),

@@ -63,7 +63,7 @@ def test_a_network_becomes_a_file_with_its_weights(capsys, folder):
     assert (code, err) == (0, "")
     first, *_, verdict, last = out.splitlines()
     assert first == "imported nets.py:Net, whose code has run"
-    assert (verdict, last) == ("Net: exact", "written to net_jax.py")
+    assert (verdict, last) == ("Net: exact", "wrote net_jax.py")
     report = json.loads((folder / "report.json").read_text())
     assert report["verdict"] == "exact"
     assert report["inputs"] == [[0, 2, 3, 1]]

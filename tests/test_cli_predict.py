@@ -212,7 +212,7 @@ def test_predict_refuses_what_is_no_image(capsys, saved, tmp_path):
         (["--index", "0", "--seed", "0"], "seed: expected none, as MLP classifies, got 0"),
         (["--index", "0", "--temperature", "1"], "temperature: expected none, as MLP classifies"),
         (["--index", "0", "--top", "0"], "0 is not in the range x>=1"),
-        (["--top", "3"], "expected an image file, a text, --index N or --prompt TEXT, got none of"),
+        (["--top", "3"], "expected an image file, a text, --index N or --prompt TEXT, or for"),
     ],
 )
 def test_what_predict_cannot_do_is_one_sentence(capsys, saved, flags, message):
@@ -238,8 +238,8 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("[]", "it holds list and no object"),
-        ("3", "it holds int and no object"),
+        ("[]", "its top level is of type list, not an object"),
+        ("3", "its top level is of type int, not an object"),
         ('{"settings": {"name": ', "Expecting value"),
         ("[" * 100_000, "it is nested too deeply"),
         ("{}", "no 'settings'"),

@@ -76,7 +76,7 @@ def test_of_regression_the_table_has_losses(capsys):
         (["--learning-rates", "1", "--lr", "1"], "--lr cannot be used with --learning-rates."),
         (["--seeds", "2", "--devices", "2"], "--devices cannot be used with --seeds"),
         (["--seeds", "2", "--jsonl", "log"], "--jsonl cannot be used with --seeds"),
-        (["--seeds", "2", "--save-every", "3", "--out", "x"], "--save-every does not go with"),
+        (["--seeds", "2", "--save-every", "3", "--out", "x"], "--save-every cannot be used"),
         (["--seeds", "2", "--processes", "3"], "--processes cannot be used with --seeds"),
     ],
 )

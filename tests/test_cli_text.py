@@ -122,23 +122,23 @@ def test_summary_knows_the_number_of_tokens(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{sentiment}"], "expected an image file, a text, --index N or --prompt TEXT, got none"),
+        (["{sentiment}"], "expected an image file, a text, --index N or --prompt TEXT, or for"),
         (["{sentiment}", ""], "texts: expected texts of at least one token, got ''"),
         (["{sentiment}", "--prompt", "a"], "prompt: expected none, as TextClassifier classifies"),
         (["{sentiment}", "--index", "0"], "data_dir: expected an existing folder or file"),
         (
             ["{writer}", "a text"],
-            "TEXT: expected none, as LanguageModel writes after --prompt, got",
+            "TEXT: expected none, as LanguageModel generates text after --prompt, got",
         ),
         (
             ["{writer}", "--prompt", "a", "--top", "2"],
-            "top: expected none, as LanguageModel writes",
+            "top: expected none, as LanguageModel generates",
         ),
         (
             ["{writer}", "--index", "0"],
             "index: expected none, as LanguageModel generates text afte",
         ),
-        (["{writer}", "--prompt", "a", "b"], "TEXT: expected none, as LanguageModel writes"),
+        (["{writer}", "--prompt", "a", "b"], "TEXT: expected none, as LanguageModel generates"),
         (["{writer}", "--prompt", ""], "texts: expected texts of at least one token"),
         (["{writer}", "--prompt", "a", "--length", "0"], "length: expected a positive integer"),
         (

@@ -58,7 +58,7 @@ def test_a_run_begins_with_anothers_weights_and_frozen_ones_stay(trained):
     tuned = ["--from", "base", "--freeze", "fc1", "--head", "fc2"]
     said = trained(*SMALL, *tuned, "--epochs", "2", "--out", "whole").err
     assert "2 arrays of base loaded into MLP" in said
-    assert "new: fc2.weight (of the head), fc2.bias (of the head)" in said
+    assert "new: fc2.weight (part of the head), fc2.bias (part of the head)" in said
     trained(*SMALL, *tuned, "--epochs", "1", "--save-every", "4", "--out", "half")
     trained("train", "--resume", "half", "--epochs", "2", "--quiet")
     base, whole, half = (jaxnets.load(name).model for name in ("base", "whole", "half"))
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_named_and_drawn_by_each_seed(trained):
     other = [*SMALL[:-1], "features=(784,4,5,10)", "--epochs", "1", "--lr", "0"]
     said = trained(*other, "--from", "base", "--seeds", "2", "--out", "two").err
     assert "2 arrays of base loaded into MLP" in said
-    assert "new: fc3.weight (float32[10, 5], of which the source has none)" in said
+    assert "new: fc3.weight (float32[10, 5], not in the source)" in said
     assert "fc2.weight (is float32[10, 4], not float32[5, 4]" in said
     first, second = (jaxnets.load(f"two/seed-{seed}").model for seed in (0, 1))
     np.testing.assert_array_equal(first.fc1.kernel, second.fc1.kernel)
@@ -146,9 +146,15 @@ def test_a_run_that_an_older_version_began_continues(tmp_path):
     ("arguments", "message"),
     [
         ([*SMALL, "--head", "fc2"], "--head requires --from."),
-        ([*SMALL, "--from", "base", "--head", "conv"], "head: expected what matches one of fc1"),
+        (
+            [*SMALL, "--from", "base", "--head", "conv"],
+            "head: expected a pattern that matches one of fc1",
+        ),
         ([*SMALL, "--from", "nowhere"], "nowhere"),
-        ([*SMALL, "--freeze", "conv*"], "freeze: expected what matches one of fc1.bias, fc1.ker"),
+        (
+            [*SMALL, "--freeze", "conv*"],
+            "freeze: expected a pattern that matches one of fc1.bias, fc1.ker",
+        ),
         ([*SMALL, "--freeze", "*"], "freeze: expected patterns that leave something to train"),
         ([*SMALL, "--ema", "2"], "ema: expected a number in [0, 1], got 2.0"),
         ([*SMALL, "--swa", "10"], "swa: expected fewer than the 10 epochs, and no ema beside it"),
@@ -165,7 +171,9 @@ def test_a_comparison_refuses_what_only_one_side_has():
     from jaxnets.compare.from_recipe import from_recipe
 
     recipe = dataclasses.replace(recipes.recipe("mnist-mlp"), ema=0.9)
-    with pytest.raises(InputError, match="ema: expected the default, as both sides of a compar"):
+    with pytest.raises(
+        InputError, match="ema: expected the default, as comparisons do not support"
+    ):
         from_recipe(recipe)
     with pytest.raises(InputError, match="freeze: expected names or patterns, such as"):
         dataclasses.replace(recipe, freeze=3)

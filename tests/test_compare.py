@@ -437,10 +437,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
         ({"torch_model": 3}, "torch_model: expected a torch.nn.Module with parameters, or a"),
         ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
         ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),
-        ({"seeds": [1, 1]}, "seeds: expected a number of seeds, or seeds of which no two"),
+        ({"seeds": [1, 1]}, "seeds: expected a number of seeds, or a list of different"),
         ({"margin": 0}, "margin: expected a finite number > 0"),
         ({"weights_from": "keras"}, "weights_from: expected one of jaxnets, torch"),
-        ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of ours, got bias"),
+        ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of jax_model, got bias"),
         (
             {"torch_model": lambda: compare.twin(build(nnx.Rngs(0))).double()},
             r"got fc1.bias \(8,\) float64 for \(8,\) float32",

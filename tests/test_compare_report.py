@@ -145,7 +145,7 @@ def test_the_numbers_are_those_of_the_json(folder):
     stds = " | ".join(f"**{std:.2f}**" for std in np.std(scores, 0, ddof=1))
     assert f"| **mean** | {means} |" in text
     assert f"| **± SD** | {stds} |" in text
-    assert "takes PyTorch 1.94 times as long as jaxnets" in text
+    assert "An epoch in PyTorch takes 1.94 times as long as in jaxnets" in text
     assert "| jaxnets | 0.510 | 0.498–0.535 | 1.24 | 612 |" in text
 
 
@@ -249,7 +249,7 @@ def test_a_documented_figure_with_dropout_is_not_that_of_pairs():
 
 def test_what_is_missing_is_left_out():
     blocks = content(comparison(2, epochs=1, steps=1, examples=50, bare=True))
-    assert headings(blocks) == ["Test accuracy", "Step by step", "Predictions", "How it was made"]
+    assert headings(blocks) == ["Test accuracy", "Step by step", "Predictions", "Settings"]
     text = markdown(blocks)
     assert not re.search("control|thread|torch 2|machine:|Documented|memory", text)
     assert len(tables(blocks)[1].columns) == 3

@@ -284,7 +284,7 @@ def test_averages_that_no_metric_shows_are_found_by_the_weights():
     ).findings  # fmt: skip
     assert [one.statistic for one in found] == ["weights after the first step"]
     assert found[0].layer == "bn"
-    assert re.search("2 of 5 weights .*bn.running_.*0.1 times ours", found[0].text)
+    assert re.search("2 of 5 weights .*bn.running_.*0.1 times that of", found[0].text)
 
 
 def test_a_loss_that_is_not_finite_is_found():
@@ -333,7 +333,7 @@ def test_updates_are_judged_by_what_rounding_does_to_them():
         theirs={"fc.weight": np.ones(3)},
         control={"fc.weight": np.ones(3)},
     )
-    assert unmoved.in_words().endswith("fc.weight most: jaxnets leaves it as it is.")
+    assert unmoved.in_words().endswith("most in fc.weight: jaxnets does not change it.")
 
 
 def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
@@ -375,7 +375,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
         ({"torch_step": lambda *given: {"x": 3}}, "torch_step: .* that returns {'x': 3}"),
         (
             {"torch_step": lambda *given: {"loss": 1, "critic": 2}},
-            "torch_step: expected .* ours, critic_loss, generator_loss, loss, got critic",
+            "torch_step: expected .* of step, critic_loss, generator_loss, loss, got critic",
         ),
         (
             {"torch_step": lambda *given: {"loss": torch.ones(2)}},

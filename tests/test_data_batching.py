@@ -154,7 +154,7 @@ def test_mnist_sizes():
         ({"epoch": False}, "epoch: expected an integer from 0 to .*, got False"),
         ({"widths": np.ones(9, int)}, r"widths: expected positive integers \[10\], got int64\[9\]"),
         ({"widths": np.ones(10)}, r"widths: expected positive integers \[10\], got float64\[10\]"),
-        ({"widths": np.arange(10)}, r"widths: expected positive .*, got 0 among them"),
+        ({"widths": np.arange(10)}, r"widths: expected positive .*, got a width of 0"),
         ({"epoch": 1.5}, "epoch: expected an integer from 0 to .*, got 1.5"),
     ],
 )

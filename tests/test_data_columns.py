@@ -167,7 +167,7 @@ def test_examples_are_held_out_all_together(split, stream):
 
 
 def test_streamed_labels_that_cannot_be_had_alone_are_still_asked_for():
-    with pytest.raises(ValueError, match="split: expected one whose labels can be had alone"):
+    with pytest.raises(ValueError, match="split: expected one whose labels can be read alone"):
         hold_out(StreamedSplit(Examples(NAMED, True)), 0.25)
 
 
@@ -279,7 +279,7 @@ def test_transforms_of_columns_compose_and_mix_labels():
     inputs, labels = augment(steps, NAMED.inputs, DIGITS, jax.random.key(0))
     assert labels.shape == (COUNT, 3)
     assert inputs.keys() == {"image", "tabular", "one"}
-    with pytest.raises(ValueError, match="labels: expected to be given through augment"):
+    with pytest.raises(ValueError, match="labels: expected labels through augment"):
         OnColumn("image", Mixup(0.5, 3))(NAMED.inputs)
 
 
@@ -326,12 +326,12 @@ class Mine(RandomTransform):
         ),
         (
             lambda: augment(RandomCrop(2), NAMED.inputs, None, jax.random.key(0)),
-            r"transform: expected OnColumn\('image', RandomCrop\(…\)\), or of another array of "
+            r"transform: expected OnColumn\('image', RandomCrop\(…\)\) for one array of "
             r"inputs.image, inputs.tabular, got RandomCrop, which takes one array",
         ),
         (
             lambda: augment(Mine(), PLACED.inputs, None, jax.random.key(0)),
-            r"OnColumn\(0, Mine\(…\)\), or of another array of inputs\[0\], inputs\[1\]",
+            r"OnColumn\(0, Mine\(…\)\) for one array of inputs\[0\], inputs\[1\]",
         ),
         (
             lambda: augment(Mixup(1, 3), PLACED.inputs, DIGITS, jax.random.key(0)),
@@ -532,7 +532,7 @@ def experiment(split):
         (lambda: texts(NAMED), "train inputs: expected one array"),
         (
             lambda: texts(Split(np.zeros((2, 2), np.int32))).widths(2),
-            "buckets: expected None or 1, but where a text has one label, got none",
+            "buckets: expected None or 1, unless each text has one label, got none",
         ),
         (lambda: experiment(NAMED), "data.train.inputs: expected an array, .* got dict"),
         (lambda: experiment(Split(IMAGES)), "data.train.labels: expected an array, .*, got None"),

@@ -108,7 +108,7 @@ TRAIN = ("train/cat/1.png", "train/dog/1.png")
     [
         ((*DIRECT, "cow/"), "cow: expected images of the class cow, got none$"),
         ((*DIRECT, "cow/a/"), "cow: expected images of the class cow, got none$"),
-        ((*DIRECT, "cow/1.heic"), r"the class cow, got none but cow/1\.heic, of no known ending"),
+        ((*DIRECT, "cow/1.heic"), r"the class cow, got only cow/1\.heic, of unknown format"),
         ((*TRAIN, "train/cow/"), "train/cow: expected images of the class cow, got none"),
         ((*TRAIN, "test/cat/1.png", "test/dog/"), "test/dog: expected images of the class dog"),
         ((*TRAIN, "test/Cat/1.png"), "test: expected classes of .*train, .* cat, dog, got Cat"),
@@ -118,7 +118,10 @@ TRAIN = ("train/cat/1.png", "train/dog/1.png")
         (("Train/1.png", "Train/2.png"), "expected train/CLASS/IMAGE or .*, got images in Train"),
         (("train/1.png", "test/1.png"), "expected train/CLASS/IMAGE or .*, got images in test, tr"),
         (("test/cat/1.png", "val/cat/1.png"), "CLASS/IMAGE, got images in test, val"),
-        ((*TRAIN, "bus/1.png"), "expected classes, or train .*load .*train for .*bus beside train"),
+        (
+            (*TRAIN, "bus/1.png"),
+            "expected classes, or train .*load .*train for .*bus next to train",
+        ),
         (
             ("1.png", "2.png"),
             "name: expected .*files .*or a subfolder of images for each class.*, got 'these'",
@@ -140,18 +143,18 @@ def test_what_has_no_clear_classes_is_refused(tmp_path, names, message):
         (
             (*DIRECT, "cat/1.heic", "dog/a.txt", "dog/b.txt", "dog/c.txt", "dog/d.txt"),
             {"cat": 2, "dog": 2},
-            r"cat/1\.heic, dog/a\.txt, dog/b\.txt and 2 more, of no known ending$",
+            r"cat/1\.heic, dog/a\.txt, dog/b\.txt and 2 more, of unknown format$",
         ),
         (
             (*TRAIN, "train/cat/2.png", "train/dog/2.png", "1.png", "readme.txt"),
             {"cat": 2, "dog": 2},
-            r"set/1\.png, in no folder of a class$",
+            r"set/1\.png, outside the class folders$",
         ),
-        ((*DIRECT, "1.png"), {"cat": 2, "dog": 2}, r"set/1\.png, in no folder of a class$"),
+        ((*DIRECT, "1.png"), {"cat": 2, "dog": 2}, r"set/1\.png, outside the class folders$"),
         (
             (*TRAIN, "train/1.png", "val/cat/1.png"),
             {"cat": 2, "dog": 1},
-            r"train/1\.png, in no folder of a class; dog in val, which has no such folders$",
+            r"train/1\.png, outside the class folders; dog in val, which has no such folders$",
         ),
         (
             (*TRAIN, "train/cat/2.png", "train/dog/2.png", "test/1.png"),
@@ -179,7 +182,7 @@ def test_tiny_imagenets_layout(tmp_path):
     write(folder, "train/n1/n1_boxes.txt", "test/images/test_0.png")
     annotations = folder / "val" / "val_annotations.txt"
     annotations.write_text("val_0.png\tn2\t0\t1\t2\t3\nval_1.png\tn1\t0\t0\t0\t0\nval_2.png\tn2\n")
-    left_out = r"left out n1/n1_boxes\.txt, of no known ending; test, whose images have no classes"
+    left_out = r"left out n1/n1_boxes\.txt, of unknown format; test, whose images have no classes"
     with pytest.warns(UserWarning, match=left_out):
         data = load(folder)
     assert data.class_names == ("n1", "n2")
@@ -293,14 +296,14 @@ def test_a_path_takes_a_size_and_names_what_is_left_out(tmp_path):
             data = load(name, size=5, test_fraction=0.4)
         assert data.spec.inputs.shape == (5, 5, 3)
         assert counts(data) == {"cat": 2, "dog": 3}
-    with pytest.raises(ValueError, match="size= brings all to one size"):
+    with pytest.raises(ValueError, match="size= resizes all of them"):
         load(folder)
 
 
 def test_images_of_several_sizes_without_a_size_say_the_remedy(tmp_path):
     write(tmp_path / "set", *DIRECT)
     write(tmp_path / "set", "dog/3.png", size=(4, 4))
-    with pytest.raises(ValueError, match="4×3 pixels, as .*, got 4×4; size= brings all to one"):
+    with pytest.raises(ValueError, match="4×3 pixels, as .*, got 4×4; size= resizes all of"):
         load("these", data_dir=tmp_path / "set")
 
 

@@ -83,7 +83,7 @@ def test_the_end_of_a_series_is_held_out():
     steps = Split(np.arange(10.0)[:, None], np.arange(10.0))
     kept, held = hold_out_last(steps, 0.25)
     assert (kept.labels.tolist(), held.labels.tolist()) == ([*range(7)], [7, 8, 9])
-    for fraction, message in [(0.01, "a share of 10 steps that leaves"), (1, "between 0 and 1")]:
+    for fraction, message in [(0.01, "a fraction of 10 steps that leaves"), (1, "between 0 and 1")]:
         with pytest.raises(ValueError, match=f"fraction: expected .*{message}"):
             hold_out_last(steps, fraction)
 
@@ -141,7 +141,7 @@ def test_a_series_is_standardized_by_its_training_part_before_it_is_cut(sales):
         (
             "a,b\n1,2\n",
             {"horizon": 2},
-            r"horizon: expected None, as sales \(the table .* is no series",
+            r"horizon: expected None, as sales \(the table .* is not a series",
         ),
         (
             SALES.replace("110", ""),
@@ -214,7 +214,7 @@ def test_a_series_is_in_the_order_of_its_dates(sales, dates):
         ),
         (
             ["01/02/2024", "02/01/2024"],
-            "row 2, .*dates of one meaning, .*, got '01/02/2024'",
+            "row 2, .*unambiguous dates, .*, got '01/02/2024'",
         ),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_source_can_be_forced(tmp_path):
         load("mnist", source="files")
     with pytest.raises(ValueError, match="expected one of .*linear, mnist, which are bundled"):
         load("kmnist", source="bundled")
-    with pytest.raises(ValueError, match="name: expected a name that TensorFlow Datasets knows"):
+    with pytest.raises(ValueError, match="name: expected a name of TensorFlow Datasets"):
         load("linear", source="tfds")
     with pytest.raises(ValueError, match="source: expected one of bundled, files, tfds, or None"):
         load("mnist", source="web")
@@ -198,7 +198,7 @@ print(time.perf_counter() - began)
     assert float(seconds) < 5, done.stdout
     assert f"prepared in {tmp_path / 'prepared' / 'cifar100'}" in message
     assert "JAXNETS_DATA (not given)" in message
-    assert "a connection to www.cs.toronto.edu to get it from" in message
+    assert "a connection to www.cs.toronto.edu to download it" in message
     assert "Connection refused" in message
     assert done.stderr == ""
 
@@ -208,7 +208,7 @@ def test_a_host_that_never_answers_is_given_up(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/file.zip"
         began = time.perf_counter()
-        assert connection.fault(url, patience=0.3) in ("no answer within 0.3 s", "timed out")
+        assert connection.fault(url, patience=0.3) in ("no response within 0.3 s", "timed out")
         assert time.perf_counter() - began < 2
     assert "refused" in connection.fault(url)
     assert connection.fault("http://[bad/") is not None
@@ -216,7 +216,7 @@ def test_a_host_that_never_answers_is_given_up(monkeypatch):
 
 def test_a_name_that_takes_for_ever_to_look_up_is_given_up(monkeypatch):
     monkeypatch.setattr(connection, "_ask", lambda url, patience: time.sleep(2))
-    assert connection.fault("http://example.org", patience=0.1) == "no answer within 0.1 s"
+    assert connection.fault("http://example.org", patience=0.1) == "no response within 0.1 s"
 
 
 # Damaged IDX files
@@ -312,16 +312,16 @@ def test_an_npz_file_of_one_split_and_of_channels_first(tmp_path):
     [
         (
             {"x_train": np.zeros(3), "classes": np.zeros(3)},
-            "expected labels beside x_train, got x_train, classes",
+            "expected labels for x_train, got x_train, classes",
         ),
-        ({"x_train": np.zeros(3), "y_test": np.zeros(3)}, "expected labels beside x_train, got x"),
+        ({"x_train": np.zeros(3), "y_test": np.zeros(3)}, "expected labels for x_train, got x"),
         (
             {"x.a": np.zeros(3), "x.b": np.zeros(2), "y": np.zeros(3)},
             r"as many inputs in x.b as inputs in x.a, got float64\[2\] and float64\[3\]",
         ),
-        ({"x.a": np.zeros(3), "x": np.zeros(3)}, "expected x, or x.… alone, got x.a, x"),
+        ({"x.a": np.zeros(3), "x": np.zeros(3)}, "expected either x or x.…, got x.a, x"),
         ({"x": np.zeros(3), "y.a": np.array(["a"] * 3)}, "expected numbers in y.a, got <U1"),
-        ({"y_test": np.zeros(3)}, "expected inputs beside y_test, got y_test"),
+        ({"y_test": np.zeros(3)}, "expected inputs for y_test, got y_test"),
         ({"weights": np.zeros(3)}, "expected arrays such as x_train.* got weights"),
         (
             {"x": np.zeros(3), "y": np.zeros(2)},
@@ -460,7 +460,9 @@ def test_an_array_is_not_larger_than_its_file_says(tmp_path, content, message, p
 def test_an_archive_that_is_packed_as_numpy_packs_none_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("x.npy", npy((250_000,), "<f4", bytes(10**6)))
-    with pytest.raises(ValueError, match=r"bad\.npz: .*x is compressed as NumPy does not"):
+    with pytest.raises(
+        ValueError, match=r"bad\.npz: .*x is compressed by a method that NumPy does"
+    ):
         load("bad", data_dir=tmp_path)
 
 
@@ -631,7 +633,7 @@ def test_hold_out_refuses_what_is_no_share(fraction):
 
 def test_hold_out_refuses_to_leave_nothing():
     split = Split(np.zeros(4), np.arange(4, dtype=np.int32))
-    with pytest.raises(ValueError, match="fraction: expected a share of 4 examples that leaves"):
+    with pytest.raises(ValueError, match="fraction: expected a fraction of 4 examples that leaves"):
         hold_out(split, 0.1)
     with pytest.raises(ValueError, match="seed: expected an integer from 0"):
         hold_out(split, 0.3, seed=-1)

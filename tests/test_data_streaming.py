@@ -181,7 +181,7 @@ def test_examples_set_aside_by_chance_are_the_same(tmp_path):
     rows = [np.arange(len(held.test))]
     assert_same(streamed.test.batches(rows), held.test, rows)
     assert_same(streamed.train.batches(rows), held.train, rows)
-    with pytest.raises(ValueError, match=r"split: expected one whose labels can be had alone"):
+    with pytest.raises(ValueError, match=r"split: expected one whose labels can be read alone"):
         hold_out(StreamedSplit([(0.0, 0), (1.0, 1)]), 0.5)
 
 
@@ -336,7 +336,7 @@ def test_what_pickle_cannot_write_needs_threads():
 
     rows = [np.array([0])]
     assert len(list(StreamedSplit(Local()).batches(rows))) == 1
-    message = r"examples: expected what pickle can write, .* or workers=0, got .*Local"
+    message = r"examples: expected an object that can be pickled .* or workers=0, got .*Local"
     with pytest.raises(ValueError, match=message):
         list(StreamedSplit(Local(), workers=1).batches(rows))
 
@@ -441,7 +441,7 @@ def test_a_data_set_checks_streamed_splits_as_those_in_memory():
 
 def test_what_needs_memory_says_so():
     streamed = StreamedSplit([(0.0, 0.5)])
-    message = "got one of 1 examples that is streamed: load it without streaming=True"
+    message = "got a streamed split of 1 examples; load it without streaming=True"
     for what in (
         lambda: streamed.inputs,
         lambda: streamed.labels,
@@ -458,7 +458,7 @@ def test_what_needs_memory_says_so():
         ({"streaming": 1}, "streaming: expected True or False, got 1"),
         ({"workers": 2}, "workers: expected 0, unless streaming=True, got 2"),
         ({"streaming": True, "workers": -1}, "workers: expected an integer >= 0, got -1"),
-        ({"streaming": True, "standardize": True}, "standardize: expected False, as streaming="),
+        ({"streaming": True, "standardize": True}, "standardize: expected False with streaming="),
         ({"streaming": True, "train": "valid"}, "train: expected a split of train, test, got"),
     ],
 )
@@ -486,7 +486,7 @@ def table(folder):
 @pytest.mark.parametrize(
     ("write", "name", "message"),
     [
-        (packed_idx, "kmnist", "IDX files as gunzip leaves them, not compressed, got IDX files in"),
+        (packed_idx, "kmnist", "uncompressed IDX files, as gunzip makes, got IDX files in"),
         (
             lambda folder: write_cifar10(folder, layout="pickle"),
             "cifar10",
@@ -495,9 +495,9 @@ def table(folder):
         (
             packed_arrays,
             "spots",
-            r"arrays in C order, in .npy files or by np\.savez, which does",
+            r"uncompressed arrays in C order, in .npy files or by np\.savez, got",
         ),
-        (columns_first, "spots", "arrays in C order, "),
+        (columns_first, "spots", "uncompressed arrays in C order, "),
         (
             table,
             "spots",

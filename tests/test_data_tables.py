@@ -212,7 +212,7 @@ def test_a_header_is_told_from_an_example(tmp_path, text, columns):
 )
 def test_a_row_that_may_be_either_is_asked_for(tmp_path, text):
     write(tmp_path, text)
-    message = r"flowers.csv, row 1: expected header=True or header=False, as it may be names of col"
+    message = r"flowers.csv, row 1: expected header=True or header=False, as the row may be"
     with pytest.raises(ValueError, match=message):
         whole(tmp_path)
     rows = text.count("\n")
@@ -314,8 +314,8 @@ def test_decimal_commas(tmp_path, text, inputs):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x;y\n1,500;0\n2,500;1\n", "row 2: expected numbers with one sign before decimals, and"),
-        ("x;y\n1.5;0\n2,5;1\n", "row 3: expected numbers with one sign before decimals, .*'2,5'"),
+        ("x;y\n1,500;0\n2,500;1\n", "row 2: expected numbers with one decimal sign and no"),
+        ("x;y\n1.5;0\n2,5;1\n", "row 3: expected numbers with one decimal sign .*'2,5'"),
         ('x,y\n"1,500",0\n"2,500",1\n', "row 2, column 'x': expected a number, got '1,500'"),
         ("x,y\n$5,0\n$6,1\n", r"row 2, column 'x': expected a number, got '\$5'"),
         ("x,y\n1_0,0\n2_0,1\n", "row 2, column 'x': expected a number, got '1_0'"),
@@ -377,7 +377,7 @@ def test_the_label_is_called_label_before_it_is_called_y(tmp_path):
     write(tmp_path, "x,y,label\n1,2,a\n2,3,b\n")
     assert whole(tmp_path).class_names == ("a", "b")
     write(tmp_path, "x,y,kind\n1,2,a\n2,3,b\n")
-    with pytest.raises(ValueError, match="label: expected 'y' or 'kind', as it may be either"):
+    with pytest.raises(ValueError, match="label: expected 'y' or 'kind', as either may be the"):
         whole(tmp_path)
     assert whole(tmp_path, label="kind").encoder.inputs == ("x", "y")
 
@@ -454,9 +454,9 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
             {"categories": "kind"},
             "categories: expected a column of colour, size, y, got k",
         ),
-        (COLOURS, {"categories": True}, "categories: expected columns, by their names or numbers"),
+        (COLOURS, {"categories": True}, "categories: expected names or numbers of columns"),
         (COLOURS, {"drop": 3}, "drop: expected a column from 0 to 2, got 3"),
-        (COLOURS, {"drop": 1.5}, "drop: expected columns, by their names or numbers, got 1.5"),
+        (COLOURS, {"drop": 1.5}, "drop: expected names or numbers of columns, got 1.5"),
         (
             COLOURS,
             {"drop": "y", "label": "y"},
@@ -470,7 +470,7 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
         (
             COLOURS,
             {"drop": (0, 1, 2)},
-            "drop: expected some columns that are left, got colour, size",
+            "drop: expected not all columns, got colour, size",
         ),
         (COLOURS, {"header": "no"}, "header: expected True or False, got no"),
     ],
@@ -484,7 +484,7 @@ def test_columns_that_cannot_be_used(tmp_path, text, options, message):
 @pytest.mark.parametrize("options", [{"header": True}, {"categories": "a"}, {"drop": 0}])
 def test_what_is_no_table_has_no_columns(options):
     with pytest.raises(
-        ValueError, match=r": expected nothing, as mnist \(bundled .* is no table of"
+        ValueError, match=r": expected the default, as mnist \(bundled .* is not the user's"
     ):
         load("mnist", **options)
 

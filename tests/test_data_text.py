@@ -223,7 +223,9 @@ def test_bad_files_are_named(tmp_path):
         text.names(tmp_path)
     write_names(tmp_path)
     (tmp_path / "Arabic.txt").write_text(" \n\n")
-    with pytest.raises(ValueError, match=r"a file with text in it, got .*Arabic.txt, which is"):
+    with pytest.raises(
+        ValueError, match=r"a text file that is not empty, got .*Arabic.txt, which has"
+    ):
         text.names(tmp_path)
     (tmp_path / "Arabic.txt").write_text("Khoury\n")
     with pytest.raises(ValueError, match=r"at least two texts of each class \(Arabic .*got 1"):
@@ -231,7 +233,7 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "Arabic.txt").write_bytes(b"Khoury\nNahas\nB\xe9jar\n")
     with pytest.raises(ValueError, match=r"text in utf-8, got .*Arabic.txt, line 3: byte 0xe9"):
         text.names(tmp_path)
-    with pytest.raises(ValueError, match="held_out: expected a share between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match="held_out: expected a fraction between 0 and 1, got 1"):
         text.characters(tmp_path / "Greek.txt", held_out=1)
     with pytest.raises(ValueError, match="stream: expected a text longer than"):
         text.characters(tmp_path / "Greek.txt", window=128)
@@ -295,7 +297,7 @@ def test_reviews_come_through_the_same_tokenizer(monkeypatch, tmp_path):
 
 def test_load_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXNETS_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"rt-polarity.neg in .*, got 'rt-polarity' and no such"):
+    with pytest.raises(ValueError, match=r"rt-polarity.neg in .*, got 'rt-polarity' without such"):
         load("rt-polarity", data_dir=tmp_path)
     with pytest.raises(ValueError, match=r"Language.txt for each class with data_dir or JAXNETS_D"):
         load("names")

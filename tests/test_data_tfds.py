@@ -304,7 +304,7 @@ def test_a_damaged_description_is_named(copied):
     (path,) = copied.rglob("dataset_info.json")
     path.write_text("{")
     with pytest.raises(
-        ValueError, match=r"dataset_info\.json: expected a set's description by TFDS"
+        ValueError, match=r"dataset_info\.json: expected a data set description of TFDS"
     ):
         load("tiny_pictures", data_dir=copied)
 
@@ -343,7 +343,7 @@ def test_files_that_tfds_cannot_read_alone_are_refused(tfrecord):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tiny_unlabelled", "expected a set of an input and a label, not one of a, b"),
+        ("tiny_unlabelled", "expected a data set of inputs and labels, not of a, b"),
         ("tiny_sentences", "expected a set of images or numbers; jaxnets.data.from_tfds.texts"),
         (
             "tiny_mixture",
@@ -405,8 +405,8 @@ def test_without_a_connection_one_sentence_says_what_to_do(name, host, tmp_path)
     message = str(caught.value)
     assert re.search(rf"files .* in {tmp_path.parent}, a set prepared in", message)
     assert f"prepared in {tmp_path.parent / name}, " in message
-    assert f"or a connection to {host} to get it from" in message
-    assert message.endswith("(no network here): connect, or bring the files from elsewhere")
+    assert f"or a connection to {host} to download it" in message
+    assert message.endswith("(no network here); use a connection, or copy the files")
 
 
 def test_with_a_connection_tensorflow_is_asked_for(monkeypatch):

@@ -119,7 +119,7 @@ def test_normalize_takes_arrays():
 
 
 def test_normalize_refuses_a_batch():
-    with pytest.raises(ValueError, match=r"x: expected floating values \(ToFloat comes before"):
+    with pytest.raises(ValueError, match=r"x: expected floating values \(use ToFloat before"):
         Normalize(0.5, 0.5)(PIXELS)
     with pytest.raises(ValueError, match=r"x: expected 3 channels in the last axis, got float32"):
         Normalize(MEANS, STDS)(np.zeros((2, 4, 4, 1), np.float32))

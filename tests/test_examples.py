@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 HEADERS = {path.stem: path.read_text().split('"""')[1] for path in sorted(EXAMPLES.glob("*.py"))}
 DOCUMENTED = [name for name, header in HEADERS.items() if "\nDocument:" in header]
 ON_MNIST = {"mnist": [], "softmax_mlp": [], "lenet": [], "rnn_classifier": ["--cell", "gru"]}
-ON_CIFAR10 = ["cifar10_classifier", "cifar10_lenet"]
+ON_CIFAR10 = ["cifar10_classifier", "cifar10_lenet", "cifar10_resnet"]
 
 
 @pytest.fixture

@@ -181,19 +181,19 @@ IMPORTANCE, TOKENS = explain.permutation_importance, explain.token_attributions
 X = np.zeros((2, 8, 6, 1), np.float32)
 BAD = [
     (SALIENCY, (IMAGES,), {}, r"inputs: expected floating-point inputs, .*, got uint8\["),
-    (SALIENCY, (X[:, 1:, :, 0],), {}, "inputs: expected what the model takes, got float32"),
+    (SALIENCY, (X[:, 1:, :, 0],), {}, "inputs: expected an array that the model accepts, got"),
     (SALIENCY, (X, 4), {}, "target: expected a class from 0 to 3, got 4"),
     (SALIENCY, (X, [0, 1, 2]), {}, "target: expected the number of a class, one for each"),
-    (SALIENCY, (X, lambda y: y), {}, "target: expected a function to a number for each of 2"),
-    (SALIENCY, (X,), {"transform": lambda x: None}, "transform: expected .* to an array, got one"),
+    (SALIENCY, (X, lambda y: y), {}, r"target: expected a function that returns floats \[2\]"),
+    (SALIENCY, (X,), {"transform": lambda x: None}, "transform: expected .* an array, got"),
     (explain.smooth_grad, (X,), {"stdevs": -1.0}, "stdevs: expected a finite number >= 0"),
     (explain.integrated_gradients, (X,), {"baselines": X[:, 1:]}, "baselines: expected a number"),
     (explain.integrated_gradients, (X,), {"n_steps": 0}, "n_steps: expected an integer from 1 to"),
     (explain.integrated_gradients, (X,), {"method": "simpson"}, "method: expected one of gauss"),
-    (CAM, (X,), {"layer": "conv9"}, "layer: expected one that the model calls: conv, norm, mix, "),
-    (CAM, (X,), {"layer": "unused"}, "layer: expected one that the model calls: conv, norm, mix, "),
-    (CAM, (X,), {"layer": "mix"}, "layer: expected one that is called once, got mix, 2 times"),
-    (CAM, (X,), {"layer": "head"}, r"layer: expected one with an output \[batch, height, width, "),
+    (CAM, (X,), {"layer": "conv9"}, "layer: expected a layer that the model calls: conv, norm"),
+    (CAM, (X,), {"layer": "unused"}, "layer: expected a layer that the model calls: conv, norm"),
+    (CAM, (X,), {"layer": "mix"}, "layer: expected a layer that is called once, got mix, 2 times"),
+    (CAM, (X,), {"layer": "head"}, r"layer: expected a layer with outputs \[batch, height, "),
     (OCCLUSION, (X,), {"sliding_window_shapes": 9}, "sliding_window_shapes: expected a size of at"),
     (OCCLUSION, (X,), {"sliding_window_shapes": 2, "strides": 3}, "strides: expected a step of at"),
     (TOKENS, (X,), {}, r"inputs: expected integers \[batch, time\], got float32"),
@@ -208,7 +208,7 @@ def test_bad_arguments_are_named(net, function, given, options, message):
 
 
 def test_models_without_such_layers_or_outputs_are_refused(mlp):
-    with pytest.raises(ValueError, match="layer: expected the name of one, as the model calls no"):
+    with pytest.raises(ValueError, match="layer: expected a name, as the model calls no"):
         explain.grad_cam(mlp, ROWS)
     with pytest.raises(ValueError, match=r"baselines: expected a token from 0 to 6, got 7"):
         explain.token_attributions(Words(nnx.Rngs(0)), np.array([[1]]), baselines=7)
@@ -269,13 +269,13 @@ def test_bad_pictures_are_refused():
         drawing.draw_image(IMAGES[0], np.ones((8, 7)))
     with pytest.raises(ValueError, match="image: expected"):
         drawing.draw_image(np.ones(3), np.ones(3))
-    with pytest.raises(ValueError, match="attributions: expected one for each of 1 words"):
+    with pytest.raises(ValueError, match="attributions: expected one number for each of 1 words"):
         drawing.draw_text(["a"], np.ones(2))
     with pytest.raises(ValueError, match="words: expected a sequence of strings, got 'word'"):
         drawing.draw_text("word", np.ones(4))
-    with pytest.raises(ValueError, match="errors: expected one for each of 1 names"):
+    with pytest.raises(ValueError, match="errors: expected one number for each of 1 names"):
         drawing.draw_bars(["a"], np.ones(1), np.ones(2))
-    with pytest.raises(ValueError, match="values: expected one for each of 1 names"):
+    with pytest.raises(ValueError, match="values: expected one number for each of 1 names"):
         drawing.draw_bars(["a"], np.ones(2))
     with pytest.raises(ValueError, match="path: expected a file in a folder that exists"):
         drawing.draw_bars(["a"], np.ones(1), path="no-folder/a.png")

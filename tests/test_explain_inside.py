@@ -154,10 +154,10 @@ BAD = [
     (explain.network_graph, (3,), {}, r"inputs: expected an array \[batch, …\], or its"),
     (explain.activations, (IMAGES[..., 0, 0],), {}, "x: expected a floating-point array"),
     (explain.draw_activations, (IMAGES,), {}, r"inputs: expected one example \[1, …\]"),
-    (explain.features, (IMAGES,), {"layer": "fc"}, "layer: expected one that the model calls: st"),
-    (explain.features, (IMAGES,), {"layer": "pool"}, "layer: expected one that is called once"),
-    (explain.draw_kernels, (IMAGES,), {"layer": "stem.1"}, "layer: expected one with a weight"),
-    (explain.draw_histograms, (IMAGES,), {}, "loss: expected inputs, labels and loss, or none"),
+    (explain.features, (IMAGES,), {"layer": "fc"}, "layer: expected a layer that the model calls"),
+    (explain.features, (IMAGES,), {"layer": "pool"}, "layer: expected a layer that is called once"),
+    (explain.draw_kernels, (IMAGES,), {"layer": "stem.1"}, "layer: expected a layer with a weight"),
+    (explain.draw_histograms, (IMAGES,), {}, "loss: expected all of inputs, labels and loss"),
 ]
 
 
@@ -172,5 +172,5 @@ def test_points_without_a_plane_are_refused():
         explain.project(np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"points: expected \[examples, 2\]"):
         explain.draw_embedding(np.ones((2, 3)), np.ones(2))
-    with pytest.raises(ValueError, match="labels: expected one for each of 2 examples"):
+    with pytest.raises(ValueError, match="labels: expected one label for each of 2 examples"):
         explain.draw_embedding(np.ones((2, 2)), np.ones(3))

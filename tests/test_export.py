@@ -70,7 +70,7 @@ def ask(path, *inputs):
 
 def test_the_reader_on_the_page_needs_no_jaxnets(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.zip")]) == 0
-    assert capsys.readouterr().out.startswith(f"written to {tmp_path / 'mlp.zip'} (")
+    assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'mlp.zip'} (")
     np.save(tmp_path / "pixels.npy", PIXELS[:4])
     code = f"import sys; sys.modules['jaxnets'] = sys.modules['flax'] = None\n{READER}"
     assert len([line for line in READER.splitlines() if line]) <= 11
@@ -211,7 +211,7 @@ def test_the_python_on_the_page_runs(run, tmp_path, monkeypatch):
 REFUSED = {
     "needs one size": (
         lambda: Program(Computes(lambda x: x * len(x)), ROW).traced,
-        r"model: expected a network that takes any number of examples \(or batch=N for one size\), "
+        r"model: expected a network for any number of examples \(or batch=N for a fixed one\), "
         "got Computes",
     ),
     "not traced": (
@@ -220,14 +220,14 @@ REFUSED = {
     ),
     "operation": (
         lambda: save_onnx(Program(Computes(lambda x: jnp.fft.fft(x).real), ROW), "x.onnx"),
-        "model: expected operations that jaxnets translates to ONNX, got fft",
+        "model: expected operations that can be translated to ONNX, got fft",
     ),
     "size": (
         lambda: save_onnx(
             Program(Computes(lambda x: jnp.concatenate([jnp.zeros((x.shape[0] + 1, 4)), x])), ROW),
             "x",
         ),
-        "model: expected .* multiples of the batch's, got the size batch \\+ 1",
+        "model: expected .* multiples of the batch size, got the size batch \\+ 1",
     ),
     "spec": (lambda: Program(Computes(abs), (4,)), "inputs.*: expected the shape and dtype of one"),
     "batch": (lambda: Program(Computes(abs), ROW, batch=0), "batch: expected a positive integer"),
@@ -265,12 +265,12 @@ def test_torch_has_its_class_beside_it(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.pt")]) == 0
     assert 'torch.load("mlp.pt")' in (tmp_path / "mlp.py").read_text()
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.pth"), "--to", "torch"]) == 2
-    assert "path: expected no file mlp.py beside it yet" in capsys.readouterr().err
+    assert "path: expected a folder without a file mlp.py" in capsys.readouterr().err
 
 
 def test_a_record_that_tells_no_shape_is_refused(run):
     saved = dataclasses.replace(load(run), inputs=None)
-    with pytest.raises(InputError, match="run: expected a record that says the shape"):
+    with pytest.raises(InputError, match="run: expected a record with the shape"):
         saved.program()
 
 

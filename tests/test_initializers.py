@@ -82,7 +82,7 @@ def test_other_keys_and_dtypes_are_drawn_by_jax():
         ),
         (
             lambda: drawn(initializers.dirac(2), (3, 3, 5)),
-            "shape: expected a multiple of 2 groups in the end, got",
+            "shape: expected a last axis that is a multiple of 2 groups, got",
         ),
         (lambda: initializers.fan_in_uniform(-1), "fan_in: expected an integer >= 0, got -1"),
     ],

@@ -87,7 +87,7 @@ def test_names_that_the_model_knows_are_no_wrapping():
 def test_a_first_part_that_could_be_one_or_two_is_asked_for():
     model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), a=Holder(fc=layers.Linear(2, 2, rngs=RNGS)))
     source = prefixed(random_state(layers.Linear(2, 2, rngs=RNGS)), "b.a.fc.")
-    message = r"rename=\{'b': ''\}\), got b\., b\.a\. of equal fit"
+    message = r"rename=\{'b': ''\}\), got b\., b\.a\., which fit equally well"
     for strict in (True, False):
         with pytest.raises(ValueError, match=message):
             load_torch(model, source, strict=strict)
@@ -149,7 +149,7 @@ def test_one_array_too_many_hides_no_wrapping():
     model = mlp()
     source = prefixed(random_state(model) | {"extra": np.ones(3, np.float32)}, "net.")
     with pytest.raises(
-        WeightsError, match=r"unexpected: extra float32\[3\]\n  \(taken off: net\.\)"
+        WeightsError, match=r"unexpected: extra float32\[3\]\n  \(unwrapped: net\.\)"
     ):
         load_torch(model, source)
 
@@ -171,10 +171,10 @@ def test_the_place_that_fits_the_model_is_taken():
     [
         ({"epoch": 3}, "a mapping without tensors, with the keys epoch"),
         ({"state_dict": {}}, "a mapping without tensors, with the keys state_dict"),
-        ([1, 2], "which holds a list"),
-        (torch.nn.Linear(2, 2), r"which holds a Linear; pass its state_dict\(\)"),
-        (None, "which holds a NoneType"),
-        (np.ones(3), "which holds a ndarray"),
+        ([1, 2], "which contains a list"),
+        (torch.nn.Linear(2, 2), r"which contains a Linear; pass its state_dict\(\)"),
+        (None, "which contains a NoneType"),
+        (np.ones(3), "which contains a ndarray"),
     ],
 )
 def test_what_holds_no_weights_is_refused(source, message):
@@ -229,7 +229,7 @@ def test_names_to_rename_may_have_their_wrapping():
     for key in ("old", "net.old", "module.net.old", "net.old.", "o?d.*", "old.[uvw]*"):
         load_torch(model, source, rename={key: None})
         assert weights(model) == {k: v.tobytes() for k, v in state.items()}
-    with pytest.raises(ValueError, match="got 'net.fc3', while there are fc1.bias, fc2.bias"):
+    with pytest.raises(ValueError, match="got 'net.fc3'; the source has fc1.bias, fc2.bias"):
         load_torch(model, source, rename={"net.fc3": None})
 
 
@@ -239,9 +239,9 @@ def test_a_pattern_drops_all_that_are_like_it():
     masks = {f"h.{i}.attn.bias": np.ones((2, 2)) for i in range(3)}
     report = load_torch(model, state | masks, rename={"*.attn.bias": None})
     assert report.aside == tuple(masks)
-    with pytest.raises(ValueError, match="a name of its own for each array, got x for h.0"):
+    with pytest.raises(ValueError, match="a unique name for each array, got x for h.0"):
         load_torch(model, state | masks, rename={"*.attn.bias": "x"})
-    with pytest.raises(ValueError, match=r"rename: expected names that .* got '\*\.mask'"):
+    with pytest.raises(ValueError, match=r"rename: expected names in .* got '\*\.mask'"):
         load_torch(model, state, rename={"*.mask": None})
 
 
@@ -256,8 +256,8 @@ def test_a_part_is_replaced_only_as_a_whole():
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"fc3": "fc2"}, "names that the source has.* got 'fc3', while there are fc1.bias, fc2."),
-        ({"fc1": "fc2"}, "a name of its own for each array, got fc2.weight for fc1.weight and fc2"),
+        ({"fc3": "fc2"}, "names in the source, or .* got 'fc3'; the source has fc1.bias, fc2."),
+        ({"fc1": "fc2"}, "a unique name for each array, got fc2.weight for fc1.weight and fc2"),
         (lambda name: 3, "a name or None for each name, got 3 for fc1.weight"),
         ("fc1", "a mapping of names or a function, got 'fc1'"),
     ],
@@ -629,10 +629,10 @@ def test_many_faults_are_counted():
         (torch.ones(2, dtype=torch.int64), r"is integer \(int64\), not floating-point"),
         (torch.ones(2, dtype=torch.bool), r"is boolean \(bool\), not floating-point"),
         (torch.ones(2, dtype=torch.complex64), r"is complex \(complex64\), not floating-point"),
-        (np.array([1e300, 1.0]), "holds float64 values that are too large for float32"),
-        (torch.ones(2).to_sparse(), "is a tensor that gives no plain array: "),
-        (torch.ones(2, device="meta"), "is a tensor that gives no plain array: "),
-        (torch.ones(2).to(torch.float8_e4m3fn), "is a tensor that gives no plain array: "),
+        (np.array([1e300, 1.0]), "has float64 values that are too large for float32"),
+        (torch.ones(2).to_sparse(), "is a tensor without plain values: "),
+        (torch.ones(2, device="meta"), "is a tensor without plain values: "),
+        (torch.ones(2).to(torch.float8_e4m3fn), "is a tensor without plain values: "),
         (np.array(["a", "b"]), "is <U1"),
     ],
 )
@@ -664,9 +664,7 @@ def test_not_a_number_and_infinities_come_through():
 def test_a_half_model_refuses_what_it_cannot_hold():
     model = layers.Linear(1, 2, rngs=RNGS, param_dtype=jnp.float16)
     state = {"weight": np.ones((2, 1), np.float32), "bias": np.array([1e6, 0], np.float32)}
-    with pytest.raises(
-        ValueError, match="bias holds float32 values that are too large for float16"
-    ):
+    with pytest.raises(ValueError, match="bias has float32 values that are too large for float16"):
         load_torch(model, state)
 
 
@@ -848,14 +846,14 @@ def test_random_streams_and_caches_are_no_weights():
         (lambda: Holder(a=nnx.LoRALinear(2, 3, lora_rank=1, rngs=RNGS)), "LoRA at a.lora"),
         (
             lambda: nnx.MultiHeadAttention(4, 8, num_kv_heads=2, rngs=RNGS),
-            "as many key as query heads",
+            "num_kv_heads = num_heads",
         ),
         (lambda: nnx.MultiHeadAttention(4, 8, qkv_features=4, rngs=RNGS), "in_features = qkv"),
         (lambda: 3, "model: expected an nnx.Module, got int"),
         (lambda: Holder(a=nnx.data(Hidden(nnx.Param(jnp.ones(2))))), "got a.weight"),
         (
             lambda: Holder(a=nnx.Sequential(layers.PReLU()), b=Clash()),
-            "a PyTorch name of its own for each weight, got b.0.weight",
+            "a unique PyTorch name for each weight, got b.0.weight",
         ),
     ],
 )
@@ -897,8 +895,8 @@ def test_the_report_reads_well():
     report = load_torch(model, {"epoch": 7, "state_dict": state})
     assert str(report) == (
         "10 arrays of state_dict loaded into LeNet\n"
-        "  taken off: state_dict, module.\n"
-        "  left aside: epoch"
+        "  unwrapped: state_dict, module.\n"
+        "  ignored: epoch"
     )
 
 

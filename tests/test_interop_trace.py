@@ -27,7 +27,7 @@ def test_equal_twins_do_not_depart(name):
     assert trace.first is None
     assert trace.steps[-1].name == ""
     assert max(step.relative for step in trace.steps) < 1e-5
-    assert str(trace).endswith("\nno layer departs by more than 0.0001")
+    assert str(trace).endswith("\nno layer differs by more than 0.0001")
 
 
 def shift(variable, amount=0.1):
@@ -76,7 +76,7 @@ def test_the_first_broken_layer_is_named(name, damage, first):
     assert trace.first.name == first
     before = trace.steps[: trace.steps.index(trace.first)]
     assert all(step.relative < 1e-5 for step in before)
-    assert f"\n{first or '(model)'} is the first to depart" in str(trace)
+    assert f"\n{first or '(model)'} is the first layer that differs" in str(trace)
 
 
 class Twice(Block):
@@ -118,11 +118,11 @@ def test_another_shape_departs():
     trace = trace_difference(ours, theirs, np.ones((2, 3), np.float32))
     assert trace.first.absolute == np.inf
     assert trace.first.shape == (2, 5)
-    assert trace.first.note == "[2, 4] here, [2, 5] there"
+    assert trace.first.note == "[2, 4] in JAX, [2, 5] in PyTorch"
     assert str(trace).splitlines() == [
         "layer    kind    shape   absolute  relative",
-        "(model)  Linear  [2, 5]  [2, 4] here, [2, 5] there  <- first",
-        "(model) is the first to depart: [2, 4] here, [2, 5] there",
+        "(model)  Linear  [2, 5]  [2, 4] in JAX, [2, 5] in PyTorch  <- first",
+        "(model) is the first layer that differs: [2, 4] in JAX, [2, 5] in PyTorch",
     ]
 
 
@@ -143,7 +143,7 @@ def test_a_layer_that_refuses_what_another_shape_gave_it_is_explained():
     ours.layers[2] = layers.Linear(32, 3, rngs=RNGS)
     message = (
         r"inputs: expected what OurImages takes, .* with which .*32.*; "
-        r"0 is the first to depart: \[1, 2, 2, 2\] here, \[1, 2, 4, 4\] there$"
+        r"0 is the first layer that differs: \[1, 2, 2, 2\] in JAX, \[1, 2, 4, 4\] in PyTorch$"
     )
     with pytest.raises(ValueError, match=message):
         trace_difference(ours, theirs, np.ones((1, 1, 4, 4), np.float32))
@@ -152,9 +152,9 @@ def test_a_layer_that_refuses_what_another_shape_gave_it_is_explained():
 @pytest.mark.parametrize(
     ("here", "there", "note"),
     [
-        (np.nan, 0, "not finite here"),
-        (0, np.inf, "not finite there"),
-        (np.nan, np.inf, "not finite in both, and not the same"),
+        (np.nan, 0, "not finite in JAX"),
+        (0, np.inf, "not finite in PyTorch"),
+        (np.nan, np.inf, "not finite in both, and not equal"),
     ],
 )
 def test_what_is_not_finite_in_one_alone_is_said(here, there, note):

@@ -198,5 +198,5 @@ def test_another_layer_in_place_of_the_convolution_is_called():
 
 def test_an_image_too_small_is_refused_by_the_layer_that_minds():
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="room for a window"):
+    with pytest.raises(ValueError, match="at least one window"):
         outputs(relu_and_pool, conv, jnp.zeros((1, 3, 9, 1)))

@@ -291,7 +291,7 @@ def test_a_compiler_that_hangs_is_ended_and_remembered(tmp_path, cache, monkeypa
     hanging = compiler(
         tmp_path, f"sleep 1000 & echo $! > {tmp_path}/child; echo >> {tmp_path}/n; wait"
     )
-    message = f"took more than 0.2 s; it is tried again in an hour, or without {cache}/"
+    message = f"took more than 0.2 s; the next try is in an hour, or without {cache}/"
 
     def failing():
         with pytest.raises(Failed, match=message):

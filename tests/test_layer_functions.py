@@ -79,7 +79,7 @@ def test_a_softmax_may_be_computed_in_another_dtype():
         ),
         (
             lambda: F.embedding_bag(jnp.array([[0]]), jnp.ones((3, 2)), max_norm=1.0),
-            "max_norm: expected None, as no row is scaled down in a call, got 1.0",
+            "max_norm: expected None, the only supported value, got 1.0",
         ),
     ],
 )

@@ -126,11 +126,11 @@ def test_the_confusion_matrix_has_a_row_per_label():
         (lambda: metrics.correct(SCORES[:, :0], LABELS), "outputs: expected scores"),
         (
             lambda: metrics.correct(SCORES, LABELS, where=LABELS),
-            r"where: expected truth values for labels of shape \(4,\), got int",
+            r"where: expected booleans for labels of shape \(4,\), got int",
         ),
         (
             lambda: metrics.accuracy(SCORES, LABELS, where=np.ones(3, bool)),
-            r"where: expected truth values for labels of shape \(4,\), got bool\[3\]",
+            r"where: expected booleans for labels of shape \(4,\), got bool\[3\]",
         ),
         (lambda: metrics.top_k_correct(SCORES, LABELS, 4), "k: expected an integer from 1 to 3"),
         (
@@ -318,13 +318,13 @@ def test_equal_metrics_are_equal_and_hash_alike():
         (lambda: metrics.f1(2.0), r"num_classes: expected a positive integer, got 2.0"),
         (lambda: metrics.f1(threshold="0"), "threshold: expected a finite number, got 0"),
         (lambda: metrics.f1(ignore_index=0.5), "ignore_index: expected an integer, got 0.5"),
-        (lambda: metrics.f1()(LOGITS, TRUE), "num_classes: expected 4, as many .*, got None"),
-        (lambda: metrics.f1(3)(LOGITS, TRUE), "num_classes: expected 4, as many .*, got 3"),
+        (lambda: metrics.f1()(LOGITS, TRUE), "num_classes: expected 4, the number .*, got None"),
+        (lambda: metrics.f1(3)(LOGITS, TRUE), "num_classes: expected 4, the number .*, got 3"),
         (
             lambda: metrics.f1()(LOGITS[:, 0], TRUE),
             "threshold: expected 0.0 for logits or 0.5 for probabilities, .* got None",
         ),
-        (lambda: metrics.perplexity()(LOGITS, TRUE[:3]), "outputs: expected scores of the classes"),
+        (lambda: metrics.perplexity()(LOGITS, TRUE[:3]), "outputs: expected scores .* for labels"),
         (lambda: metrics.top_k(1)(LOGITS, TRUE * 1.0), "labels: expected integers, got float"),
         (
             lambda: metrics.r_squared()(LOGITS, LOGITS[:, :1]),

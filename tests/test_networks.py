@@ -88,7 +88,7 @@ def test_a_file_with_the_name_of_an_installed_module_leaves_that_alone(folder):
         ("{}/own_torch.py:Other", "a class in .*, such as Net, got Other"),
         ("{}/own_torch.py:number", "a class in .*, such as Net, got number"),
         ("{}/none.py:Net", "model: expected a file that exists"),
-        ("no_such_module_here:Net", "model: expected a module that imports"),
+        ("no_such_module_here:Net", "model: expected an importable module"),
     ],
 )
 def test_names_that_are_none(folder, target, message):
@@ -97,17 +97,17 @@ def test_names_that_are_none(folder, target, message):
 
 
 def test_networks_that_cannot_be_made(folder):
-    with pytest.raises(InputError, match="args: expected what .*Net.* takes, got TypeError"):
+    with pytest.raises(InputError, match="args: expected arguments of .*Net.*, got TypeError"):
         OwnNetwork.at(f"{folder}/own_torch.py:Net", "depth=3").build_torch()
-    with pytest.raises(InputError, match=r"model: expected a torch.nn.Module, .*, got a int"):
+    with pytest.raises(InputError, match=r"model: expected .* of a torch.nn.Module, got a int"):
         OwnNetwork.at("builtins:int").build_torch()
     with pytest.raises(InputError, match=r"model: expected an nnx.Module, .*, got a Plain"):
         OwnNetwork.at(f"{folder}/own_flax.py:Plain").build(nnx.Rngs(0))
     (folder / "broken.py").write_text("raise ValueError('no')")
-    with pytest.raises(InputError, match="to import, got ValueError: no"):
+    with pytest.raises(InputError, match="to be importable, got ValueError: no"):
         _ = OwnNetwork.at(f"{folder}/broken.py:Net").make
     (folder / "broken.py").write_bytes(b"\xff")
-    with pytest.raises(InputError, match="a file of Python that can be read"):
+    with pytest.raises(InputError, match="a readable Python file"):
         OwnNetwork.at(f"{folder}/broken.py:Net")
 
 
@@ -121,7 +121,7 @@ def test_a_network_is_kept_with_the_files_that_it_imports(folder, tmp_path_facto
     assert again.record() == net.record()
     assert again.build(nnx.Rngs(0)).fc.out_features == 6
     (copy / "own_parts.py").write_text("other = 1")
-    with pytest.raises(InputError, match=r"the file that the run has saved, got another own_parts"):
+    with pytest.raises(InputError, match=r"the file that the run saved, got a modified own_parts"):
         OwnNetwork.recorded(net.record(), copy)
     with pytest.raises(InputError, match="files: expected paths within the folder"):
         OwnNetwork.recorded({**net.record(), "files": {"../own_flax.py": ""}}, copy)
@@ -134,7 +134,7 @@ def test_what_does_not_go_with_a_network_of_ones_own(folder):
     given = {"name": "net", "document": "", "expect": "", "data": "linear", "epochs": 1}
     with pytest.raises(InputError, match="model_options: expected none, as a network of your own"):
         recipes.Recipe(**given, model=net, model_options={"width": 2})
-    with pytest.raises(InputError, match="orders: expected for each input the numbers of its axes"):
+    with pytest.raises(InputError, match="orders: expected a permutation of the axes for each "):
         port(torch.nn.Identity, torch.zeros(2, 2), orders=[(0, 2)])
 
 

@@ -109,7 +109,7 @@ def test_a_difference_is_found(wrong, what, where):
 
 
 def test_a_departure_names_its_layer():
-    assert proof("number").failure.endswith("; fc is the first to depart")
+    assert proof("number").failure.endswith("; fc is the first layer that differs")
 
 
 def test_a_network_that_python_decides_runs_without_jit():

@@ -219,7 +219,7 @@ def test_a_loop_of_ones_own_keeps_zeros_by_a_wrapped_optimizer():
     after = np.asarray(layer.kernel[...])
     assert ((before == 0) == (after == 0)).all()
     assert (before != after).any()
-    with pytest.raises(ValueError, match="params: expected parameters of which some are pruned"):
+    with pytest.raises(ValueError, match="params: expected .* of a model with pruned parameter"):
         pruning.keep_masks(optax.sgd(0.1)).init({"w": jnp.ones(2)})
 
 
@@ -244,7 +244,7 @@ def test_a_loop_of_ones_own_keeps_zeros_by_a_wrapped_optimizer():
         (lambda m: pruning.diagonal(m, "weight", 9), "offset: expected a diagonal of a weight"),
         (lambda m: pruning.diagonal(m, "weight", 0.5), "offset: expected an integer"),
         (lambda m: pruning.remove(m, "weight"), "name: expected a parameter that is pruned"),
-        (lambda m: pruning.make_permanent(m), "model: expected a network of which something"),
+        (lambda m: pruning.make_permanent(m), "model: expected a network with pruned"),
         (lambda m: pruning.sparsity(nnx.Module()), "model: expected a network with parameters"),
         (lambda m: pruning.mask_zeros(3), "model: expected an nnx.Module"),
         (lambda m: pruning.global_unstructured([], pruning.L1Unstructured, amount=1), "parameters"),

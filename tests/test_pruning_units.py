@@ -204,7 +204,7 @@ def test_a_layer_that_keeps_the_shape_can_be_removed():
     assert pruning.structure(model, shallower) == {"identity": ["blocks.1"]}
     again = pruning.restructured(Deep(), {"identity": ["blocks.1"]})
     assert jnp.array_equal(outputs(again, x), outputs(shallower, x))
-    with pytest.raises(ValueError, match="layers: expected layers that keep the shape, got head"):
+    with pytest.raises(ValueError, match="expected layers that do not change the shape, got head"):
         pruning.remove_layers(model, x, ["head"])
     with pytest.raises(ValueError, match=r"layers: expected layers of the network \(blocks.0"):
         pruning.remove_layers(model, x, "blocks.9")
@@ -239,14 +239,14 @@ class Refusing(nnx.Module):
 @pytest.mark.parametrize(
     ("keep", "why"),
     [
-        ({"normed": 2}, "normed, whose units cannot: the network has reduce_sum over them"),
-        ({"code": 2}, "code, whose units cannot: the network's code has their number in it"),
-        ({"parts": 2}, "parts, whose units cannot: the network takes some of them by their numb"),
-        ({"mean": 2}, "mean, whose units cannot: the network has reduce_sum over them"),
+        ({"normed": 2}, "normed, whose units cannot: the network computes reduce_sum over them"),
+        ({"code": 2}, "code, whose units cannot: the network's code contains their number"),
+        ({"parts": 2}, "parts, whose units cannot: the network selects some of them by index"),
+        ({"mean": 2}, "mean, whose units cannot: the network computes reduce_sum over them"),
         ({"head": 2}, "head, whose units cannot: they are the network's outputs"),
         ({"conv9": 2}, r"keep: expected layers with weights \(.*head.*\), got 'conv9'"),
-        ({"shuffled": 9}, "keep: expected numbers of units of shuffled, from 0 to 1, or how many"),
-        ({"shuffled": [0, 0]}, "keep: expected numbers of units of shuffled"),
+        ({"shuffled": 9}, "keep: expected units of shuffled, from 0 to 1, or their number"),
+        ({"shuffled": [0, 0]}, "keep: expected units of shuffled"),
         ({}, "keep: expected units by the layer's name"),
     ],
 )
@@ -277,7 +277,7 @@ def test_bad_arguments_are_refused_in_a_sentence():
         ((model, x), {}, "keep: expected either keep or amount, got none"),
         ((model, x, {"fc1": 1}), {"amount": 0.5}, "keep: expected either keep or amount, got both"),
         ((model, x), {"amount": 1.2}, r"amount: expected a fraction in \[0, 1\]"),
-        ((model, x), {"amount": 1.0}, "amount: expected one that leaves units of fc1"),
+        ((model, x), {"amount": 1.0}, "amount: expected an amount that leaves units of fc1"),
         ((model, x), {"amount": 0.5, "layers": "conv*"}, "layers: expected names of layers with"),
         ((model, x), {"amount": 0.5, "layers": 3}, "layers: expected a pattern of names"),
         ((model, x), {"amount": 0.5, "n": 0}, "n: expected a number"),
@@ -288,7 +288,7 @@ def test_bad_arguments_are_refused_in_a_sentence():
     ):
         with pytest.raises(ValueError, match=message):
             pruning.remove_units(*arguments, **options)
-    with pytest.raises(ValueError, match="keep: expected the same units of layers that are added"):
+    with pytest.raises(ValueError, match="keep: expected the same units for layers that are added"):
         pruning.remove_units(Branches(rngs=nnx.Rngs(0)), images(), {"stem": [0], "back": [1]})
     with pytest.raises(ValueError, match="model: expected a network with weights of two axes"):
         pruning.pruned(BatchNorm2d(3), 0.5)

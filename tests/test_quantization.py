@@ -63,7 +63,7 @@ def test_a_static_network_folds_what_follows_directly_and_lists_the_rest(net):
     found = quantization.report(small)
     assert [row.path for row in found.quantized] == ["body.0", "fc", "side"]
     assert {row.path: row.how for row in found.left} == {
-        "norm": "floating point: no integer counterpart",
+        "norm": "floating point: this kind of layer cannot be quantized",
         "up": "floating point: not quantized in mode static",
     }
     assert "body.0  Conv2d           weights int8, per channel; inputs 7 bits, calibrated" in str(
@@ -141,7 +141,7 @@ def test_a_network_trained_for_integers_computes_the_same_with_them(net):
     model, x = net
     split = Split(x, np.arange(len(x), dtype=np.int32) % 3)
     prepared = quantization.prepare_qat(model, x, averaging_constant=0.5)
-    assert "trained for int8, to be converted" in str(quantization.report(prepared))
+    assert "prepared for int8, not converted yet" in str(quantization.report(prepared))
     step = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.05)}
     trained = fit(prepared, Dataset("points", split, split), epochs=6, batch_size=10, **step)
     assert trained.history[-1].train["loss"] < trained.history[0].train["loss"]
@@ -182,7 +182,7 @@ BAD = [
     (lambda q: q.prepare_qat(MODEL, averaging_constant=-1), "averaging_constant: expected"),
     (lambda q: q.FakeQuantize("affine"), "qscheme: expected one of"),
     (lambda q: q.FakeQuantize("per_channel_symmetric"), "channels: expected a positive integer"),
-    (lambda q: q.convert(MODEL), "model: expected a network that prepare_qat has made"),
+    (lambda q: q.convert(MODEL), "model: expected a network from prepare_qat"),
     (lambda q: q.convert(q.prepare_qat(MODEL)), "model: expected a network that was trained"),
     (lambda q: q.report(3), "model: expected an nnx.Module"),
 ]

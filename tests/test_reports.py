@@ -237,7 +237,11 @@ def test_all_are_both_parts():
             r"labels: .* output of float32\[60, 3\], got int64",
         ),
         (LOGITS, np.full(60, 3), r"labels: expected classes \[N\] from 0 to 2, got 3 to 3"),
-        (LOGITS, np.full(60, -100), "labels: expected at least one that is not ignored, got none"),
+        (
+            LOGITS,
+            np.full(60, -100),
+            "labels: expected at least one label that is not ignored",
+        ),
         (
             np.where(LOGITS > 2, np.nan, LOGITS),
             CLASSES,

@@ -146,7 +146,7 @@ def test_settings_are_ready_for_json_and_their_folder_is_absolute(tmp_path, monk
 @pytest.mark.parametrize("value", [{1, 2}, 1j, b"bytes", np.float32(1)])
 def test_settings_that_json_cannot_hold_are_refused(value):
     changed = recipe(optimizer_options={"lr": value})
-    with pytest.raises(ValueError, match="recipe: expected settings that JSON can hold, got"):
+    with pytest.raises(ValueError, match="recipe: expected settings of JSON values, got"):
         runs.settings(changed)
 
 
@@ -229,7 +229,7 @@ def test_an_image_is_turned_as_its_exif_entry_says(tmp_path):
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_values_without_a_known_range_are_refused(tmp_path, kind):
     image = Image.fromarray(LEVELS.astype(kind))
-    message = "image.tiff: expected a readable image, got values of 32 bits, whose range"
+    message = "image.tiff: expected a readable image, got 32-bit values, whose range"
     with pytest.raises(ValueError, match=message):
         read(tmp_path, image, ending="tiff")
 
@@ -295,7 +295,7 @@ def test_a_run_is_saved_and_loaded_in_a_line_each(tmp_path):
 def test_a_network_and_a_transform_of_ones_own_are_handed_over(tmp_path):
     run, inputs = trained(Own(nnx.Rngs(0)), doubled)
     run.save(tmp_path / "run")
-    with pytest.raises(ValueError, match="model: expected a network of the saved kind, .*Own"):
+    with pytest.raises(ValueError, match="model: expected an instance of .*Own"):
         jaxnets.load(tmp_path / "run")
     other = Own(nnx.Rngs(1))
     before = np.array(other.fc.kernel[...])

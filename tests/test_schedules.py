@@ -87,8 +87,8 @@ def test_bad_learning_rate(name, lr):
         ("swalr", {"swa_lr": -1}, "swa_lr: expected a finite number >= 0, got -1"),
         ("swalr", {"swa_lr": 1, "anneal_epochs": -1}, "anneal_epochs: expected an integer"),
         ("swalr", {"swa_lr": 1, "anneal_strategy": "sine"}, "anneal_strategy: expected one of cos"),
-        ("lambda_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count of steps"),
-        ("multiplicative_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count"),
+        ("lambda_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the number of step"),
+        ("multiplicative_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the numbe"),
         ("cyclic_lr", {"max_lr": -1}, "max_lr: expected a finite number >= 0, got -1"),
         ("cyclic_lr", {"max_lr": 1, "step_size_up": 0}, "step_size_up: expected a positive"),
         ("cyclic_lr", {"max_lr": 1, "step_size_down": 0}, "step_size_down: expected a positive"),
@@ -96,13 +96,13 @@ def test_bad_learning_rate(name, lr):
         ("cyclic_lr", {"max_lr": 1, "gamma": 0}, "gamma: expected a finite number > 0, got 0"),
         ("cyclic_lr", {"max_lr": 1, "scale_fn": 2}, "scale_fn: expected a function of the number"),
         ("cyclic_lr", {"max_lr": 1, "scale_mode": "step"}, "scale_mode: expected one of cycle, it"),
-        ("one_cycle_lr", {}, "total_steps: expected a number, or else epochs and steps_per_epoch"),
-        ("one_cycle_lr", {"epochs": 3}, "total_steps: expected a number, or else epochs and"),
+        ("one_cycle_lr", {}, "total_steps: expected a number, or epochs and steps_per_epoch"),
+        ("one_cycle_lr", {"epochs": 3}, "total_steps: expected a number, or epochs and"),
         ("one_cycle_lr", {"total_steps": 0}, "total_steps: expected a positive integer, got 0"),
         ("one_cycle_lr", {"epochs": 0, "steps_per_epoch": 5}, "epochs: expected a positive"),
         ("one_cycle_lr", {"epochs": 5, "steps_per_epoch": 0}, "steps_per_epoch: expected a pos"),
         ("one_cycle_lr", {"total_steps": 9, "pct_start": 1.5}, r"pct_start: expected a number in"),
-        ("one_cycle_lr", {"total_steps": 10, "pct_start": 0.1}, "pct_start: expected a way up"),
+        ("one_cycle_lr", {"total_steps": 10, "pct_start": 0.1}, "pct_start: expected a fracti"),
         ("one_cycle_lr", {"total_steps": 9, "div_factor": 0}, "div_factor: expected a finite"),
         ("one_cycle_lr", {"total_steps": 9, "final_div_factor": 0}, "final_div_factor: expected"),
         (
@@ -123,7 +123,7 @@ def test_bad_momentum_of_a_cycle():
             expected = rf"{option}: expected a number in \[0, 1\], got 1.5"
             with pytest.raises(InputError, match=expected):
                 cycle(10, **{option: 1.5})
-    with pytest.raises(InputError, match="total_steps: expected a number, or else epochs"):
+    with pytest.raises(InputError, match="total_steps: expected a number, or epochs"):
         optimizers.one_cycle_momentum()
 
 
@@ -150,7 +150,7 @@ def test_schedules_that_are_none():
         ),
         (
             [optimizers.step_lr(0.1, 3), optimizers.step_lr(0.2, 3)],
-            r"schedules: expected schedules of one learning rate, got \[0.1, 0.2\]",
+            r"schedules: expected schedules with the same learning rate, got \[0.1, 0.2\]",
         ),
     ],
 )
@@ -167,11 +167,11 @@ def test_bad_maximum_of_a_cycle():
 @pytest.mark.parametrize(
     ("count", "milestones", "message"),
     [
-        (1, 5, "milestones: expected a sequence of counts of steps, got 5"),
+        (1, 5, "milestones: expected a sequence of numbers of steps, got 5"),
         (0, [], "milestones: expected one fewer than schedules, got 0 schedules and 0 milestones"),
         (2, [], "milestones: expected one fewer than schedules, got 2 schedules and 0 milestones"),
         (2, [-1], "milestones: expected an integer >= 0, got -1"),
-        (3, [5, 5], r"milestones: expected increasing counts of steps, got \[5, 5\]"),
+        (3, [5, 5], r"milestones: expected increasing numbers of steps, got \[5, 5\]"),
     ],
 )
 def test_bad_milestones(count, milestones, message):
@@ -189,7 +189,7 @@ def test_a_metric_is_one_number():
 
 
 def test_per_epoch_needs_steps():
-    with pytest.raises(InputError, match="schedule: expected a function of the count of epochs"):
+    with pytest.raises(InputError, match="schedule: expected a function of the number of epoch"):
         optimizers.per_epoch(0.1, 5)
     with pytest.raises(InputError, match="steps_per_epoch: expected a positive integer, got 0"):
         optimizers.per_epoch(optimizers.step_lr(0.1, 2), 0)

@@ -146,15 +146,15 @@ WRONG = {
     "inputs: expected a list of 1 to 9 examples, got 10": json.dumps({"inputs": [0] * 10}).encode(),
     "inputs: expected a list of 1 to 9 examples, got 'a'": b'{"inputs": "a"}',
     "inputs: expected examples uint8[6, 6, 1], got int64[2]": b'{"inputs": [[1, 2]]}',
-    "inputs: expected numbers that uint8 holds": json.dumps(
+    "inputs: expected finite numbers of uint8": json.dumps(
         {"inputs": np.full((1, 6, 6, 1), 300).tolist()}
     ).encode(),
     "inputs: expected examples uint8[6, 6, 1], got ": b'{"inputs": [[[1], 2]]}',
     "explain: expected true, false or null": b'{"inputs": [1], "explain": 3}',
-    "images: expected base64 of an image file": b'{"images": ["???"]}',
+    "images: expected an image file in base64": b'{"images": ["???"]}',
     "image: expected a readable image": b'{"images": ["aGVsbG8="]}',
-    "texts: expected texts, for a network on texts": b'{"texts": ["good"]}',
-    "rows: expected none, as the network is not on a table": b'{"rows": [[1]]}',
+    "texts: expected strings, for a text classifier": b'{"texts": ["good"]}',
+    "rows: expected none, as the network was not trained on a table": b'{"rows": [[1]]}',
 }
 
 
@@ -196,7 +196,7 @@ def test_a_slow_answer_is_503(saved, monkeypatch):
         monkeypatch.setattr("jaxnets.serve.batches.np.stack", lambda _: time.sleep(0.2))
         reply = ask(client, inputs=PIXELS[:1].tolist())
     assert reply.status_code == 503
-    assert reply.json() == {"error": "no answer within 0.05 seconds"}
+    assert reply.json() == {"error": "timeout: no prediction within 0.05 seconds"}
 
 
 def test_no_room_is_503(saved):
@@ -261,11 +261,11 @@ def test_the_command_serves_until_it_is_told_to_stop(folder):
 def test_what_cannot_be_served_is_said(saved, folder, capsys):
     model = LanguageModel(3, 2, 2, rngs=nnx.Rngs(0))
     writes = SavedRun(None, model, True, None, saved.inputs, None)
-    with pytest.raises(InputError, match="run: expected a run that predicts, got a language model"):
+    with pytest.raises(InputError, match="run: expected a classifier or a regression, got a"):
         serve.application(writes)
-    with pytest.raises(InputError, match="run: expected a network of one array of a known shape"):
+    with pytest.raises(InputError, match="run: expected a network with one input array of a known"):
         serve.application(SavedRun(None, saved.model, True, None, None, None))
-    with pytest.raises(InputError, match="saved: expected a run, as jaxnets.load reads it"):
+    with pytest.raises(InputError, match="saved: expected a run from jaxnets.load"):
         serve.application(saved.model)
     with pytest.raises(InputError, match="limits: expected Limits, or None, got 3"):
         serve.application(saved, 3)
@@ -274,5 +274,5 @@ def test_what_cannot_be_served_is_said(saved, folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", str(folder), "--port", str(port)]) == 2
-    assert "an address and a port to listen at, got 127.0.0.1" in capsys.readouterr().err
+    assert "an address and a port to listen on, got 127.0.0.1" in capsys.readouterr().err
     assert main(["serve", str(folder), "--host", "no such host"]) == 2

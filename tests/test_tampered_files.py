@@ -179,7 +179,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(o
         changed = copy.deepcopy(record)
         changed["settings"]["model_options"][name] = 10**6
         path.write_text(json.dumps(changed))
-        with pytest.raises(InputError, match=rf"{name}: expected at most \d+, as the weights say"):
+        with pytest.raises(InputError, match=rf"{name}: expected at most \d+, which the weights"):
             runs.read(own)
 
 

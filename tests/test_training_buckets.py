@@ -123,7 +123,7 @@ def test_other_buckets_are_another_run(saved):
         ({"buckets": 2, "on": Dataset("other", DATA.train, DATA.test)},
          "buckets: expected None or 1, except for a TextDataset, got 2"),
         ({"buckets": 2, "on": texts(labels=(LONGEST,))},
-         r"buckets: expected None or 1, but where a text has one label, got labels \[9\]"),
+         r"buckets: expected None or 1, unless each text has one label, got labels \[9\]"),
     ],
 )  # fmt: skip
 def test_buckets_for_what_has_none(options, message):

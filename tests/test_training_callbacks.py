@@ -438,7 +438,7 @@ def test_learning_rates_that_a_callback_sets_are_those_of_the_next_step():
         (
             optimizers.sgd(optimizers.exponential_lr(0.1, 0.9)),
             {},
-            "optimizer: expected learning rates that are numbers, .*, got one that follows a sch",
+            "optimizer: expected one without a schedule, .*, got one that follows a sch",
         ),
     ],
 )

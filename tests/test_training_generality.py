@@ -325,7 +325,7 @@ def test_mixed_labels_are_one_prediction_each():
         (lambda o, y: jnp.mean(right(o, y)), "correct: expected .* a pair of it .*got float32"),
         (lambda o, y: None, "correct: expected a function that returns .* got None"),
         (lambda o, y: (1, 2, 3), "correct: expected a function that returns .* got int, int, int"),
-        (lambda o, y: jnp.array(True), r"correct: expected .* truth values \[batch, …\], got bool"),
+        (lambda o, y: jnp.array(True), r"correct: expected .* booleans \[batch, …\], got bool"),
     ],
 )
 def test_what_is_no_share_is_refused(function, message):

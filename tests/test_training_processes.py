@@ -76,7 +76,9 @@ def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):
     assert saved_steps(two)[-1] == 32
     assert main(["train", QUICK[0], "--epochs", "3", "--out", str(one), "--quiet"]) == 0
     resumed = ["--resume", str(two), "--epochs", "3", "--quiet", "--devices", "1"]
-    with pytest.warns(UserWarning, match=r"the run may end with other bits .*: cores: \d+, before"):
+    with pytest.warns(
+        UserWarning, match=r"the resumed run may differ in some bits .*: cores: \d+, before"
+    ):
         assert main(["train", *resumed]) == 0
     for expected, got in zip(weights(one), weights(two), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6)

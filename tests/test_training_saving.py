@@ -404,11 +404,11 @@ def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
     train(tmp_path / "run", epochs=1)
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
-    with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
+    with pytest.warns(UserWarning, match="the resumed run may differ in some bits .*: " + message):
         train(tmp_path / "run", epochs=1, resume=True)
     same, refused = (
         Saving(tmp_path / "run", same_bits=True),
-        "resume: expected what .* same bits, .*",
+        "resume: expected the machine .* same bits, .*",
     )
     with pytest.raises(ValueError, match=refused + message):
         fit(Net(), data(), save=same, resume=True, **SETTINGS)
@@ -435,7 +435,7 @@ def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
     split = Split(inputs, draw.integers(2, size=16).astype(np.int32))
     settings = {**SETTINGS, "transform": None, "augment": None, "epochs": 1}
 
-    monkeypatch.setattr(native, "_asked", set())  # by other tests
+    monkeypatch.setattr(native, "_requested", set())  # by other tests
 
     def run(**options):
         model = RecurrentClassifier(3, 4, 1, output_dim=2, rngs=nnx.Rngs(0))
@@ -459,7 +459,7 @@ def test_a_folder_in_use_is_not_begun_anew(saved):
 
 
 def test_fewer_epochs_than_are_done(saved):
-    with pytest.raises(ValueError, match="epochs: expected at least 3, which are done, got 2"):
+    with pytest.raises(ValueError, match="epochs: expected at least the 3 that are done, got 2"):
         train(saved, resume=True, epochs=2)
 
 

@@ -105,21 +105,20 @@ _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 @click.argument("recipe", required=False)
 @compared_flags
 @lambda command: added(_FLAGS, command)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
-)
-@click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the result, as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the result.")
 def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
-    """Train RECIPE's network in PyTorch and in jaxnets, side by side, and compare.
+    """Train RECIPE's network in PyTorch and in jaxnets, and compare the results.
 
-    --torch FILE.py:Class ports a PyTorch network of your own and trains both on --data, with RECIPE
-    or without.
+    --torch FILE.py:Class ports your own PyTorch network and trains both on --data, with or without
+    RECIPE.
 
     For each seed, both networks start from the same weights and train on the same batches in the
     same order, with the same optimizer, in float32. The report in --out contains the accuracy of
-    each seed, the paired difference with a test of equivalence, the differences of the losses
-    compared with those of PyTorch with another number of threads, the predictions that differ, and
-    time and memory.
+    each seed, the paired difference with a test of equivalence, the differences of the training
+    losses (also of two PyTorch runs with different numbers of threads, for comparison), the
+    predictions that differ, and time and memory.
+
 
     Dropout is off in both networks, as the frameworks draw different masks. Images are augmented
     by jaxnets for both, with the same results.
@@ -150,7 +149,7 @@ def _take_torch(flags: dict[str, Any], chosen: dict[str, Any]) -> None:
     if network is None:
         return
     if flags["model"] is not None:
-        raise click.UsageError("--torch and --model do not go together.")
+        raise click.UsageError("--torch cannot be used with --model.")
     if chosen["peer"] not in (None, "torch"):
         raise click.UsageError("--torch is always compared with PyTorch: omit --peer.")
     flags["model"] = network

@@ -139,7 +139,7 @@ def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
     sharding = _sharding(chosen)
     if sharding is not None:
         if jax.process_count() > 1:
-            raise click.UsageError("--model-devices and --fsdp need one process.")
+            raise click.UsageError("--model-devices and --fsdp require a single process.")
         place(devices, sharding)
     _report_changes({name for name in before if name not in given}, before, chosen)
     return chosen

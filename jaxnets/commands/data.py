@@ -196,7 +196,7 @@ def check_command(folder: Path, size: Any) -> None:
     sources = [each for each in sources if each is not None] or [_open(folder, size)]
     for source in sources:
         if source is None:
-            raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
+            raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, without any")
         sizes = (f"{name} {_read_through(part):,}" for name, part in source.parts.items())
         click.echo(f"{printable(source.origin, limit=None)}: {', '.join(sizes)}, all readable")
         for left_out in source.left_out:

@@ -107,7 +107,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> No
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
         raise InputError("run", "a classifier or a regression", "a network that writes text")
     if not asked and not _has_columns(saved):
-        raise click.UsageError("expected an image file, a text or --index N, got none of them")
+        raise click.UsageError("expected an image file, a text or --index N, got none")
     method = given.get("method", _DEFAULT)
     here = {
         "repeats": not asked,

@@ -95,7 +95,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     flags["inputs"] = (*flags["inputs"], *flags.pop("text"))
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
-        raise click.UsageError("--split needs --csv FILE.")
+        raise click.UsageError("--split requires --csv FILE.")
     if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")

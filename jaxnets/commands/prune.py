@@ -80,7 +80,7 @@ class _Amount(click.ParamType):
 )
 @click.option("--out", type=PathArgument(), required=True, help="The new run directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the result.")
 def prune_command(
     run: Path, epochs: int, seed: int, out: Path, as_json: bool, quiet: bool, **flags: Any
 ) -> None:

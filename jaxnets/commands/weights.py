@@ -79,8 +79,8 @@ def _listing(source: Path) -> _Listing:
     is_run = runs.is_run(source)
     if is_run and runs.is_own(source):  # the user's code is not run only to show shapes
         return _listing(runs.weights_of(source))
-    weights = interop.to_numpy(runs.read(source).model) if is_run else source
-    found = interop.read_torch(weights)
+    content = interop.to_numpy(runs.read(source).model) if is_run else source
+    found = interop.read_torch(content)
     arrays = [_about(*item) for item in found.arrays.items()]
     return _Listing(str(source), arrays, found.wrapping, found.aside)
 
@@ -163,7 +163,7 @@ def convert_command(
     network = _network(source, model, dict(model_option), names)
     write = _WRITERS[out.suffix] if to == "torch" else save_weights
     write(network, out)
-    click.echo(f"written to {printable(out, limit=None)}")
+    click.echo(f"wrote {printable(out, limit=None)}")
 
 
 def _network(

@@ -222,7 +222,9 @@ def _experiment(common: dict[str, Any], with_loss: dict[str, Any], *, ported: bo
     parameters = common["build_torch"]().parameters()
     theirs = called("torch_optimizer", expected, with_loss["torch_optimizer"], parameters)
     if not isinstance(theirs, torch.optim.Optimizer):
-        raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
+        raise InputError(
+            "torch_optimizer", expected, f"a function that returns a {type(theirs).__name__}"
+        )
     given = {**common, **with_loss, "torch_loss": torch_loss}
     given["optimizer"] = optimizer_from_torch(theirs) if optimizer is None else optimizer
     return Experiment(**given, ported=ported, settings=_settings(theirs, given))

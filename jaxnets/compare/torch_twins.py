@@ -6,16 +6,19 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_transformers as transformers
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     GPT,
     MLP,
+    CifarResNet,
     ImageClassifier,
     LanguageModel,
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    ResNet,
     Seq2Seq,
     TextClassifier,
     TransformerClassifier,
@@ -181,6 +184,8 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     MLP: _mlp,
     ImageClassifier: _image_classifier,
     LeNet: _lenet,
+    CifarResNet: residual.cifar_resnet,
+    ResNet: residual.resnet,
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,

@@ -1,4 +1,4 @@
-"""Data sets on the host, and the means to feed them to training."""
+"""Data sets, transforms, and the order of batches."""
 
 from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic, text
 from jaxnets.data.batching import Plan, bucketed, epoch_plan

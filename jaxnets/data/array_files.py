@@ -1,4 +1,4 @@
-"""NumPy's own files: ``.npy`` with an array, ``.npz`` with several; known by their headers."""
+"""NumPy's files: ``.npy`` with one array and ``.npz`` with several, opened by their headers."""
 
 import contextlib
 import io
@@ -21,26 +21,26 @@ _DAMAGE = (
     ValueError, LookupError, EOFError, RuntimeError, ArithmeticError, MemoryError, SyntaxError,
     struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-_MOST_HEADER = 2**17  # bytes, more than any header of numbers has
-_MOST_PACKED = 1032  # bytes that Deflate can make of one
+_MOST_HEADER = 2**17  # bytes; headers of numeric arrays are smaller
+_MOST_PACKED = 1032  # the largest compression ratio of Deflate
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-_LOCAL_HEADER = 30  # bytes before a member's name in a zip file
-_LENGTHS = 26  # where in them the lengths of the name and of what follows it stand
+_LOCAL_HEADER = 30  # bytes of a zip member's local header, before its name
+_LENGTHS = 26  # offset of the lengths of the name and of the extra field in the local header
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file, known by its header.
+    """An array in a file, of which only the header has been read.
 
     Args:
-        name: what it is called.
+        name: the name of the array.
         shape: its shape.
         dtype: its dtype.
-        read: reads it into memory.
-        records: its parts along the first axis, where they can be read one by one.
+        read: a function that reads the array into memory.
+        records: the array for streaming along the first axis, or None if that is impossible.
     """
 
     name: str
@@ -55,7 +55,7 @@ class StoredArray:
 
 
 def members(path: Path) -> dict[str, StoredArray]:
-    """The arrays of a ``.npz`` file by their names.
+    """Opens the arrays of a ``.npz`` file, by name.
 
     Raises:
         InputError: if the file is damaged.
@@ -67,7 +67,7 @@ def members(path: Path) -> dict[str, StoredArray]:
 
 
 def folder(path: Path) -> dict[str, StoredArray]:
-    """The arrays of the ``.npy`` files in a folder, by the files' names.
+    """Opens the arrays of the ``.npy`` files in a folder, by file name.
 
     Raises:
         InputError: if a file is damaged.
@@ -89,7 +89,7 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Sto
     name = entry.filename.removesuffix(".npy")
 
     def read() -> np.ndarray:
-        # by zipfile, which looks at the checksum
+        # By zipfile, which verifies the checksum.
         with (
             _undamaged(path),
             open(path, "rb") as file,
@@ -106,19 +106,19 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Sto
 
 
 def _check_packing(name: str, entry: zipfile.ZipInfo) -> None:
-    """Refuses an entry that would unpack to more than NumPy can have packed."""
+    """Checks that an entry does not claim a larger size than its compressed bytes can have."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is compressed as NumPy does not")
+        raise ValueError(f"{name} is compressed by a method that NumPy does not use")
     if entry.file_size > (entry.compress_size + 1) * _MOST_PACKED:
         raise ValueError(f"{name} of {entry.file_size} bytes in {entry.compress_size} bytes")
 
 
 def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether it is in Fortran's order, dtype, and where the elements start."""
+    """Reads a header: shape, whether it is in Fortran order, dtype, offset of the elements."""
     head = io.BytesIO(file.read(_MOST_HEADER))
     version = np.lib.format.read_magic(head)
     if version not in _HEADERS:
-        raise ValueError(f"version {version} of the format, which is for records with names")
+        raise ValueError(f"version {version} of the format, for records with named fields")
     shape, fortran, dtype = _HEADERS[version](head)
     if any(side < 0 for side in shape):
         raise ValueError(f"an array of shape {shape}")
@@ -130,7 +130,10 @@ def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], b
 
 
 def _start(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Where a member's content starts: its own header has not the length that the list gives."""
+    """Returns the offset of a member's content.
+
+    The local header must be read, because its length may differ from that in the central directory.
+    """
     with open(path, "rb") as file:
         file.seek(entry.header_offset)
         header = file.read(_LOCAL_HEADER)
@@ -153,7 +156,7 @@ def _stored(
 
 @contextlib.contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
-    """Says of what goes wrong that the file is damaged."""
+    """Converts exceptions of NumPy and zipfile to an ``InputError`` about a damaged file."""
     try:
         yield
     except InputError:

@@ -1,4 +1,4 @@
-"""Which examples make up which batch: pure functions on the host, the same on every backend."""
+"""The order of examples and their division into batches, as pure functions on the host."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,24 +7,25 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_bool, check_integer, check_positive
 
-#: In so many batches, chosen at random, those of one width follow one another.
+#: Number of consecutive batches within which examples are grouped by width.
 CHUNK = 32
-_LARGEST_KEY = 2**64 - 1  # seed and epoch are a word each of the generator's key
+_LARGEST_KEY = 2**64 - 1  # seed and epoch are one 64-bit word each of the generator's key
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """The batches of one epoch.
 
-    The last, smaller batch is kept apart and trained on at its true size, as in PyTorch: padded to
-    the size of the others it would change BatchNorm's statistics.
+    A smaller last batch is separate and not padded, as in PyTorch: padding would change the batch
+    statistics of BatchNorm.
 
     Args:
         full: indices of the examples in each full batch, int32 [number of full batches,
             batch_size].
-        rest: indices of the examples left over, int32 [r] with 0 ≤ r < batch_size.
-        widths: how much of its examples' first axis each full batch needs, int32 [number of full
-            batches]; None for all of it. The examples left over have all of theirs.
+        rest: indices of the examples in the smaller last batch, int32 [r] with
+            0 ≤ r < batch_size.
+        widths: length to which the first axis of each full batch's inputs is cut, int32 [number of
+            full batches]; None for no cut. The last batch is not cut.
     """
 
     full: np.ndarray
@@ -36,7 +37,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """The number of batches, the smaller last one included."""
+        """Number of batches, the smaller last one included."""
         return len(self.full) + (len(self.rest) > 0)
 
 
@@ -50,29 +51,28 @@ def epoch_plan(
     drop_last: bool = False,
     widths: np.ndarray | None = None,
 ) -> Plan:
-    """The batches of one epoch: what ``torch.utils.data.DataLoader`` does, as a pure function.
+    """Plans the batches of one epoch, like ``torch.utils.data.DataLoader``, as a pure function.
 
-    The order follows from (seed, epoch) alone, so training resumes exactly from the epoch's
-    number. It is not the order that PyTorch draws from the same seed.
+    The order depends only on (seed, epoch), so training can resume from the number of the epoch.
+    It differs from the order that PyTorch draws from the same seed.
 
     Args:
         count: number of examples.
         batch_size: number of examples in a batch.
-        seed: of the whole training, from 0.
+        seed: seed of the run, from 0.
         epoch: number of the epoch, from 0.
         shuffle: whether the order is random; otherwise it is 0, 1, 2, …
-        drop_last: whether a last, smaller batch is left out.
-        widths: the width that each example needs, integers [count], such as ``bucketed`` gives;
-            None where all need the same. Where the order is random, batches are then of examples of
-            one width, except for few: in each ``CHUNK`` of batches, one width comes after another,
-            in random order.
+        drop_last: whether a smaller last batch is left out.
+        widths: the width that each example needs, integers [count], as ``bucketed`` returns; None
+            if all need the same. With ``shuffle``, most batches then have examples of one width: in
+            each ``CHUNK`` of batches, examples are grouped by width, in random order of the widths.
 
     Returns:
-        A plan that has every index below ``count`` once (except for those left out).
+        A plan with every index below ``count`` once, without those that are left out.
 
     Raises:
-        InputError: if count or batch_size is not a positive integer, seed or epoch not an integer
-            from 0 to 2⁶⁴ - 1, or widths are not positive integers [count].
+        InputError: if ``count`` or ``batch_size`` is not a positive integer, ``seed`` or ``epoch``
+            is not an integer from 0 to 2⁶⁴ - 1, or ``widths`` are not positive integers [count].
 
     Examples:
         >>> plan = epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
@@ -101,20 +101,21 @@ def epoch_plan(
 
 
 def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
-    """The padded width of each example, if all examples share a few widths.
+    """Assigns examples to a few padded widths.
 
-    The widths are quantiles of the lengths: each bucket has about as many examples.
+    The widths are quantiles of the lengths, so each bucket has about the same number of examples.
 
     Args:
-        lengths: of the examples, integers [N], at most ``longest``.
-        longest: the last bucket's width.
-        buckets: how many; fewer where quantiles are the same.
+        lengths: lengths of the examples, integers [N], at most ``longest``.
+        longest: width of the last bucket.
+        buckets: number of buckets; there are fewer if quantiles are equal.
 
     Returns:
-        For each example the smallest width that holds it, int32 [N].
+        The smallest width that is at least each example's length, int32 [N].
 
     Raises:
-        InputError: if buckets or longest is not a positive integer, or a length none up to it.
+        InputError: if ``buckets`` or ``longest`` is not a positive integer, or a length is not an
+            integer up to ``longest``.
 
     Examples:
         >>> bucketed(np.array([1, 5, 2, 9, 3, 4]), longest=12, buckets=3)
@@ -135,7 +136,7 @@ def _check_widths(widths: np.ndarray, count: int) -> None:
     if not _are_integers(widths) or len(widths) != count:
         raise InputError("widths", expected, widths)
     if widths.min() < 1:
-        raise InputError("widths", expected, f"{widths.min()} among them")
+        raise InputError("widths", expected, f"a width of {widths.min()}")
 
 
 def _are_integers(array: Any) -> bool:
@@ -143,7 +144,11 @@ def _are_integers(array: Any) -> bool:
 
 
 def _grouped(full: np.ndarray, widths: np.ndarray, generator: np.random.Philox) -> np.ndarray:
-    """The same examples, those of one width next to each other in each chunk of batches."""
+    """Groups examples by width in each chunk of batches.
+
+    Within a chunk and a width the random order is kept. The order of the widths is random too, so
+    that training does not always go from short to long examples.
+    """
     kinds, kind = np.unique(widths, return_inverse=True)
     chunks = [full[start : start + CHUNK] for start in range(0, len(full), CHUNK)]
     ranks = generator.random_raw(len(chunks) * len(kinds)).reshape(-1, len(kinds))

@@ -32,4 +32,4 @@ DATASETS: dict[str, Callable[[], Source]] = {
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
 }
-"""What finds each bundled data set, by its name. See docs/data-cards."""
+"""Functions that return the bundled data sets, by name. See docs/data-cards."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in both layouts in which they are published: binary files and pickles."""
+"""CIFAR-10 and CIFAR-100 in both published layouts: binary files and pickles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ from jaxnets.data.source import Part, Source, held, join, lying
 from jaxnets.data.streaming import Examples, Joined, Records
 
 _PIXELS = 3 * 32 * 32
-_PIECE = 1000  # images to read at once for their labels
-_MOST_BYTES = 2**30  # of a pickle, which is read whole; CIFAR-100's has 155 million
+_PIECE = 1000  # images per read when only labels are needed
+_MOST_BYTES = 2**30  # largest pickle, which is read into memory; CIFAR-100's has 155 million bytes
 _TEN = (tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",))
 _HUNDRED = (("train",), ("test",))
 
@@ -23,22 +23,23 @@ def read_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> Split
     """Reads a file of the binary version.
 
     Args:
-        path: the file: for each image its label, then the red, green and blue plane.
-        classes: the number of classes.
-        label_bytes: 1, or 2 for CIFAR-100, whose first byte is the coarse label; the last is taken.
+        path: the file, with the label and the red, green and blue plane of each image.
+        classes: number of classes.
+        label_bytes: 1, or 2 for CIFAR-100, whose first byte is the coarse label; the last is used.
 
     Returns:
         Inputs uint8 [N, 32, 32, 3], labels int32 [N].
 
     Raises:
-        InputError: if the file has not a whole number of records, or a label is out of range.
+        InputError: if the file's size is not a multiple of the record size, or a label is out of
+            range.
     """
     examples = open_binary(path, classes=classes, label_bytes=label_bytes)
     return Split(*examples.gather(np.arange(len(examples))))
 
 
 def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "BinaryFile":
-    """The images of a file of the binary version, to be read one by one.
+    """Opens a file of the binary version for streaming.
 
     Args:
         path: see ``read_binary``.
@@ -46,7 +47,7 @@ def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "Bina
         label_bytes: see ``read_binary``.
 
     Raises:
-        InputError: if the file has not a whole number of records.
+        InputError: if the file's size is not a multiple of the record size.
     """
     length, size = path.stat().st_size, label_bytes + _PIXELS
     count, rest = divmod(length, size)
@@ -61,9 +62,9 @@ class BinaryFile(Examples):
     """The images of a file of the binary version.
 
     Args:
-        records: label and planes of each.
-        classes: the number of classes.
-        label_bytes: how many bytes come before an image, the last of which is its label.
+        records: the records, each with labels and planes.
+        classes: number of classes.
+        label_bytes: number of bytes before an image, the last of which is its label.
     """
 
     records: Records
@@ -88,17 +89,17 @@ class BinaryFile(Examples):
 
 
 def read_pickle(path: Path, *, classes: int = 10) -> Split:
-    """Reads a file of the Python version, a pickle, without running anything in it.
+    """Reads a file of the Python version, a pickle, without executing its code.
 
     Args:
         path: the file: a dict of ``data`` [N, 3072] and ``labels`` or ``fine_labels``.
-        classes: the number of classes.
+        classes: number of classes.
 
     Returns:
         Inputs uint8 [N, 32, 32, 3], labels int32 [N].
 
     Raises:
-        InputError: if it is no such file.
+        InputError: if the file has another content.
     """
     content = _dictionary(path)
     pixels = content.get("data")
@@ -116,7 +117,7 @@ def read_pickle(path: Path, *, classes: int = 10) -> Split:
 
 
 def _whole_numbers(values: Any) -> np.ndarray | None:
-    """An array of a flat sequence of integers; None of anything else."""
+    """Converts a flat sequence of integers to an array; returns None for anything else."""
     if isinstance(values, list | tuple) and all(type(value) is int for value in values):
         values = np.array(values) if values else np.zeros(0, np.int64)
     whole = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
@@ -124,10 +125,10 @@ def _whole_numbers(values: Any) -> np.ndarray | None:
 
 
 def find(folder: Path) -> Source | None:
-    """CIFAR-10 or CIFAR-100 in a folder; None if it has no file of theirs.
+    """Finds CIFAR-10 or CIFAR-100 in a folder; returns None if it has none of their files.
 
     Raises:
-        InputError: if some of the files are there and others are missing.
+        InputError: if some of the files are missing.
     """
     for files, ending, classes in (
         (_TEN, "", 10), (_TEN, ".bin", 10), (_HUNDRED, "", 100), (_HUNDRED, ".bin", 100),

@@ -1,4 +1,4 @@
-"""Whether a host can be reached, answered in a few seconds."""
+"""A quick check whether a host can be reached."""
 
 import queue
 import ssl
@@ -12,27 +12,27 @@ PATIENCE = 2.0
 
 
 def fault(url: str, patience: float = PATIENCE) -> str | None:
-    """Says why the host of an address cannot be reached; None if it answers.
+    """Returns why the host of a URL cannot be reached; None if it responds.
 
-    One short request is sent, through the proxy of the environment if it names one. Any answer
-    will do, also a refusal of that one page.
+    One short request is sent, through the environment's proxy if there is one. Any response counts,
+    also an error status.
 
     Args:
-        url: an address on the host.
-        patience: how long to wait in all, in seconds.
+        url: a URL on the host.
+        patience: timeout in seconds.
     """
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    # Looking a name up may take minutes and cannot be bounded, so a thread does that; should it
-    # hang, the process need not wait for it.
+    # DNS resolution may take minutes and has no timeout, so it runs in a daemon thread, which does
+    # not keep the process alive.
     threading.Thread(target=lambda: answers.put(_ask(url, patience)), daemon=True).start()
     try:
         return answers.get(timeout=patience)
     except queue.Empty:
-        return f"no answer within {patience:g} s"
+        return f"no response within {patience:g} s"
 
 
 def host(url: str) -> str:
-    """The host of an address.
+    """Returns the host of a URL.
 
     Examples:
         >>> host("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz")
@@ -45,13 +45,13 @@ def _ask(url: str, patience: float) -> str | None:
     try:
         parts = urllib.parse.urlsplit(url)
         request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/", method="HEAD")
-        # an opener of its own: urlopen's keeps the proxies of its first call
+        # A new opener, because that of urlopen keeps the proxies of its first call.
         urllib.request.build_opener().open(request, timeout=patience).close()
     except urllib.error.HTTPError:
-        return None  # it answers
+        return None  # the host responds
     except OSError as error:
         reason = getattr(error, "reason", error)
-        # Whose certificate is not trusted has answered, and may be trusted by the downloader.
+        # A host with an untrusted certificate responds, and the downloader may trust it.
         return None if isinstance(reason, ssl.SSLCertVerificationError) else str(reason)
     except ValueError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""Samples of every class on one picture."""
+"""Contact sheets: images of every class in one picture."""
 
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,18 @@ _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 def contact_sheet(
     split: Split, class_names: tuple[str, ...] | None = None, columns: int = 10
 ) -> "Image":
-    """Draws the first images of each class in a row of their own, the class's name before them.
+    """Draws one row for each class, with its name and its first images.
 
     Args:
         split: images, uint8 [N, H, W, 1 or 3], and class numbers.
-        class_names: what to write; by default the numbers.
-        columns: images of each class.
+        class_names: the names to write; by default the class numbers.
+        columns: number of images of each class.
 
     Returns:
         A Pillow image.
 
     Raises:
-        InputError: if the examples are no images with classes.
+        InputError: if the examples are not images with classes.
     """
     from PIL import Image, ImageDraw
 

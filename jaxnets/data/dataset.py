@@ -34,14 +34,14 @@ class Split(Examples):
     Args:
         inputs: the examples, [N, ...], of any integer, boolean or floating dtype; or a tuple or
             dictionary of such arrays, which are the arguments of the model's call.
-        labels: class numbers from 0, integers [N] (or [N, ...], one for each position), and any
-            number that the loss ignores; or values to predict, [N, ...]; or a tuple or dictionary
-            of such arrays; None for no labels.
+        labels: class numbers from 0, integers [N], or [N, ...] with one for each position, which
+            may include a label that the loss ignores; or values to predict, [N, ...]; or a tuple
+            or dictionary of such arrays; None for no labels.
 
     Raises:
         InputError: if an array is not a NumPy array of numbers with a batch axis, the lengths
-            differ, there are no examples, or a number of 64 bits does not fit into the 32 that JAX
-            takes.
+            differ, there are no examples, or a 64-bit number does not fit into 32 bits, which is
+            all that JAX uses by default.
     """
 
     inputs: Any
@@ -71,7 +71,7 @@ class Split(Examples):
         return f"Split of {self.described()}"
 
     def described(self) -> str:
-        """The number and kind of examples, in words."""
+        """Returns the number and kind of the examples as text."""
         return describe_examples(len(self), self.spec)
 
     @property
@@ -86,22 +86,22 @@ class Split(Examples):
         return ElementSpec(*jax.tree.map(spec_of, (self.inputs, self.labels)))
 
     def gather(self, rows: np.ndarray) -> tuple[Any, Any]:
-        """The inputs and labels of examples, by their numbers."""
+        """Returns the inputs and labels of the examples with these numbers."""
         return self._each(lambda array: array[rows])
 
     def known_labels(self) -> Any:
-        """The labels."""
+        """Returns the labels."""
         return self.labels
 
     def chosen(self, numbers: np.ndarray) -> "Split":
-        """The examples with these numbers, integers [n]."""
+        """Returns the split of the examples with these numbers, integers [n]."""
         return Split(*self.gather(numbers))
 
     def take(self, n: int) -> "Split":
-        """The first n examples.
+        """Returns the split of the first n examples.
 
         Args:
-            n: how many, from 1 to ``len(self)``.
+            n: number of examples, from 1 to ``len(self)``.
 
         Raises:
             InputError: if n is not an integer in that range.
@@ -110,14 +110,14 @@ class Split(Examples):
         return Split(*self._each(lambda array: array[:n]))
 
     def between(self, start: int, stop: int) -> "Split":
-        """The examples from one number up to another.
+        """Returns the split of the examples ``start`` to ``stop - 1``.
 
         Args:
-            start: the first one's number, from 0.
-            stop: the number after the last one's.
+            start: number of the first example, from 0.
+            stop: number after that of the last example.
 
         Raises:
-            InputError: if there are none, or not so many.
+            InputError: if the range is empty or exceeds the number of examples.
         """
         if not 0 <= start < stop <= len(self):
             expected = f"a range within the {len(self)} examples"
@@ -130,21 +130,21 @@ class Split(Examples):
 
 @dataclass(frozen=True)
 class Draws:
-    """A split without examples, for training that generates its data: a number of steps.
+    """A split without examples, for training that generates its data from random keys.
 
-    The objective is given a batch without columns, and draws from its key.
+    The objective receives a batch without columns, and draws the data from its key.
 
     Args:
-        steps: how many steps an epoch has.
+        steps: number of steps in an epoch.
 
     Raises:
-        InputError: if that is no positive integer.
+        InputError: if ``steps`` is not a positive integer.
     """
 
     steps: int
 
     def __post_init__(self) -> None:
-        """Checks the number."""
+        """Checks the argument."""
         check_positive("steps", self.steps)
 
     def __len__(self) -> int:
@@ -152,30 +152,30 @@ class Draws:
         return self.steps
 
     def described(self) -> str:
-        """What they are, in words."""
+        """Returns the number of steps as text."""
         return f"{self.steps:,} steps that draw their own data"
 
     @property
     def columns(self) -> dict[str, Any]:
-        """None."""
+        """An empty dictionary, as there are no columns."""
         return {}
 
     @property
     def spec(self) -> ElementSpec:
-        """Nothing, for inputs and for labels."""
+        """A spec of None for inputs and labels."""
         return ElementSpec(None, None)
 
     def known_labels(self) -> None:
-        """None."""
+        """Returns None, as there are no labels."""
         return
 
 
-#: What can be trained on.
+#: All kinds of splits.
 AnySplit = Split | StreamedSplit | Draws
 
 
 def check_split(argument: str, split: Any) -> None:
-    """Raises unless a split is one."""
+    """Checks that a value is a split."""
     if not isinstance(split, AnySplit):
         kind = f"the class {split.__name__}" if isinstance(split, type) else None
         got = kind or f"a {type(split).__name__}"
@@ -187,17 +187,17 @@ class Dataset:
     """A training and a test split of the same kind of examples.
 
     Args:
-        name: what it is called, such as ``mnist``.
-        train: the examples to learn from: a ``Split``, a ``StreamedSplit`` that reads them as they
-            are used, or ``Draws``.
-        test: the examples to be judged by, likewise; the same shapes and dtypes. None for no test.
+        name: name of the data set, such as ``mnist``.
+        train: the training examples: a ``Split``, a ``StreamedSplit`` that reads them during
+            training, or ``Draws``.
+        test: the test examples, of the same shapes and dtypes; None for no test.
         class_names: the name of each class in the order of its number, or None if there are none.
-        origin: where it was found, in words, or None.
+        origin: a description of the place where the data set was found, or None.
 
     Raises:
         InputError: if the splits differ in the shape or dtype of an example or a label, or if
-            there are class names and the labels are not all numbers of them. Labels that are
-            streamed are looked at as batches are read.
+            there are class names and a label is not the number of one. Labels of a streamed split
+            are checked when batches are read.
     """
 
     name: str
@@ -222,7 +222,7 @@ class Dataset:
                 self._bound(name, len(self.class_names))
 
     def _check_same_spec(self, column: str) -> None:
-        """Raises unless a column is of the same shape and dtype in both splits."""
+        """Checks that a column has the same shape and dtype in both splits."""
         train, test = (getattr(split.spec, column) for split in (self.train, self.test))
         argument = f"test {column}"
         pairs = [((argument, train), test)]
@@ -237,7 +237,7 @@ class Dataset:
         return "\n  ".join(self._lines())
 
     def _lines(self) -> list[str]:
-        """What a person sees of the data."""
+        """Returns the lines of ``repr``."""
         origin = "" if self.origin is None else f" ({self.origin})"
         lines = [f"{type(self).__name__} {self.name}{origin}"]
         for name, split in self.splits.items():
@@ -266,7 +266,7 @@ class Dataset:
                 raise InputError("class_names", expected, names)
 
     def _bound(self, name: str, classes: int) -> None:
-        """Has the labels of a streamed split looked at as they are read."""
+        """Makes a streamed split check its labels when it reads them."""
         split = getattr(self, name)
         if isinstance(split, StreamedSplit) and split.classes != classes:
             object.__setattr__(self, name, split.with_classes(classes))
@@ -283,11 +283,11 @@ class Dataset:
 
     @property
     def num_classes(self) -> int | None:
-        """The number of classes: of names, or else the largest label + 1; None for regression.
+        """The number of class names, or else the largest label + 1; None for regression.
 
         Raises:
-            InputError: if there are no names, and the labels of a streamed split cannot be had
-                without reading all its examples.
+            InputError: if there are no class names, and a streamed split would have to read all
+                its examples to find its labels.
         """
         if self.class_names is not None or not self._has_classes:
             return None if self.class_names is None else len(self.class_names)
@@ -296,10 +296,10 @@ class Dataset:
 
 
 def in_memory(split: AnySplit | None) -> Split:
-    """The split, if it is in memory.
+    """Checks that a split is in memory, and returns it.
 
     Raises:
-        InputError: if it is streamed, or there is none.
+        InputError: if it is streamed, ``Draws`` or None.
     """
     if isinstance(split, StreamedSplit):
         raise split.absent("examples")

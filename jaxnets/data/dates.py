@@ -1,4 +1,4 @@
-"""The dates of a series, as people and programs write them."""
+"""Parsing of the dates of a series, in many formats."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from jaxnets.arrays import InputError
 from jaxnets.data.table_files import as_numbers, is_number, shown
 
-#: Beside those of ISO 8601. What can be read in two of these ways must have the same order in both.
+#: Formats other than ISO 8601. Dates that match several formats must have the same order in all.
 _FORMATS = (
     "%Y-%m", "%Y/%m", "%Y.%m", "%YM%m", "%m/%Y", "%m-%Y", "%m.%Y",
     "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y",
@@ -27,15 +27,15 @@ def are_dates(cells: Sequence[str]) -> bool:
 
 
 def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> list[float]:
-    """The dates of a series as numbers that grow with time.
+    """Converts the dates of a series to numbers that increase with time.
 
     Args:
         cells: dates, or numbers such as years.
-        place: what a message calls a cell, by its number.
-        remedy: what else can be done, for the message.
+        place: a function that returns the name of a cell in error messages, from its number.
+        remedy: an alternative for the user, for the error message.
 
     Raises:
-        InputError: if a cell is no date, or the order of the dates depends on how they are read.
+        InputError: if a cell is not a date, or the order of the dates depends on their format.
     """
     numbers = as_numbers(cells)
     if numbers is not None:
@@ -47,15 +47,15 @@ def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> l
         raise InputError(place(number), expected, shown(cells[number]))
     orders = {tuple(sorted(range(len(cells)), key=times.__getitem__)) for times in readings}
     if len(orders) > 1:
-        expected = f"dates of one meaning, such as 2024-01-31, or {remedy}"
+        expected = f"unambiguous dates, such as 2024-01-31, or {remedy}"
         raise InputError(
-            place(0), expected, f"{shown(cells[0])}, of which it may be day or month first"
+            place(0), expected, f"{shown(cells[0])}, which may have the day or the month first"
         )
     return readings[0]
 
 
 def _readings(cells: Sequence[str]) -> list[list[float]]:
-    """The cells in each way in which all can be read."""
+    """Parses the cells in each format that fits all of them."""
     readings = []
     for reader in _readers(cells[0]):
         try:
@@ -66,7 +66,7 @@ def _readings(cells: Sequence[str]) -> list[list[float]]:
 
 
 def _first_strange(cells: Sequence[str]) -> int:
-    """The number of the first cell that is not read as those before it; 0 if they may be."""
+    """Returns the number of the first cell that no format of the earlier cells fits, or 0."""
     if is_number(cells[0]):
         return next(number for number, cell in enumerate(cells) if not is_number(cell))
     readers = _readers(cells[0])
@@ -78,7 +78,7 @@ def _first_strange(cells: Sequence[str]) -> int:
 
 
 def _readers(cell: str) -> list[_Reader]:
-    """The ways in which a cell can be read."""
+    """Returns the parsers that accept a cell."""
     formats = [f"{day}{time}" for day in _FORMATS for time in _TIMES]
     readers = [_iso, _quarter, *(_by(form) for form in formats)]
     return [reader for reader in readers if _reads(reader, cell)]

@@ -1,4 +1,4 @@
-"""Data sets in files that people have already."""
+"""Data sets in the user's files, in any supported layout."""
 
 import os
 from pathlib import Path
@@ -21,30 +21,30 @@ def find(
     seed: int = 0,
     reading: tables.Reading | None = None,
 ) -> Source | None:
-    """The data set of a name in a folder, which may be its own or hold it; None if it is not there.
+    """Finds a data set by name in a folder, which may be its own or contain it; None if absent.
 
     Args:
-        name: of the set: one of ``jaxnets.data.known.KNOWN``, or what its folder or file is
-            called.
-        root: where to look; a file is the set itself.
-        given: whether the user named this very place for this set: then it is taken for the set's
-            own folder whatever it is called, unless another known set's folder is called so.
+        name: one of ``jaxnets.data.known.KNOWN``, or the name of the data set's folder or file.
+        root: where to search; a file is the data set itself.
+        given: whether the user chose ``root`` for this data set. It is then the data set's own
+            folder, whatever its name, unless that is the name of another known data set.
         seed: see ``jaxnets.data.image_folder.find``.
         reading: see ``jaxnets.data.tables.find``.
 
     Raises:
-        UnclearClasses: if the folder given, which has another name, is perhaps one of images.
-        InputError: if the set is there and damaged.
+        UnclearClasses: if ``root`` has another name, and it is unclear whether it is a folder of
+            images.
+        InputError: if the data set is damaged.
     """
     for place in places(name, root, given=given):
-        # any folders in folders may hold images, and are not a set that is known
+        # A known data set is never a folder of images, which would match almost any folder.
         nested = 0 if name in KNOWN else image_folder.WRAPPINGS
         try:
             source = open_path(place, seed=seed, reading=reading, nested=nested)
         except image_folder.UnclearClasses as error:
             if place in (root, root / "raw") and canonical(root.name) != name:
                 raise
-            # it is called as the set is
+            # The folder has the name of the data set, so it is an error and not another data set.
             raise InputError(error.argument, error.expected, error.got) from error
         if source is not None:
             return checked(name, source)
@@ -59,17 +59,17 @@ def open_path(
     size: tuple[int, int] | None = None,
     nested: int = image_folder.WRAPPINGS,
 ) -> Source | None:
-    """The data set at a path, in whichever layout it is; None if it is in none that is known.
+    """Opens the data set at a path; returns None if it has no supported layout.
 
     Args:
         path: the folder or file.
         seed: see ``jaxnets.data.image_folder.find``.
         reading: see ``jaxnets.data.tables.find``.
         size: see ``jaxnets.data.image_folder.find``; by default that of ``reading``.
-        nested: likewise.
+        nested: see ``jaxnets.data.image_folder.find``.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: if the data set is damaged.
     """
     if path.is_dir():
         size = size or (reading.size if reading else None)
@@ -84,10 +84,10 @@ def open_path(
 
 
 def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
-    """The data set at a path that the user gives; None if there is none.
+    """Opens the data set at a path from the user; returns None if there is none.
 
-    A file of a set of several stands for their folder, and a folder for a ``raw`` in it or for the
-    one table or ``.npz`` file in it.
+    One file of a data set of several files stands for their folder. A folder stands for its
+    subfolder ``raw``, or for the single table or ``.npz`` file in it.
 
     Args:
         path: an existing file or folder.
@@ -95,7 +95,7 @@ def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> S
         reading: see ``jaxnets.data.tables.find``.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: if the data set is damaged.
     """
     if path.is_file() and path.suffix.lower() not in (*tables.ENDINGS, ".npz"):
         return _set_of(path)
@@ -108,7 +108,7 @@ def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> S
 
 
 def _set_of(path: Path) -> Source | None:
-    """The set of files to which one belongs by its name."""
+    """Opens the data set that a file belongs to, by the file's name."""
     if "ubyte" in path.name:
         return idx_folder.find(path.parent)
     if path.suffix == ".npy":
@@ -117,10 +117,10 @@ def _set_of(path: Path) -> Source | None:
 
 
 def variable_root() -> Path | None:
-    """The folder that the environment variable names, or None.
+    """Returns the folder in the environment variable ``JAXNETS_DATA``, or None.
 
     Raises:
-        InputError: if there is no such folder.
+        InputError: if the folder does not exist.
     """
     value = os.environ.get(VARIABLE)
     if not value:
@@ -132,13 +132,13 @@ def variable_root() -> Path | None:
 
 
 def system_root(name: str) -> Path | None:
-    """The folder of the system's package of a set, if it is installed."""
+    """Returns the folder where a system package installs a data set; None if not installed."""
     folder = KNOWN[name].system if name in KNOWN else None
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def places(name: str, root: Path, *, given: bool = False) -> list[Path]:
-    """The existing folders and files that may hold a set, in the order in which to look.
+    """Returns the existing folders and files that may be a data set, in the order to search.
 
     Args:
         name: see ``find``.
@@ -151,7 +151,7 @@ def places(name: str, root: Path, *, given: bool = False) -> list[Path]:
     for folder in folders(name):
         found += [root / folder / "raw", root / folder]
         found += [root / f"{folder}{ending}" for ending in (".npz", ".csv", ".tsv")]
-    # torchvision's MNIST/raw is called by its parent's name
+    # torchvision stores files in MNIST/raw, so the parent's name counts.
     path = root.resolve()
     called = owner(path.parent.name if path.name == "raw" else path.name)
     if called == name if called else given:

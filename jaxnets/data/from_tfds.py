@@ -1,4 +1,4 @@
-"""Sets prepared by TensorFlow Datasets, read without TensorFlow; and preparing them, with it."""
+"""Data sets of TensorFlow Datasets (TFDS): read without TensorFlow, prepared with it."""
 
 import difflib
 import functools
@@ -20,32 +20,32 @@ from jaxnets.data.streaming import Examples
 from jaxnets.data.streaming.examples import stacked
 from jaxnets.optional import require
 
-_ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
+_ANY_HOST = "https://storage.googleapis.com"  # TFDS's own host, for data sets without known URLs
 
 
 def root(data_dir: Path | None = None) -> Path:
-    """The folder of prepared sets: the one given, else TFDS's default."""
+    """Returns the folder of prepared data sets: ``data_dir``, or else TFDS's default."""
     own = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     return data_dir or Path(own)
 
 
 def find(name: str, data_dir: Path | None = None) -> Source | None:
-    """A prepared set, of the highest version there is; None if there is none.
+    """Finds the highest version of a prepared data set; returns None if there is none.
 
     Args:
         name: TFDS's name, such as ``kmnist`` or ``emnist/letters``.
-        data_dir: the folder of prepared sets, in place of TFDS's own.
+        data_dir: the folder of prepared data sets; None for TFDS's default.
 
     Raises:
-        InputError: if several configurations of it are prepared and the name has none of them, or
-            the set is not one of examples with a label.
+        InputError: if several configurations are prepared and the name includes none of them, or
+            the examples are not pairs of an input and a label.
     """
     folder = _prepared(root(data_dir), name)
     return None if folder is None else _source(name, folder)
 
 
 def at(path: Path) -> Source | None:
-    """The prepared set at a path: its own folder, or that of a version; None if there is none.
+    """Opens the prepared data set at a path, its folder or that of a version, or returns None.
 
     Args:
         path: an existing file or folder.
@@ -60,17 +60,17 @@ def at(path: Path) -> Source | None:
 
 
 def prepare(name: str, data_dir: Path | None = None) -> Source:
-    """Downloads a set and prepares it, in TFDS's folder or the one given.
+    """Downloads and prepares a data set.
 
-    The connection is tried first, in a few seconds: without one TFDS would try for minutes.
+    The connection is checked first, because TFDS would retry for minutes without one.
 
     Args:
         name: TFDS's name.
-        data_dir: the folder of prepared sets.
+        data_dir: the folder of prepared data sets; None for TFDS's default.
 
     Raises:
         InputError: if there is no connection.
-        ImportError: if TensorFlow is not installed, which preparing needs.
+        ImportError: if TensorFlow is not installed.
     """
     url = _address(name)
     fault = connection.fault(url)
@@ -78,8 +78,8 @@ def prepare(name: str, data_dir: Path | None = None) -> Source:
         place = root(data_dir) / name
         raise InputError(
             "name",
-            f"a set prepared in {place}, or a connection to {connection.host(url)} to get it from",
-            f"{name!r} and none of these ({fault}): connect, or bring the files from elsewhere",
+            f"a set prepared in {place}, or a connection to {connection.host(url)} to download it",
+            f"{name!r}, with neither ({fault}); use a connection, or copy the files",
         )
     tfds = _tfds()
     _require_tensorflow(name)
@@ -91,15 +91,15 @@ def prepare(name: str, data_dir: Path | None = None) -> Source:
 
 
 def names() -> list[str]:
-    """The sets that TensorFlow Datasets knows; nothing is asked of a network."""
+    """Returns the names of TFDS's data sets, without network access."""
     return list(_tfds().list_builders(with_community_datasets=False))
 
 
 def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
-    """The sets that are prepared on this machine, by name, each with its newest version's folder.
+    """Returns the names of prepared data sets, each with the folder of its newest version.
 
     Args:
-        data_dir: the folder of prepared sets, in place of TFDS's own.
+        data_dir: the folder of prepared data sets; None for TFDS's default.
     """
     found: dict[str, Path] = {}
     top = root(data_dir)
@@ -112,7 +112,7 @@ def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tuple[list[str], Any]:
-    """The texts and labels of a prepared set of texts, such as ``imdb_reviews``.
+    """Reads the texts and labels of a prepared data set of texts, such as ``imdb_reviews``.
 
     Args:
         name: TFDS's name.
@@ -123,7 +123,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
         The texts, and their class numbers int32 [N].
 
     Raises:
-        InputError: if the set is not prepared, or has no texts with a label.
+        InputError: if the data set is not prepared, or its examples are not texts with labels.
     """
     folder = _prepared(root(data_dir), name)
     if folder is None:
@@ -132,7 +132,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     key, label = _keys(builder, name, text=True)
     try:
         examples = list(_examples(builder, split))
-    except (KeyError, ValueError) as error:  # TFDS's own, of a split that is none
+    except (KeyError, ValueError) as error:  # raised by TFDS for an invalid split
         choices = ", ".join(builder.info.splits)
         raise InputError("split", f"one of {choices}, or a range", repr(split)) from error
     labels = _numbers(f"{name}, {split}", np.array([example[label] for example in examples]))
@@ -140,7 +140,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
 
 
 def nearest(name: str, others: list[str]) -> str:
-    """The names nearest to one that nobody knows, as the end of a sentence."""
+    """Returns a suggestion of names similar to an unknown one, or an empty string."""
     near = difflib.get_close_matches(name, sorted({*others, *names()} - {name}), n=3)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -157,13 +157,13 @@ def _require_tensorflow(name: str) -> None:
 
 
 def _address(name: str) -> str:
-    """An address that the set is downloaded from."""
+    """Returns a URL that the data set is downloaded from."""
     infos = _tfds().builder_cls(name.partition("/")[0]).url_infos
     return next((url for url in infos or {} if url.startswith("http")), _ANY_HOST)
 
 
 def _prepared(root: Path, name: str) -> Path | None:
-    """The folder of the set's highest version, told by the file that TFDS writes last."""
+    """Returns the folder of the highest prepared version, or None."""
     top = root / name
     versions = _versions(top)
     if not versions and top.is_dir():
@@ -177,7 +177,7 @@ def _prepared(root: Path, name: str) -> Path | None:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """The versions that are prepared: one that TFDS is at work on is called otherwise."""
+    """Returns the folders of complete versions; TFDS gives unfinished ones another name."""
     found = (info.parent for info in folder.glob("*/dataset_info.json"))
     return [version for version in found if _version(version)]
 
@@ -200,7 +200,7 @@ def _builder(folder: Path) -> Any:
     try:
         json.loads(info.read_text())
     except ValueError as error:
-        raise InputError(str(info), "a set's description by TFDS", str(error)) from error
+        raise InputError(str(info), "a data set description of TFDS", str(error)) from error
     builder = _tfds().builder_from_directory(folder)
     for feature in builder.info.features.flat_features:
         if isinstance(feature, _tfds().features.Image):
@@ -209,21 +209,21 @@ def _builder(folder: Path) -> Any:
 
 
 def _decoded(decode: Callable[[bytes], np.ndarray], content: bytes) -> np.ndarray:
-    """An image decoded by TFDS, which would take any format of Pillow's."""
+    """Decodes an image by TFDS, after a check of its format; TFDS allows all of Pillow's."""
     image_files.check_content(content)
     return decode(content)
 
 
 def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
-    """The features that are the input and the label."""
+    """Returns the names of the features that are the input and the label."""
     features = builder.info.features
     keys = builder.info.supervised_keys
     if not isinstance(keys, tuple) or len(keys) != 2 or not set(keys) <= set(features):
         found = ", ".join(sorted(features))
-        raise InputError("name", f"a set of an input and a label, not one of {found}", repr(name))
+        raise InputError("name", f"a data set of inputs and labels, not of {found}", repr(name))
     is_text = isinstance(features[keys[0]], _tfds().features.Text)
     if is_text and not text:
-        expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads one of texts"
+        expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads texts"
         raise InputError("name", expected, repr(name))
     if text and not is_text:
         raise InputError("name", "a set of texts", repr(name))
@@ -247,27 +247,27 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
 
 def _streamed(builder: Any, split: str, keys: tuple[str, str]) -> Examples | str:
     if builder.info.file_format.value != "array_record":
-        return "a set prepared with file_format='array_record', which is read by numbers"
+        return "a set prepared with file_format='array_record', which has random access"
     count = builder.info.splits[split].num_examples
     return PreparedExamples(Path(builder.data_path), split, keys, count)
 
 
 class PreparedExamples(Examples):
-    """The examples of a set prepared in array_record, decoded as they are used.
+    """The examples of a data set prepared as array_record, decoded when they are needed.
 
     Args:
-        folder: of the set's version.
-        split: its name.
-        keys: the features that are the input and the label.
-        count: the number of examples.
+        folder: the folder of the version.
+        split: the name of the split.
+        keys: the names of the features that are the input and the label.
+        count: number of examples.
     """
 
     def __init__(self, folder: Path, split: str, keys: tuple[str, str], count: int) -> None:
         self._place = (folder, split, keys, count)
-        self._rows: Any = None  # opened by whoever reads first
+        self._rows: Any = None  # opened at the first read, in the process that reads
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What goes to a worker process: the place, not the open files."""
+        """Pickles the location for worker processes, without the open files."""
         return PreparedExamples, self._place
 
     def __len__(self) -> int:
@@ -302,7 +302,7 @@ def _numbers(what: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The decoded examples that a split string names."""
+    """Yields the decoded examples that a split string names."""
     kind = builder.info.file_format.value
     try:
         if kind == "tfrecord":
@@ -312,14 +312,16 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
             yield from (rows[number] for number in range(len(rows)))
     except (NotImplementedError, ImportError) as error:
         what = f"a set prepared with file_format='array_record' in {builder.data_path}"
-        raise InputError("name", what, f"{kind} files, which need more ({error})") from error
-    except RuntimeError as error:  # array_record's, of a damaged or missing file
+        raise InputError(
+            "name", what, f"{kind} files, which require other packages ({error})"
+        ) from error
+    except RuntimeError as error:  # raised by array_record for a damaged or missing file
         what = f"undamaged files of the split {split}"
         raise InputError(str(builder.data_path), what, str(error)) from error
 
 
 def _tfrecord_examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    # TFDS itself would ask TensorFlow to read these.
+    # TFDS reads TFRecord files only with TensorFlow.
     from google.protobuf.message import DecodeError
 
     for instruction in builder.info.splits[split].file_instructions:

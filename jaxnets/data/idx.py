@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST and its relatives are published.
+"""The IDX format, in which MNIST and similar data sets are published.
 
 A file is two zero bytes, one byte for the type of the elements, one for the number of axes, the
 size of each axis as four bytes, and the elements in C order; everything big-endian.
@@ -20,7 +20,7 @@ import numpy as np
 from jaxnets.arrays import InputError, describe
 from jaxnets.data.streaming import Records
 
-#: The element type that each type code stands for.
+#: The dtype of each type code.
 TYPES: dict[int, np.dtype] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
@@ -31,28 +31,28 @@ TYPES: dict[int, np.dtype] = {
 }
 _CODES = {dtype: code for code, dtype in TYPES.items()}
 _GZIP_MAGIC = b"\x1f\x8b"
-_MOST_PACKED = 1032  # bytes that gzip can make of one
-_MOST_AXES = 64  # as many as NumPy allows; the format would allow 255
+_MOST_PACKED = 1032  # the largest compression ratio of gzip
+_MOST_AXES = 64  # NumPy's limit; the format allows 255
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an IDX file, plain or compressed by gzip: its content tells, not its name.
+    """Reads an IDX file, plain or compressed by gzip, which is detected by its content.
 
     Args:
-        path: the file. No more of it is read than its header announces.
+        path: the file. At most the size in its header is read.
 
     Returns:
         The array, in the byte order of this machine.
 
     Raises:
-        InputError: if the file is not a complete, undamaged IDX file; it names the file.
+        InputError: if the file is not a complete, undamaged IDX file; the message names it.
         OSError: if the file cannot be read.
     """
     header = read_header(path)
     with _unpacked(path) as file:
         data = file.read(header.size)
         more = len(file.read(2))
-    if more > 1:  # which are not counted, as they may be very many
+    if more > 1:  # not counted: a small gzip file may unpack to very many bytes
         got = f"more than {header.size + 1} bytes (trailing bytes)"
         raise InputError(str(path), f"{header.size} bytes for {header}", got)
     _check_length(header, str(path), len(data) + more)
@@ -60,13 +60,13 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_header(path: str | os.PathLike[str]) -> "Header":
-    """Reads what an IDX file, plain or compressed, says of its array.
+    """Reads the header of an IDX file, plain or compressed.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: if it says nothing, or the file is too short for what it says.
+        InputError: if the header is invalid, or the file is too short for its array.
         OSError: if the file cannot be read.
     """
     with _unpacked(path) as file:
@@ -82,7 +82,7 @@ def read_header(path: str | os.PathLike[str]) -> "Header":
 
 @contextlib.contextmanager
 def _unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """The content of a file, whether it is compressed or not."""
+    """Opens a file for reading, and decompresses it if it is compressed."""
     if not _is_packed(path):
         with open(path, "rb") as file:
             yield file
@@ -103,8 +103,8 @@ def decode(data: bytes, *, name: str = "data") -> np.ndarray:
     r"""Reads an array from the bytes of an IDX file; the inverse of ``encode``.
 
     Args:
-        data: the whole file, not compressed.
-        name: what an error message calls the bytes, such as the file's path.
+        data: the whole file, uncompressed.
+        name: name of the bytes in error messages, such as the file's path.
 
     Returns:
         The array, in the byte order of this machine.
@@ -125,18 +125,18 @@ def _elements(data: bytes, header: "Header", name: str) -> np.ndarray:
     elements = np.frombuffer(data, header.dtype.newbyteorder(">"), offset=header.start)
     try:
         return elements.reshape(header.shape).astype(header.dtype)
-    except ValueError as error:  # axes so long that NumPy refuses even an array of no elements
+    except ValueError as error:  # axes too long for NumPy, even if the array has no elements
         raise InputError(name, "an array that NumPy can hold", str(header)) from error
 
 
 def records(path: Path) -> Records | None:
-    """The array in an IDX file, to be read where it is; None if the file is compressed.
+    """Opens the array in an IDX file for streaming; returns None if the file is compressed.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: if the file is not a complete IDX file; it names the file.
+        InputError: if the file is not a complete IDX file; the message names it.
         OSError: if the file cannot be read.
     """
     if _is_packed(path):
@@ -149,10 +149,10 @@ def records(path: Path) -> Records | None:
 
 @dataclass(frozen=True)
 class Header:
-    """What an IDX file says of its array.
+    """The header of an IDX file.
 
     Args:
-        dtype: of the elements, in the byte order of this machine.
+        dtype: dtype of the elements, in the byte order of this machine.
         shape: the size of each axis.
     """
 
@@ -164,22 +164,22 @@ class Header:
         return self.shape[0]
 
     def __str__(self) -> str:
-        """Dtype and shape, as ``describe`` writes them."""
+        """Returns dtype and shape, as ``describe`` formats them."""
         return describe(self)
 
     @property
     def start(self) -> int:
-        """Where in the file the elements start."""
+        """Offset of the elements in the file, in bytes."""
         return 4 + 4 * len(self.shape)
 
     @property
     def size(self) -> int:
-        """The bytes of the whole file, not compressed."""
+        """Size of the whole uncompressed file, in bytes."""
         return self.start + math.prod(self.shape) * self.dtype.itemsize
 
 
 def _header(data: bytes, name: str) -> Header:
-    """The header at the beginning of a file."""
+    """Parses the header at the beginning of a file."""
     if not data:
         raise InputError(name, "an IDX file", "an empty file")
     if any(data[:2]):

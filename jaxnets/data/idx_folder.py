@@ -1,4 +1,4 @@
-"""A folder of IDX files: MNIST and its relatives, as published and as torchvision keeps them."""
+"""Folders of IDX files: MNIST and similar data sets, as published or stored by torchvision."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _KINDS = {"images": "idx3", "labels": "idx1"}
 
 
 def find(folder: Path) -> Source | None:
-    """The IDX files of a folder, each plain or compressed; None if it has none.
+    """Finds the IDX files of a folder, plain or compressed; returns None if there are none.
 
     Raises:
         InputError: if one of the four files is missing or damaged.
@@ -42,7 +42,7 @@ def read(images: Path, labels: Path) -> Split:
 def _part(images: Path, labels: Path) -> Part:
     pixels, numbers = idx.records(images), idx.records(labels)
     if pixels is None or numbers is None:
-        return held(read(images, labels), "IDX files as gunzip leaves them, not compressed")
+        return held(read(images, labels), "uncompressed IDX files, as gunzip makes")
     _check(images, pixels, labels, numbers)
     return lying(RecordPairs(pixels, numbers, _as_images, _as_numbers))
 

@@ -1,4 +1,4 @@
-"""Image files, read as a viewer shows them: upright, opaque, 8 bits a value."""
+"""Image files, read as a viewer shows them: upright, opaque, with 8 bits per channel."""
 
 import contextlib
 import io
@@ -14,8 +14,8 @@ from jaxnets.arrays import InputError
 from jaxnets.data.transforms.checks import height_and_width
 from jaxnets.json_files import reason
 
-#: The endings of the files that are read, by Pillow's name of their format. Pillow tries no other
-#: format, whatever a file is called: some of its readers start other programs.
+#: Suffixes of image files by Pillow's name of the format. Pillow is restricted to these formats,
+#: because some of its other readers start external programs.
 FORMATS: dict[str, tuple[str, ...]] = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -28,28 +28,28 @@ FORMATS: dict[str, tuple[str, ...]] = {
 #: The largest image that is decoded, in pixels.
 MOST_PIXELS = 2**26
 _GREY = ("1", "L", "LA", "La")
-_ORIENTATION = 0x0112  # EXIF's entry
-_TURNED = (5, 6, 7, 8)  # its values for which height and width change places
+_ORIENTATION = 0x0112  # the EXIF tag of the orientation
+_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
 def read_image(
     path: Path | str | IO[bytes], shape: tuple[int, int, int], *, fit: bool = False
 ) -> np.ndarray:
-    """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
+    """Reads an image as uint8 [H, W, C]: grayscale for one channel, otherwise RGB.
 
-    It is turned as its EXIF entry says, what is transparent becomes white, 16 bits a value are
-    brought to 8.
+    The image is rotated by its EXIF orientation. Transparent pixels become white, and 16-bit values
+    are reduced to 8 bits.
 
     Args:
         path: a file in one of ``FORMATS``.
         shape: height, width and channels, 1 or 3.
-        fit: brings an image of another size to this one: the largest middle part of the same
-            proportions is cut out and resized, as ``PIL.ImageOps.fit`` does, by bilinear
-            interpolation that averages when it makes smaller.
+        fit: whether to resize an image of another size. As in ``PIL.ImageOps.fit``, the largest
+            central part with the same aspect ratio is resized, by bilinear interpolation with
+            antialiasing.
 
     Raises:
-        InputError: if it cannot be read, has another size, more than ``MOST_PIXELS`` pixels, or
-            values of 32 bits, whose range is not known.
+        InputError: if the image cannot be read, has another size, more than ``MOST_PIXELS`` pixels,
+            or 32-bit values, whose range is unknown.
     """
     from PIL import Image, ImageOps
 
@@ -64,15 +64,15 @@ def read_image(
 
 
 def read_header(path: Path | str | IO[bytes], *, turned: bool = True) -> tuple[int, int, bool]:
-    """Height and width of an image, and whether it is grey.
+    """Returns height and width of an image, and whether it is grayscale.
 
     Args:
         path: see ``read_image``.
-        turned: gives the size of the image as it is seen. A PNG file has to be decoded for that,
-            as its EXIF entries may come after the pixels.
+        turned: whether to return the size after the EXIF rotation. A PNG file must be decoded for
+            it, because its EXIF data may follow the pixels.
 
     Raises:
-        InputError: if it cannot be read, or has more than ``MOST_PIXELS`` pixels.
+        InputError: if the image cannot be read, or has more than ``MOST_PIXELS`` pixels.
     """
     with _opened(path) as image:
         grey = image.mode in _GREY or image.mode.startswith("I;16")
@@ -81,10 +81,10 @@ def read_header(path: Path | str | IO[bytes], *, turned: bool = True) -> tuple[i
 
 
 def check_size(argument: str, value: Any) -> tuple[int, int]:
-    """A height and a width; one integer is both.
+    """Checks an image size: a height and a width, or one integer for both.
 
     Raises:
-        InputError: if it is neither one positive integer nor two, or makes too large an image.
+        InputError: if it is neither one positive integer nor two, or the image would be too large.
     """
     height, width = height_and_width(argument, value)
     if height * width > MOST_PIXELS:
@@ -93,17 +93,18 @@ def check_size(argument: str, value: Any) -> tuple[int, int]:
 
 
 def check_content(content: bytes) -> None:
-    """Checks that the bytes are an image that may be decoded.
+    """Checks that bytes are an image of a supported format and size.
 
     Raises:
-        InputError: if they are in none of ``FORMATS``, or it has more than ``MOST_PIXELS`` pixels.
+        InputError: if they are in none of ``FORMATS``, or the image has more than ``MOST_PIXELS``
+            pixels.
     """
     with _opened(io.BytesIO(content)):
         pass
 
 
 def _fault(error: Exception) -> str:
-    """Why a file is no readable image, in a line."""
+    """Returns why a file cannot be read as an image, as one line."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, FileNotFoundError):
@@ -115,14 +116,14 @@ def _fault(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
-    """The image as Pillow opens it, before its pixels are read."""
+    """Opens an image with Pillow, without reading its pixels."""
     from PIL import Image
 
     name = str(source) if isinstance(source, Path | str) and str(source) else "image"
     try:
         # a pipe would be waited for
         if isinstance(source, Path | str) and not stat.S_ISREG(os.stat(source).st_mode):
-            raise OSError("no regular file")
+            raise OSError("not a regular file")
         with Image.open(source, formats=tuple(FORMATS)) as image:
             if image.width * image.height > MOST_PIXELS:
                 expected = f"an image of at most {MOST_PIXELS:,} pixels"
@@ -137,14 +138,14 @@ def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
 def _check_has(path: Path | str | IO[bytes], image: Any, size: tuple[int, int]) -> None:
     found = image.size[::-1]
     if sorted(found) == sorted(size):
-        found = _seen_size(image)  # only now, as it may decode the image
+        found = _seen_size(image)  # only if necessary, as it may decode the image
     if found != size:
         expected = f"an image of {size[1]}×{size[0]} pixels"
         raise InputError(str(path) or "image", expected, f"{found[1]}×{found[0]}")
 
 
 def _seen_size(image: Any) -> tuple[int, int]:
-    """Height and width when it is upright."""
+    """Returns height and width after the EXIF rotation."""
     turned = image.width != image.height and image.getexif().get(_ORIENTATION) in _TURNED
     return image.size if turned else image.size[::-1]
 
@@ -153,7 +154,7 @@ def _eight_bits(image: Any) -> Any:
     from PIL import Image, ImageOps
 
     if image.mode in ("I", "F"):
-        raise ValueError("values of 32 bits, whose range is not known")
+        raise ValueError("32-bit values, whose range is unknown")
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))

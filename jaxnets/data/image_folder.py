@@ -1,4 +1,4 @@
-"""A folder of images with a subfolder for each class, as ``torchvision.datasets.ImageFolder``."""
+"""Folders of images with a subfolder for each class, like ``torchvision.datasets.ImageFolder``."""
 
 import os
 import re
@@ -13,55 +13,55 @@ from jaxnets.data.image_files import FORMATS, read_header, read_image
 from jaxnets.data.source import Part, Source, lying
 from jaxnets.data.streaming import Examples
 
-#: The endings by which an image file is recognized.
+#: Suffixes of image files.
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
-#: The most folders around those of the classes, as archives have one of the set's name.
+#: Largest number of folders around those of the classes, such as an archive's top folder.
 WRAPPINGS = 3
 _PARTS = {
     "train": ("train", "training"),
     "test": ("test", "testing", "eval"),
     "validation": ("val", "valid", "validation", "dev"),
 }
-#: What systems and archives put beside a user's files; hidden files are passed over as well.
+#: Files and folders that systems and archives create; they and hidden files are ignored.
 _SYSTEM = frozenset(
     (
         *("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information"),
         *("desktop.ini", "ehthumbs.db", "icon\r", "lost+found", "thumbs.db"),
     )
 )
-_DEEP = 4  # folders in a split's folder that are looked into for images
-_LONGEST = 80  # characters of a line that a sentence shows
-_NAMED = 3  # files or folders of a kind that a sentence names
+_DEEP = 4  # depth to which a split's folder is searched for images
+_LONGEST = 80  # number of characters of a line that a message shows
+_NAMED = 3  # number of files or folders that a message names
 
 
 class UnclearClasses(InputError):
-    """A folder of images that does not say clearly which classes there are."""
+    """Raised if the classes of a folder of images are unclear."""
 
 
 def find(
     folder: Path, seed: int = 0, size: tuple[int, int] | None = None, *, nested: int = WRAPPINGS
 ) -> Source | None:
-    """The images of a folder; None if it has no subfolders with images.
+    """Finds the images of a folder; returns None if it has no subfolders with images.
 
-    The folder holds ``train`` and perhaps ``test`` and ``val``, in any case of letters, with a
-    subfolder for each class in them; or the subfolders of the classes themselves. A class has all
-    images in its folder, however deep. A ``val`` as Tiny ImageNet's, with ``val_annotations.txt``
-    beside ``images``, has the classes that the file says. Classes are numbered in the order of
-    their names. The images come in an order drawn from the seed, so that a range of them is a
-    sample of all classes.
+    The folder contains ``train`` and optionally ``test`` and ``val``, in any case of letters, each
+    with a subfolder for each class; or the subfolders of the classes directly. All images at any
+    depth in a class's folder belong to the class. For a ``val`` like Tiny ImageNet's, with
+    ``images`` and ``val_annotations.txt``, the file determines the classes. Classes are numbered in
+    the order of their names. The images are in a random order that depends on the seed, so that a
+    range of them is a sample of all classes.
 
     Args:
-        folder: where to look.
-        seed: of the order.
-        size: height and width to which ``read_image`` brings every image; None if all have one.
-        nested: how many folders there may be around that of the classes; with 0 no folder is taken
-            for a class either unless it, or one beside it, has images of its own.
+        folder: the folder to search.
+        seed: seed of the order.
+        size: height and width to which ``read_image`` resizes every image; None if all images have
+            the same size.
+        nested: largest number of folders around those of the classes. With 0, a folder is a class
+            only if it, or a folder next to it, directly contains images.
 
     Raises:
         UnclearClasses: if a class has no images, ``test`` has a class that ``train`` lacks, or it
-            is not clear which folders are the classes.
-        InputError: if an image cannot be read or, without ``size``, has another size than the
-            first.
+            is unclear which folders are the classes.
+        InputError: if an image cannot be read, or, without ``size``, images differ in size.
     """
     children = _folders(folder)
     tops = _splits(folder, children)
@@ -113,7 +113,7 @@ def _source(
 
 
 def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
-    """The folders of the splits, training first; none where the children are the classes."""
+    """Returns the folders of the splits, training first; none if the children are classes."""
     called = {child: _split_of(child.name) for child in children}
     named = [child for child in children if called[child] and _has_images(child, _DEEP)]
     parted = [child for child in named if any(_has_images(sub, _DEEP) for sub in _folders(child))]
@@ -130,7 +130,7 @@ def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
         if _has_images(train, 0):
             return {}
         expected = f"classes, or {train.name} with classes in it; load {train} for the latter"
-        raise UnclearClasses(str(folder), expected, f"both: {others[0].name} beside {train.name}")
+        raise UnclearClasses(str(folder), expected, f"both: {others[0].name} next to {train.name}")
     tops: dict[str, Path] = {}
     for child, part in called.items():
         if part and tops.setdefault(part, child) != child:
@@ -140,7 +140,7 @@ def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a folder of this name holds: ``Training_Set`` holds ``train``."""
+    """Returns the split that a folder's name stands for: ``train`` for ``Training_Set``."""
     word = re.sub(r"[^a-z]", "", name.lower()).removesuffix("set")
     return next((part for part, words in _PARTS.items() if word in words), None)
 
@@ -152,7 +152,7 @@ def _are_classes(children: list[Path], nested: int) -> bool:
 
 
 def _check_order(classes: list[Path]) -> None:
-    """Refuses splits within a class, whose images would be mixed."""
+    """Checks that no class contains splits, whose images would be mixed."""
     for folder in classes:
         inner = {_split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
         if "train" in inner and inner & {"test", "validation"}:
@@ -160,7 +160,7 @@ def _check_order(classes: list[Path]) -> None:
 
 
 def _unwrapped(top: Path) -> Path:
-    """The folder in it, if that is all there is and is called the same."""
+    """Returns the only subfolder if it has the same name as the folder; otherwise the folder."""
     inner = _folders(top)
     doubled = len(inner) == 1 and inner[0].name.lower() == top.name.lower()
     return inner[0] if doubled and not _has_images(top, 0) else top
@@ -175,7 +175,7 @@ def _has_no_classes(top: Path, classes: dict[str, list[Path]]) -> bool:
 
 
 def _annotated(top: Path) -> dict[str, list[Path]]:
-    """The images of each class as a file beside ``images`` says, in Tiny ImageNet; else none."""
+    """Reads the images of each class from Tiny ImageNet's annotation file; empty without one."""
     path = top / f"{top.name}_annotations.txt"
     if not path.is_file():
         return {}
@@ -192,29 +192,29 @@ def _annotated(top: Path) -> dict[str, list[Path]]:
 
 
 def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
-    """The images of each class, in the order of their names."""
+    """Returns the images of each class, in the order of their names."""
     groups, strange = {}, []
     for subfolder in _folders(top):
         files = _beneath(subfolder)
         images = [path for path in files if _is_image(path.name)]
         others = [path for path in files if not _is_image(path.name)]
         if not images:
-            got = f"none but {_listed(others)}, of no known ending" if others else "none"
+            got = f"only {_listed(others)}, of unknown format" if others else "none"
             raise UnclearClasses(str(subfolder), f"images of the class {subfolder.name}", got)
         groups[subfolder.name] = images
         strange += others
     if not groups:
         raise UnclearClasses(str(top), "a subfolder of images for each class", "none")
     if strange:
-        left_out.append(f"{_listed(strange)}, of no known ending")
+        left_out.append(f"{_listed(strange)}, of unknown format")
     left_out += _beside(top)
     return groups
 
 
 def _beside(folder: Path) -> list[str]:
-    """Names images that are beside the folders of classes."""
+    """Describes images that are next to the folders of classes, which are not read."""
     images = [Path(entry.path) for entry in _entries(folder) if _is_image(entry.name)]
-    return [f"{_listed(images)}, in no folder of a class"] if images else []
+    return [f"{_listed(images)}, outside the class folders"] if images else []
 
 
 def _check_classes(
@@ -223,7 +223,7 @@ def _check_classes(
     found: dict[str, dict[str, list[Path]]],
     left_out: list[str],
 ) -> None:
-    """Compares the classes of a split with those of the training images."""
+    """Checks the classes of a split against those of the training images."""
     classes = found["train"]
     for strange in found[name]:
         if strange not in classes:
@@ -238,12 +238,12 @@ def _check_classes(
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The subfolders, in the order of their names."""
+    """Returns the subfolders, in the order of their names."""
     return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a user put into a folder, in the order of the names."""
+    """Returns the entries of a folder in the order of their names, without system files."""
     try:
         with os.scandir(folder) as entries:
             own = [entry for entry in entries if not _is_systems(entry.name)]
@@ -257,7 +257,7 @@ def _is_systems(name: str) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return os.path.isdir(entry.path)  # False, not an error, for a link that leads nowhere
+    return os.path.isdir(entry.path)  # False, not an error, for a broken link
 
 
 def _is_image(name: str) -> bool:
@@ -265,7 +265,7 @@ def _is_image(name: str) -> bool:
 
 
 def _has_images(folder: Path, depth: int) -> bool:
-    """Whether images lie in a folder, or as many folders deeper at most."""
+    """Whether a folder contains images, down to ``depth`` levels below it."""
     try:
         entries = _entries(folder)
     except InputError:
@@ -277,7 +277,7 @@ def _has_images(folder: Path, depth: int) -> bool:
 
 
 def _beneath(folder: Path) -> list[Path]:
-    """All files in a folder, however deep. One that links lead to again counts once."""
+    """Returns all files at any depth; a folder that links reach several times counts once."""
     files: list[Path] = []
     waiting, seen = [folder], set()
     while waiting:
@@ -292,7 +292,7 @@ def _beneath(folder: Path) -> list[Path]:
 
 
 def _listed(paths: list[Path]) -> str:
-    """Some names, and how many more there are."""
+    """Formats a few names and the number of the others."""
     shown = ", ".join(f"{path.parent.name}/{path.name}" for path in paths[:_NAMED])
     more = len(paths) - _NAMED
     return f"{shown} and {more:,} more" if more > 0 else shown
@@ -302,7 +302,7 @@ def _listed(paths: list[Path]) -> str:
 
 
 def _shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """The one shape of all images, from their headers."""
+    """Reads the headers of all images and returns their common shape."""
     first, all_grey = size, True
     for path in paths:
         height, width, grey = read_header(path, turned=size is None)
@@ -310,7 +310,7 @@ def _shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, i
         first = first or (height, width)
         if size is None and (height, width) != first:
             expected = f"an image of {first[1]}×{first[0]} pixels, as {paths[0]}"
-            got = f"{width}×{height}; size= brings all to one size"
+            got = f"{width}×{height}; size= resizes all of them"
             raise InputError(str(path), expected, got)
     assert first is not None, "there is an image"
     return *first, 1 if all_grey else 3
@@ -334,13 +334,13 @@ def _part(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles(Examples):
-    """Images that are decoded as they are used.
+    """Images that are decoded when they are needed.
 
     Args:
-        folder: where they are.
-        names: of the files in it, as the system writes them: bytes [N].
+        folder: the folder.
+        names: paths of the files relative to the folder, in the system's encoding: bytes [N].
         labels: class numbers, int32 [N].
-        shape: height, width and channels of each.
+        shape: height, width and channels of each image.
         fit: see ``read_image``.
     """
 

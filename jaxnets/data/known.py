@@ -1,4 +1,4 @@
-"""The data sets known by name: where their files are, and what is in them."""
+"""Data sets that are known by name: their folders, image sizes and class names."""
 
 import contextlib
 import dataclasses
@@ -26,11 +26,11 @@ class Known:
     """A data set known by name.
 
     Args:
-        folders: what its folder is called, first by torchvision; an IDX set's files may lie in a
-            ``raw`` inside it.
+        folders: possible names of its folder, torchvision's first; IDX files may be in a subfolder
+            ``raw``.
         example: height, width and channels of an image.
-        class_names: the name of each class, or None where the files themselves tell.
-        system: a folder in which a system's package installs it.
+        class_names: the name of each class, or None if the files contain them.
+        system: the folder where a system package installs it, or None.
     """
 
     folders: tuple[str, ...]
@@ -39,7 +39,7 @@ class Known:
     system: str | None = None
 
 
-#: By the names of TensorFlow Datasets.
+#: Known data sets by their names in TensorFlow Datasets.
 KNOWN: dict[str, Known] = {
     "mnist": Known(("MNIST",), (28, 28, 1), _DIGITS),
     "fashion_mnist": Known(
@@ -61,7 +61,7 @@ KNOWN: dict[str, Known] = {
 
 
 def canonical(name: str) -> str:
-    """The name under which a set is known: ``FashionMNIST`` and ``fashion-mnist`` are one.
+    """Returns the name under which a data set is known, for any spelling of it.
 
     Examples:
         >>> canonical("FashionMNIST"), canonical("CIFAR-10"), canonical("my pictures")
@@ -71,7 +71,7 @@ def canonical(name: str) -> str:
 
 
 def owner(folder: str) -> str | None:
-    """The known set whose folder has this name, or None."""
+    """Returns the known data set whose folder may have this name, or None."""
     for name, known in KNOWN.items():
         if _plain(folder) in {_plain(name), *map(_plain, known.folders)}:
             return name
@@ -79,15 +79,15 @@ def owner(folder: str) -> str | None:
 
 
 def folders(name: str) -> tuple[str, ...]:
-    """What the folder of a set, known or not, may be called."""
+    """Returns the possible names of the folder of a data set."""
     return (*KNOWN[name].folders, name) if name in KNOWN else (name,)
 
 
 def checked(name: str, source: Source) -> Source:
-    """The source of a known set with its classes named, if it holds what that set is.
+    """Checks the source of a known data set, and adds its class names.
 
     Raises:
-        InputError: if its images have another shape, or there are more classes.
+        InputError: if its images have another shape, or the number of classes differs.
     """
     if name not in KNOWN:
         return source
@@ -106,11 +106,11 @@ def checked(name: str, source: Source) -> Source:
 
 
 def named(path: Path, source: Source) -> tuple[str, Source]:
-    """The name of a set at a path; its classes' names too, if it is a known set by its folder.
+    """Names the data set at a path, and adds class names if its folder is that of a known one.
 
-    A set that is called like a known one and is not it keeps what it has.
+    A data set with the name of a known one but other content is not changed.
     """
-    path = Path(os.path.abspath(path))  # the user's own name of it, where it is a link
+    path = Path(os.path.abspath(path))  # does not resolve links, whose names the user chose
     folder = path.parent if path.name == "raw" or path.is_file() else path
     known = owner(folder.name)
     own = path.stem if path.is_file() else folder.name

@@ -1,4 +1,4 @@
-"""``load``: finds a data set by its name or path."""
+"""``load``, which finds a data set by its name or path and reads it."""
 
 import dataclasses
 import functools
@@ -66,57 +66,56 @@ def load(
 ) -> Dataset:
     """Loads a data set by its name or path.
 
-    A path is that of a set's own file or folder. A name is looked for among the sets bundled with
-    jaxnets, in the folder that the environment variable ``JAXNETS_DATA`` names, where the system's
-    packages install it, and among the sets prepared by TensorFlow Datasets, which then downloads
-    it, if it can; in this order. With ``data_dir`` it is looked for there and nowhere else.
+    A name is looked up in this order: the data sets bundled with jaxnets, the folder in the
+    environment variable ``JAXNETS_DATA``, the folders where system packages install data sets, and
+    the data sets prepared by TensorFlow Datasets, which downloads the data set if necessary. With
+    ``data_dir`` only this folder is searched. A path is a data set's own file or folder.
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
             ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``,
-            ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; any other is what a
-            folder or file of yours is called, or TensorFlow Datasets' name. Or a path: of a table,
-            a ``.npz`` file or a text, or of a folder in any layout that is known.
-        source: looks nowhere else: "bundled", "files" (yours) or "tfds".
-        data_dir: the set's own folder or file, or the folder in which it lies, or into which
-            TensorFlow Datasets is to prepare it.
-        train: the examples to learn from, in TensorFlow Datasets' notation: ``train[:90%]``,
+            ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts. Any other name is that of
+            a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a ``.npz`` file,
+            a text file, or a folder in a supported layout.
+        source: the only place to search: "bundled", "files" or "tfds"; None for all.
+        data_dir: the data set's own folder or file, or the folder that contains it, or into which
+            TensorFlow Datasets prepares it.
+        train: the training examples, in the notation of TensorFlow Datasets: ``train[:90%]``,
             ``train[-5000:]``, ``train+validation``; by default ``train``.
-        test: the examples to be judged by; by default ``test``, else ``validation``, else a share
-            of ``train`` that is set aside by chance, and of a series its end.
-        test_fraction: that share, of each class alike; by default a fifth, and of a set of texts a
-            tenth.
-        seed: decides which examples are set aside, and the order of a folder of images.
-        label: the column of a table of yours that is the label: its header's name or its number.
-        regression: takes such a table's labels for values to predict though all are whole numbers.
-        standardize: gives a ``StandardizedDataset``, whose inputs, and labels if they are values,
-            have mean 0 and standard deviation 1 in the training part.
-        window: takes a table for a series, and cuts it into windows of so many rows as
-            ``jaxnets.data.windows`` does: the training part and the test part each on its
-            own, so that no row is in both. Of a text, the number of characters in an example; by
-            default 64.
-        horizon: of a series, how many rows after a window are to be forecast; by default 1.
-        stride: of a text, the number of characters from the start of a training example to the
-            start of the next one; by default ``window``.
-        tokens: what ``pairs`` of texts are split into; by default characters.
-        size: brings every image of a folder to this height and width, or to a square: the largest
-            middle part of these proportions is cut out and resized, as ``PIL.ImageOps.fit`` does.
-        header: whether the first row of a table of yours names its columns; by default that is
-            told by the rows.
-        categories: columns of such a table that are categories though they have numbers, by their
-            headers' names or their numbers.
-        drop: columns of such a table to leave out, likewise.
-        streaming: reads examples as they are used, for sets larger than memory: gives a data set
-            of two ``StreamedSplit``, with the same examples in the same order.
-        workers: how many processes read what is streamed; 0 for threads of this process.
-        encoder: of texts or of a table, what makes inputs of them in place of one that is learnt
-            from the training part, such as that of a trained run.
+        test: the test examples; by default ``test``, or else ``validation``, or else a random
+            fraction of ``train``, or the end of a series.
+        test_fraction: this fraction, the same in each class; by default 0.2, or 0.1 for texts.
+        seed: seed of the selection of test examples, and of the order of a folder of images.
+        label: for a table, the label column: its name or its number.
+        regression: for a table, whether labels are values to predict even if all are integers.
+        standardize: whether to return a ``StandardizedDataset``, whose inputs, and labels if they
+            are values, have mean 0 and standard deviation 1 in the training split.
+        window: for a table that is a series, the number of rows in a window; see
+            ``jaxnets.data.windows``. The training and test splits are divided into windows
+            separately, so that no row is in both. For a text, the number of characters in an
+            example; by default 64.
+        horizon: for a series, the number of rows to forecast after a window; by default 1.
+        stride: for a text, the number of characters from the start of a training example to the
+            start of the next; by default ``window``.
+        tokens: for ``pairs`` of texts, the tokens into which both are split; by default
+            characters.
+        size: for a folder of images, the height and width, or the side of a square, to which each
+            image is brought. As in ``PIL.ImageOps.fit``, the largest central part with this aspect
+            ratio is resized.
+        header: for a table, whether the first row has the column names; None detects it.
+        categories: for a table, columns of numbers that are categories, by name or number.
+        drop: for a table, columns to leave out, by name or number.
+        streaming: whether to read examples during training, for data sets larger than memory. The
+            splits are then ``StreamedSplit``, with the same examples in the same order.
+        workers: number of processes that read a streamed split; 0 for threads of this process.
+        encoder: the encoder of texts or of a table, for example that of a trained run; None builds
+            one from the training split.
 
     Raises:
-        InputError: if an argument is bad, the set is nowhere to be found (it names where it was
-            looked for), its files are damaged (it names the file and the place in it), or they
-            cannot be streamed (it says what could be).
-        ImportError: if the set would have to be prepared, and TensorFlow is not installed.
+        InputError: if an argument is invalid, the data set is not found (the message lists the
+            places that were searched), its files are damaged (the message names the file and the
+            place in it), or they cannot be streamed (the message describes a format that can).
+        ImportError: if the data set must be prepared and TensorFlow is not installed.
 
     Examples:
         >>> load("linear").train.inputs.shape
@@ -163,7 +162,7 @@ def load(
     _check_columns(name, found, columns)
     _check_series(name, found, window, horizon)
     if size is not None and not found.images:
-        expected = f"None, as {name} ({found.origin}) is no folder of images"
+        expected = f"None, as {name} ({found.origin}) is not a folder of images"
         raise InputError("size", expected, size)
     if found.left_out:
         text = f"{found.origin}: left out {'; '.join(found.left_out)}"
@@ -205,7 +204,7 @@ def _reading(
         if not isinstance(names, tuple | list) or not all(
             isinstance(name, str | int) and not isinstance(name, bool) for name in names
         ):
-            raise InputError(argument, "columns, by their names or numbers", names)
+            raise InputError(argument, "names or numbers of columns", names)
         named.append(tuple(names))
     categories, drop = named
     return Reading(label, regression, window, size, header, categories, drop, encoder)
@@ -216,7 +215,7 @@ def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
     if check_integer("workers", workers, least=0) and not streaming:
         raise InputError("workers", "0, unless streaming=True", workers)
     if standardize and streaming:
-        raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
+        raise InputError("standardize", "False with streaming=True", True)
 
 
 def _streamed(workers: int, found: Source, spec: str, argument: str) -> StreamedSplit:
@@ -224,7 +223,7 @@ def _streamed(workers: int, found: Source, spec: str, argument: str) -> Streamed
 
 
 def _check_label(name: str, found: Source, reading: Reading) -> None:
-    """What the user says of the label is heeded in tables alone."""
+    """Checks that arguments about columns are used only for a table."""
     if found.asks_label:
         return
     if reading.label is not None:
@@ -235,21 +234,21 @@ def _check_label(name: str, found: Source, reading: Reading) -> None:
     for argument in ("header", "categories", "drop"):
         value = getattr(reading, argument)
         if value not in (None, ()):
-            expected = f"nothing, as {name} ({found.origin}) is no table of yours"
+            expected = f"the default, as {name} ({found.origin}) is not the user's table"
             raise InputError(argument, expected, value)
 
 
 def _of_table(name: Any, encoder: Any) -> TableEncoder | None:
-    """The encoder, if it is one of a table."""
+    """Checks that an encoder is one of a table or None, and returns it."""
     if isinstance(encoder, TextEncoder):
-        raise InputError(shown(name), "texts, as the encoder is one of texts", "other data")
+        raise InputError(shown(name), "texts, as the encoder is a TextEncoder", "other data")
     if encoder is not None and not isinstance(encoder, TableEncoder):
         raise InputError("encoder", "a TextEncoder, a TableEncoder or None", encoder)
     return encoder
 
 
 def _check_columns(name: str, found: Source, encoder: TableEncoder | None) -> None:
-    """Checks that a table has the columns that an encoder takes."""
+    """Checks that a table has the columns of an encoder."""
     if encoder is None or found.encoder == encoder:
         return
     where = f"{name} ({found.origin})"
@@ -264,7 +263,7 @@ def _check_series(name: str, found: Source, window: int | None, horizon: int | N
         if value is None:
             continue
         if found.window is None:
-            raise InputError(argument, f"None, as {name} ({found.origin}) is no series", value)
+            raise InputError(argument, f"None, as {name} ({found.origin}) is not a series", value)
         check_positive(argument, value)
 
 
@@ -290,7 +289,7 @@ def _load_texts(
             raise InputError(argument, f"None, as {name} is a set of texts", value)
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
-        raise InputError(name, "a table, as the encoder is one of a table", "a set of texts")
+        raise InputError(name, "a table, as the encoder is a TableEncoder", "a set of texts")
     check_encoder(encoder)
     return finding.load(name, root, test_fraction, seed, encoder, **given)
 
@@ -309,17 +308,17 @@ def _existing(data_dir: str | os.PathLike[str]) -> Path:
 def path_of(
     name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None
 ) -> Path | None:
-    """The file or folder that a name is the path of; None if it is no path.
+    """Returns the path that a name stands for; None if it is not a path.
 
-    A name is a path if it says so by its beginning (``/``, ``./``, ``~``) or its ending (such as
-    ``.csv``), or has a separator in it and is there.
+    A name is a path if it begins with ``/``, ``./`` or ``~``, ends in a suffix such as ``.csv``, or
+    contains a separator and exists.
 
     Args:
         name: see ``load``.
-        data_dir: see ``load``; the folder that a relative path begins in.
+        data_dir: see ``load``; relative paths are relative to this folder.
 
     Raises:
-        InputError: if it is a path, and there is nothing.
+        InputError: if the name is a path that does not exist.
     """
     text = os.fspath(name) if isinstance(name, str | os.PathLike) else ""
     if not isinstance(text, str) or not text.strip():
@@ -348,7 +347,7 @@ def find_at(
     seed: int = 0,
     reading: Reading | None = None,
 ) -> tuple[str, Source]:
-    """The data set at a path, whatever it is called, and its name.
+    """Finds the data set at a path; returns its name and source.
 
     Args:
         path: an existing file or folder.
@@ -357,7 +356,7 @@ def find_at(
         reading: see ``find``.
 
     Raises:
-        InputError: if there is no data set, or a damaged one.
+        InputError: if there is no data set at the path, or it is damaged.
     """
     if source not in (None, "files"):
         raise InputError("source", "None or 'files', as the name is a path", source)
@@ -376,14 +375,14 @@ def find(
     seed: int = 0,
     reading: Reading | None = None,
 ) -> Source:
-    """Finds a data set, with all its splits, and does not read more of it than it must.
+    """Finds a data set with all its splits, and reads as little of it as possible.
 
     Args:
         name: see ``load``.
         source: see ``load``.
         data_dir: see ``load``.
-        seed: of the order of a folder of images.
-        reading: how to understand a table.
+        seed: seed of the order of a folder of images.
+        reading: how to read a table.
 
     Raises:
         InputError: see ``load``.
@@ -399,7 +398,7 @@ def find(
         try:
             found = files.find(name, root, given=True, seed=seed, reading=reading)
         except UnclearClasses as error:
-            unclear = error  # which matters if there is nothing else: any folder may be given
+            unclear = error  # raised below only if no other source has the data set
     bundled = name in DATASETS
     if bundled and (source == "bundled" or (source is None and root is None)):
         found = DATASETS[name]()
@@ -417,7 +416,7 @@ def find(
 
 
 def _installed(name: str, seed: int, reading: Reading | None) -> Source | None:
-    """The files of a set in the user's folder, else in the system's."""
+    """Finds the files of a data set in the user's folder, or else in the system's."""
     own, system = files.variable_root(), files.system_root(name)
     found = None if own is None else files.find(name, own, seed=seed, reading=reading)
     if found is None and system is not None:
@@ -444,7 +443,7 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
     places = {
         "bundled": f"one of {', '.join(DATASETS)}, which are bundled",
         "files": _files(name, root),
-        "tfds": "a name that TensorFlow Datasets knows",
+        "tfds": "a name of TensorFlow Datasets",
     }
     expected = ", or ".join(places.values()) if source is None else places[source]
     near = from_tfds.nearest(name, [*DATASETS, *KNOWN, *finding.TEXTS])
@@ -452,7 +451,7 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 
 def _files(name: str, root: Path | None) -> str:
-    """Where the files of a set were looked for, in words."""
+    """Describes where the files of a data set were searched."""
     if root is not None:
         return f"files ({files.LAYOUTS}) in {root}"
     roots = [files.variable_root(), files.system_root(name)]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxnets.arrays import InputError, describe
 from jaxnets.data.dataset import Dataset, Split
 
-#: The four original IDX files and the md5 of each, not compressed, by the array in our file.
+#: The original IDX file of each array in the bundled file, and the MD5 of its uncompressed content.
 ORIGINALS = {
     "train_images": ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
     "train_labels": ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
@@ -27,12 +27,12 @@ _SHAPES = {
     "test_images": (10000, 28, 28),
     "test_labels": (10000,),
 }
-# What zipfile and NumPy raise on a file with wrong bytes in it.
+# Exceptions that zipfile and NumPy raise for damaged files.
 _DAMAGE = (ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load() -> Dataset:
-    """The bundled MNIST, ``torchvision.datasets.MNIST`` without a download.
+    """Loads the bundled MNIST: ``torchvision.datasets.MNIST`` without a download.
 
     Returns:
         Inputs uint8 [60000, 28, 28, 1] and [10000, 28, 28, 1] from 0 (background) to 255 (ink),
@@ -45,7 +45,7 @@ def load() -> Dataset:
 
 
 def read(file: Traversable) -> Dataset:
-    """Reads a file laid out as the bundled one: a ``.npz`` of the arrays in ``ORIGINALS``.
+    """Reads a file like the bundled one: a ``.npz`` file of the arrays in ``ORIGINALS``.
 
     Args:
         file: a path, or a resource inside a package.
@@ -72,6 +72,6 @@ def read(file: Traversable) -> Dataset:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    # np.load would take a file that is no zip for a pickle, and say so.
+    # np.load would report a file that is not a zip as a pickle.
     with archive.open(f"{name}.npy") as stream:
         return np.lib.format.read_array(stream)

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's files, under the names that people give them."""
+"""Data sets in NumPy's files, recognized by the names of the arrays."""
 
 import functools
 from collections.abc import Collection, Mapping
@@ -22,15 +22,15 @@ _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid",
 
 
 def find(path: Path) -> Source | None:
-    """The arrays of a ``.npz`` file, or of the ``.npy`` files in a folder; None if there are none.
+    """Finds the data set in a ``.npz`` file, or in the ``.npy`` files of a folder, or None.
 
-    Inputs are called x, X, images, inputs or data, labels y, Y, labels, targets, target or label;
-    with train, test, val, valid or validation before or behind (``x_train``, ``train_images``), or
-    alone for a single split. Several arrays of one kind have a point and a name of their own behind
-    that, as ``inputs.image`` and ``inputs.tabular``: they make a dictionary. A file of nothing but
-    inputs makes splits without labels. Images may be NHWC, or NCHW of 1, 3 or 4 channels, which
-    becomes NHWC whatever its dtype. Arrays [N, H, W] of uint8, or called images, get a channel; of
-    other dtypes and names they may be sequences, and stay as they are.
+    Inputs are named x, X, images, inputs or data; labels are named y, Y, labels, targets, target or
+    label. The name is prefixed or suffixed by train, test, val, valid or validation (``x_train``,
+    ``train_images``), or used alone for a single split. Several arrays of one kind have a point and
+    a further name, such as ``inputs.image`` and ``inputs.tabular``; they make a dictionary. A file
+    with inputs only makes splits without labels. Images may be NHWC, or NCHW with 1, 3 or 4
+    channels, which is converted to NHWC for any dtype. Arrays [N, H, W] get a channel axis if they
+    are uint8 or named images; otherwise they may be sequences, and are not changed.
 
     Raises:
         InputError: if a file is damaged, there are no such arrays, or they do not fit together.
@@ -53,7 +53,7 @@ def find(path: Path) -> Source | None:
             parts[name] = _part(path, inputs, columns[inputs], labels, columns.get(labels))
         elif inputs or labels:
             missing = "labels" if inputs else "inputs"
-            raise InputError(str(path), f"{missing} beside {inputs or labels}", ", ".join(arrays))
+            raise InputError(str(path), f"{missing} for {inputs or labels}", ", ".join(arrays))
     if "train" not in parts:
         if path.is_dir() and not parts:
             return None
@@ -63,20 +63,20 @@ def find(path: Path) -> Source | None:
 
 
 def _columns(path: Path, arrays: Mapping[str, StoredArray]) -> dict[str, Any]:
-    """The arrays by name; those with a point in theirs in a dictionary for each first part."""
+    """Returns the arrays by name, and dictionaries of those whose names have a point."""
     columns: dict[str, Any] = {}
     for name, array in arrays.items():
         first, point, rest = name.partition(".")
         column = columns.setdefault(first, {} if point else array)
         if isinstance(column, dict) != bool(point):
-            raise InputError(str(path), f"{first}, or {first}.… alone", ", ".join(arrays))
+            raise InputError(str(path), f"either {first} or {first}.…", ", ".join(arrays))
         if point:
             column[rest] = array
     return columns
 
 
 def _named(columns: Collection[str], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
-    """The first name that is made of one of each; empty if there is none."""
+    """Returns the first existing name made of a kind and a split; empty if there is none."""
     names = (
         f"{a}_{b}" if a and b else a or b for w in words for k in kinds for a, b in ((w, k), (k, w))
     )
@@ -84,7 +84,7 @@ def _named(columns: Collection[str], kinds: tuple[str, ...], words: tuple[str, .
 
 
 def _part(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: Any) -> Part:
-    """A part of inputs and labels, each an array or a dictionary; no labels if they are None."""
+    """Makes a part of inputs and labels, each an array or a dictionary, or labels None."""
     count = _check(path, inputs_name, inputs, labels_name, labels)
     as_inputs = jax.tree.map(lambda x: functools.partial(_as_inputs, path, x.name), inputs)
     as_labels = jax.tree.map(lambda x: functools.partial(_as_labels, path, x.name), labels)
@@ -103,14 +103,14 @@ def _part(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: A
 
     stored = jax.tree.leaves((inputs, labels))
     if any(array.records is None for array in stored):
-        streamed = "arrays in C order, in .npy files or by np.savez, which does not compress them"
+        streamed = "uncompressed arrays in C order, in .npy files or by np.savez"
         return Part(count, read, streamed)
     records = [jax.tree.map(lambda x: x.records, column) for column in (inputs, labels)]
     return Part(count, read, RecordPairs(records[0], records[1], as_inputs, as_labels))
 
 
 def _check(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: Any) -> int:
-    """The number of examples, after a look at the arrays' shapes and dtypes."""
+    """Checks the arrays' shapes and dtypes; returns the number of examples."""
     stored = [(array, "inputs", "buif") for array in named(inputs_name, inputs).values()]
     if labels is not None:
         stored += [(array, "labels", "uif") for array in named(labels_name, labels).values()]

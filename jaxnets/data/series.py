@@ -1,4 +1,4 @@
-"""Windows of a series: the steps up to a moment, and what came after it."""
+"""Windows of a time series: consecutive steps as inputs, and the steps after them as labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,24 +16,23 @@ def windows(
 ) -> Split:
     """Splits a series into every window of ``length`` steps and the ``horizon`` steps after it.
 
-    The windows of a part know nothing outside of it. So cut the series in time first, and each
-    part into windows then: no step of the one is an input or a label of the other, and what is
-    learnt from is older than what is forecast.
+    To test a forecast, split the series in time first, and each part into windows afterwards. No
+    step is then in both parts, and all training steps are earlier than the test steps.
 
     Args:
-        series: numbers [T] or [T, features], a step a row, in the order of time.
-        length: steps that a forecast is made from.
-        horizon: steps to forecast.
+        series: numbers [T] or [T, features], one step per row, in the order of time.
+        length: number of steps in a window.
+        horizon: number of steps to forecast.
         target: the feature to forecast, or several; by default all.
 
     Returns:
         N = T - length - horizon + 1 examples in the order of time: inputs
-        [N, length, features], and labels [N, horizon] of a series [T] or of one target, else
+        [N, length, features], and labels [N, horizon] for a series [T] or a single target, or else
         [N, horizon, targets]; float32.
 
     Raises:
-        InputError: if the series is not of that shape, shorter than a window and its horizon, or
-            has a NaN or an infinity; or if a target is no feature.
+        InputError: if the series has another shape, is shorter than a window and its horizon, or
+            contains NaN or infinity; or if a target is not a feature.
 
     Examples:
         >>> series = np.arange(10, dtype=np.float32)
@@ -62,15 +61,15 @@ def windows(
 
 
 def cut(steps: Split, length: int, horizon: int) -> Split:
-    """The windows of a series whose steps are examples.
+    """Splits a series whose steps are examples into windows.
 
     Args:
-        steps: inputs [T, features] and labels [T, ...], each of one moment; T ≥ length + horizon.
+        steps: inputs [T, features] and labels [T, ...] of each step; T ≥ length + horizon.
         length: see ``windows``.
         horizon: see ``windows``.
 
     Returns:
-        Inputs [N, length, features] up to a moment, and the labels [N, horizon, ...] after it.
+        Inputs [N, length, features], and the labels [N, horizon, ...] of the steps after them.
     """
     starts = np.arange(len(steps) - length - horizon + 1)[:, None]
     past, future = starts + np.arange(length), starts + length + np.arange(horizon)
@@ -79,17 +78,18 @@ def cut(steps: Split, length: int, horizon: int) -> Split:
 
 
 def check_length(argument: str, length: int, horizon: int, steps: int, what: str) -> None:
-    """Checks that a series has room for a window.
+    """Checks that a series is long enough for one window and its horizon.
 
     Args:
-        argument: what the message calls the length.
+        argument: name of the length in error messages.
         length: see ``windows``.
         horizon: see ``windows``.
-        steps: how many the series has.
-        what: what the message calls the series.
+        steps: number of steps in the series.
+        what: name of the series in error messages.
 
     Raises:
-        InputError: if length or horizon is no positive integer, or they are longer than the series.
+        InputError: if length or horizon is not a positive integer, or together they exceed the
+            series.
     """
     check_positive(argument, length)
     check_positive("horizon", horizon)

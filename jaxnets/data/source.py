@@ -1,4 +1,4 @@
-"""A source of data: its splits, which are read on first use."""
+"""Sources of data: data sets that were found, whose splits are read on first use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from jaxnets.data.table_encoding import TableEncoder
 
 @dataclass(frozen=True)
 class Part:
-    """One split as its source holds it.
+    """One split of a source.
 
     Args:
-        length: the number of examples.
-        read: gives the examples from one number up to another, as a ``Split``.
-        examples: the same, read one by one as they are used; or, if they cannot be, what could, in
-            words.
+        length: number of examples.
+        read: a function of start and stop that reads this range of examples as a ``Split``.
+        examples: the examples for streaming; or, if this format cannot be streamed, a description
+            of one that can, for the error message.
     """
 
     length: int
@@ -28,10 +28,10 @@ class Part:
     examples: Examples | str
 
     def example_shape(self) -> tuple[int, ...]:
-        """The shape of an example, by reading one if that can be done.
+        """Reads the first example and returns its shape.
 
         Raises:
-            InputError: if it has several arrays.
+            InputError: if the inputs are several arrays.
         """
         examples = self.read(0, 1) if isinstance(self.examples, str) else self.examples
         inputs, _ = examples.gather(np.zeros(1, np.int32))
@@ -41,18 +41,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that was found, and not yet read.
+    """A data set that was found but has not been read.
 
     Args:
-        origin: where it was found, in words.
-        parts: its splits by name, such as ``train`` and ``test``.
+        origin: description of the place where it was found.
+        parts: the splits by name, such as ``train`` and ``test``.
         class_names: the name of each class, or None if there are none.
-        window: None unless the examples are the steps of a series, in the order of time; then how
-            many of them a forecast is made from.
-        asks_label: whether it is for the user to say which column is the label, and what kind.
-        images: whether it is a folder of images, which can be brought to any size.
-        left_out: what is there and is not read, in words.
-        encoder: of a table, what makes inputs of new rows.
+        window: for the steps of a series, in the order of time, the number of steps in a window;
+            None if each row is an example.
+        asks_label: whether the user can choose the label column and its kind.
+        images: whether it is a folder of images, which can be resized.
+        left_out: descriptions of files that are not read.
+        encoder: the encoder of the rows of a table; None for other data.
     """
 
     origin: str
@@ -66,23 +66,23 @@ class Source:
 
 
 def held(split: Split, instead: str | None = None) -> Part:
-    """A part that is in memory already.
+    """Makes a part of a split that is in memory.
 
     Args:
-        split: the part.
-        instead: if it had to be read whole, what would not have to be.
+        split: the split.
+        instead: if streaming is impossible, description of a format that can be streamed.
     """
     return Part(len(split), split.between, instead or split)
 
 
 def held_dataset(dataset: Dataset, origin: str) -> Source:
-    """A source whose splits are in memory already."""
+    """Makes a source of a data set that is in memory."""
     parts = {"train": held(in_memory(dataset.train)), "test": held(in_memory(dataset.test))}
     return Source(origin, parts, dataset.class_names)
 
 
 def lying(examples: Examples) -> Part:
-    """A part whose examples are read where they are."""
+    """Makes a part of examples that are read from their files."""
 
     def read(start: int, stop: int) -> Split:
         return Split(*examples.gather(np.arange(start, stop)))
@@ -91,7 +91,7 @@ def lying(examples: Examples) -> Part:
 
 
 def join(splits: list[Split]) -> Split:
-    """Several splits of the same kind of examples, one after the other."""
+    """Concatenates splits of the same kind of examples."""
     if len(splits) == 1:
         return splits[0]
     return Split(*concatenated([(split.inputs, split.labels) for split in splits]))

@@ -1,4 +1,4 @@
-"""The columns of a split: the names of their arrays, the shape and dtype of an example."""
+"""The columns of a split: the names of their arrays, and the shape and dtype of an example."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ class ElementSpec(NamedTuple):
     """The shape and dtype of one example and of its label.
 
     Attributes:
-        inputs: of an example: a ``jax.ShapeDtypeStruct``, or a tuple or dictionary of them.
-        labels: of a label, likewise; None if there are none.
+        inputs: a ``jax.ShapeDtypeStruct``, or a tuple or dictionary of them.
+        labels: a ``jax.ShapeDtypeStruct``, or a tuple or dictionary of them; None without labels.
     """
 
     inputs: Any
@@ -21,12 +21,12 @@ class ElementSpec(NamedTuple):
 
 
 def named(argument: str, column: Any) -> dict[str, Any]:
-    """The arrays of a column by name, such as ``inputs``, ``inputs[0]`` or ``inputs.image``.
+    """Returns the arrays of a column by name, such as ``inputs``, ``inputs[0]``, ``inputs.image``.
 
     They are in the order of ``jax.tree.leaves``.
 
     Raises:
-        InputError: if a tuple or dictionary has no array, or a name that is no identifier.
+        InputError: if a tuple or dictionary is empty, or a name is not an identifier.
     """
     if not isinstance(column, dict | tuple):
         return {argument: column}
@@ -41,7 +41,7 @@ def named(argument: str, column: Any) -> dict[str, Any]:
 
 
 def map_named(function: Callable[[str, Any], Any], argument: str, column: Any) -> Any:
-    """The column that a function of each array and its name makes.
+    """Applies a function of name and array to each array of a column.
 
     Raises:
         InputError: see ``named``.
@@ -53,16 +53,16 @@ def map_named(function: Callable[[str, Any], Any], argument: str, column: Any) -
 
 
 def same_structure(column: Any, other: Any) -> bool:
-    """Whether two columns have arrays of the same names."""
+    """Whether two columns have the same pytree structure."""
     structures: list[Any] = [jax.tree.structure(each) for each in (column, other)]
     return bool(structures[0] == structures[1])
 
 
 def single(argument: str, column: Any) -> Any:
-    """The array that a column is.
+    """Checks that a column is one array, and returns it.
 
     Raises:
-        InputError: if it has several, or there is no such column.
+        InputError: if the column has several arrays or is None.
     """
     if column is None or isinstance(column, dict | tuple):
         parts = ", ".join(named(argument, column))
@@ -71,18 +71,18 @@ def single(argument: str, column: Any) -> Any:
 
 
 def spec_of(array: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of one example of an array [N, …]."""
+    """Returns the shape and dtype of one example of an array [N, …]."""
     return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
 
 
 def column_spec(spec: ElementSpec) -> dict[str, Any]:
-    """The shape and dtype of one example's columns, by name."""
+    """Returns the shapes and dtypes of one example's columns by name."""
     named = {"inputs": spec.inputs, "labels": spec.labels}
     return {name: column for name, column in named.items() if column is not None}
 
 
 def described(spec: Any) -> str:
-    """A shape and dtype in words; of a tuple or dictionary, those of its parts."""
+    """Formats a shape and dtype, or those in a tuple or dictionary."""
     if isinstance(spec, dict):
         return f"{{{', '.join(f'{name}: {described(part)}' for name, part in spec.items())}}}"
     if isinstance(spec, tuple):
@@ -91,6 +91,9 @@ def described(spec: Any) -> str:
 
 
 def describe_examples(count: int, spec: ElementSpec) -> str:
-    """So many examples in words: ``60,000 examples: inputs uint8[28, 28, 1], labels int32[]``."""
+    """Formats the number and spec of examples.
+
+    For example ``60,000 examples: inputs uint8[28, 28, 1], labels int32[]``.
+    """
     parts = [f"{name} {described(column)}" for name, column in column_spec(spec).items()]
     return f"{count:,} examples: {', '.join(parts)}"

@@ -1,4 +1,4 @@
-"""Splits by name and range, as TensorFlow Datasets writes them, and splits held out by chance."""
+"""Split strings in the notation of TensorFlow Datasets, and random hold-out splits."""
 
 import math
 import re
@@ -20,27 +20,27 @@ _FORM = "a split such as 'train', 'train[:90%]', 'train[-5000:]' or 'train+test[
 
 
 def select(source: Source, spec: str, argument: str = "split") -> Split:
-    """The examples that a split string names.
+    """Reads the examples that a split string names.
 
-    Counts and percentages are counted from the end if negative; a percentage falls on the nearest
-    whole example, so that ``train[:90%]`` and ``train[90%:]`` share none and leave none out. It is
-    TensorFlow Datasets' own notation, with its numbers.
+    Negative numbers and percentages count from the end. A percentage is rounded to the nearest
+    example, so ``train[:90%]`` and ``train[90%:]`` neither overlap nor leave out an example. The
+    notation and the rounding are those of TensorFlow Datasets.
 
     Args:
-        source: what to read from.
-        spec: such as ``train[:90%]``, ``train[-5000:]`` or ``train+test[10%:20%]``.
-        argument: what an error message calls the split string.
+        source: the source to read from.
+        spec: a split string, such as ``train[:90%]``, ``train[-5000:]`` or
+            ``train+test[10%:20%]``.
+        argument: name of the split string in error messages.
 
     Raises:
-        InputError: if the string is not valid, names no split of the source, or a range that the
-            split does not have.
+        InputError: if the string is not valid, or names a split or range that does not exist.
     """
     pieces = _pieces(source, spec, argument)
     return join([part.read(start, stop) for part, start, stop in pieces])
 
 
 def stream(source: Source, spec: str, argument: str = "split") -> Examples:
-    """The examples that a split string names, to be read one by one as they are used.
+    """Returns the examples that a split string names, for streaming.
 
     Args:
         source: see ``select``.
@@ -48,12 +48,12 @@ def stream(source: Source, spec: str, argument: str = "split") -> Examples:
         argument: see ``select``.
 
     Raises:
-        InputError: as ``select``, and if the source has to be read whole.
+        InputError: see ``select``; also if the source cannot be streamed.
     """
     ranges = []
     for part, start, stop in _pieces(source, spec, argument):
         if isinstance(part.examples, str):
-            got = f"{source.origin}, which would have to be read whole"
+            got = f"{source.origin}, which can only be read as a whole"
             raise InputError("streaming", part.examples, got)
         everything = (start, stop) == (0, part.length)
         ranges.append(part.examples if everything else Range(part.examples, start, stop))
@@ -99,17 +99,17 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     """Holds out a random part of the examples, stratified by class.
 
     Args:
-        split: the examples, in memory or streamed; if their labels are one array of class numbers
-            [N], each class is divided alike, to within one example.
-        fraction: the share to set aside, between 0 and 1.
-        seed: decides which; the same seed sets the same examples aside on every machine.
+        split: the examples, in memory or streamed. If the labels are one array of class numbers
+            [N], the fraction is that of each class, to within one example.
+        fraction: fraction of the examples to hold out, between 0 and 1.
+        seed: seed of the selection; the result is the same on every machine.
 
     Returns:
-        The examples kept and those held out, each in their old order.
+        The remaining examples and the held-out examples, each in their original order.
 
     Raises:
-        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty, or
-            the labels of a streamed split cannot be had without reading all its examples.
+        InputError: if the fraction is not between 0 and 1 or one of the two would be empty, or if
+            a streamed split would have to read all its examples to find its labels.
 
     Examples:
         >>> split = Split(np.arange(10.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 5))
@@ -123,7 +123,7 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
         raise InputError("split", "a Split or a StreamedSplit", split)
     labels = split.known_labels()
     if labels is None and split.spec.labels is not None:
-        expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"
+        expected = "one whose labels can be read alone; use train='train[:80%]', test='train[80%:]'"
         raise InputError("split", expected, f"{len(split)} examples that are streamed")
     classes = _classes(labels, len(split))
     held = np.zeros(len(split), bool)
@@ -133,23 +133,23 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
         order = epoch_plan(len(members), len(members), seed=seed, epoch=stream).full[0]
         held[members[order[:share]]] = True
     if held.all() or not held.any():
-        expected = f"a share of {len(split)} examples that leaves some on both sides"
+        expected = f"a fraction of {len(split)} examples that leaves both parts nonempty"
         raise InputError("fraction", expected, fraction)
     return split.chosen(np.flatnonzero(~held)), split.chosen(np.flatnonzero(held))
 
 
 def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Sets the end of a series aside, as ``hold_out`` does with examples in any order.
+    """Holds out the end of a series.
 
     Args:
         split: the steps, in the order of time.
-        fraction: the share to set aside, between 0 and 1.
+        fraction: fraction of the steps to hold out, between 0 and 1.
 
     Returns:
-        The steps kept, and those after them.
+        The first steps, and the held-out last ones.
 
     Raises:
-        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+        InputError: if the fraction is not between 0 and 1 or one of the two would be empty.
 
     Examples:
         >>> kept, held = hold_out_last(Split(np.arange(5.0)[:, None], np.arange(5.0)), 0.4)
@@ -159,7 +159,7 @@ def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
     _check_fraction(fraction)
     held = math.floor(fraction * len(split) + 0.5)
     if not 0 < held < len(split):
-        expected = f"a share of {len(split)} steps that leaves some on both sides"
+        expected = f"a fraction of {len(split)} steps that leaves both parts nonempty"
         raise InputError("fraction", expected, fraction)
     kept = len(split) - held
     return split.between(0, kept), split.between(kept, len(split))
@@ -171,14 +171,17 @@ def _check_fraction(fraction: Any) -> None:
 
 
 def _classes(labels: Any, count: int) -> list[np.ndarray]:
-    """The numbers of the examples of each class; all together if there are no classes."""
+    """Returns the numbers of each class's examples; of all together if there are no classes."""
     if not hasattr(labels, "dtype") or labels.dtype.kind == "f" or labels.ndim != 1:
         return [np.arange(count)]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def _shares(classes: list[np.ndarray], fraction: float) -> np.ndarray:
-    """How many of each class to hold out: the whole is rounded, each class up or down."""
+    """Returns the number of examples to hold out of each class, by the largest-remainder method.
+
+    The total is rounded; then each class is rounded up or down to give this total.
+    """
     exact = fraction * np.array([len(members) for members in classes])
     shares = np.floor(exact).astype(int)
     missing = math.floor(exact.sum() + 0.5) - shares.sum()

@@ -1,4 +1,4 @@
-"""Columns of numbers brought to mean 0 and standard deviation 1, and predictions brought back."""
+"""Standardization of columns to mean 0 and standard deviation 1, and its inverse."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxnets.data.spec import single
 from jaxnets.data.table_encoding import TableDataset, TableEncoder
 from jaxnets.data.transforms.checks import mean_and_std
 
-_SHOWN = 8  # columns, whose numbers a person reads
+_SHOWN = 8  # number of columns up to which ``repr`` shows the values
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -20,11 +20,12 @@ class Standardizer:
     """(x - mean) / std for each column, and the inverse.
 
     Args:
-        mean: one number for each entry of the last axis, or one for all.
+        mean: the means, one for each entry of the last axis, or one for all.
         std: the standard deviations, positive; as many as means.
 
     Raises:
-        InputError: if a number is not finite, a std not positive, or their counts differ.
+        InputError: if a number is not finite, a standard deviation is not positive, or the numbers
+            of means and standard deviations differ.
 
     Examples:
         >>> scaler = Standardizer.fit(np.array([[1.0, 7.0], [3.0, 7.0]]))
@@ -50,16 +51,16 @@ class Standardizer:
 
     @classmethod
     def fit(cls, array: np.ndarray) -> "Standardizer":
-        """The mean and standard deviation (of N, not N - 1) of each column.
+        """Computes the mean and standard deviation (with N, not N - 1) of each column.
 
-        A column whose values are all the same gets the standard deviation 1: it becomes 0, and
-        another value, met later, keeps its distance from it.
+        A constant column gets the standard deviation 1, so that it becomes 0 and other values that
+        occur later keep their distance from the constant.
 
         Args:
             array: floats [..., columns].
 
         Raises:
-            InputError: if the array is empty, has no floats, or one that is NaN or infinite.
+            InputError: if the array is empty, does not contain floats, or contains NaN or infinity.
         """
         _check_floats("array", array)
         check_finite("array", array)
@@ -73,10 +74,9 @@ class Standardizer:
         return ((self._numbers(array) - self.mean) / self.std).astype(np.float32)
 
     def inverse(self, array: ArrayLike) -> np.ndarray:
-        """Brings standardized values [..., columns] back to their units, float32.
+        """Converts standardized values [..., columns] back to their units, float32.
 
-        Where there is one column only, the last axis may have any length, such as the steps of a
-        forecast.
+        If there is one column, the last axis may have any length, such as the steps of a forecast.
         """
         return (self._numbers(array) * self.std + self.mean).astype(np.float32)
 
@@ -93,11 +93,11 @@ class StandardizedDataset(Dataset):
     """A ``Dataset`` of standardized numbers, with the scalers that restore their units.
 
     Args:
-        inputs_scaler: what the inputs went through.
-        labels_scaler: what the labels went through; its ``inverse`` brings predictions back to
-            the labels' units. None where labels are classes, or were left as they are.
-        encoder: of a table, what makes inputs of new rows, which ``inputs_scaler`` takes; else
-            None.
+        inputs_scaler: the standardizer of the inputs.
+        labels_scaler: the standardizer of the labels; its ``inverse`` converts predictions back to
+            the labels' units. None if labels are classes or were not standardized.
+        encoder: for a table, the encoder of its rows, whose outputs ``inputs_scaler`` takes;
+            otherwise None.
     """
 
     inputs_scaler: Standardizer = field(kw_only=True)
@@ -105,7 +105,7 @@ class StandardizedDataset(Dataset):
     encoder: TableEncoder | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the scalers too."""
+        """Checks the data set and the scalers."""
         super().__post_init__()
         if not isinstance(self.inputs_scaler, Standardizer):
             raise InputError("inputs_scaler", "a Standardizer", self.inputs_scaler)
@@ -118,18 +118,18 @@ class StandardizedDataset(Dataset):
 
 
 def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:
-    """Standardizes each column by the mean and standard deviation of the training part alone.
+    """Standardizes each column by the mean and standard deviation of the training split.
 
     Args:
-        dataset: with floats for inputs [N, ..., columns].
-        labels: whether labels that are floats are standardized too.
+        dataset: a data set whose inputs are floats [N, ..., columns].
+        labels: whether to standardize labels too, if they are floats.
 
     Returns:
-        The data, and the two scalers that were fitted.
+        The standardized data with the two fitted scalers.
 
     Raises:
-        InputError: if inputs are not floats, a number is NaN or infinite, or the labels to be
-            standardized are all the same in the training part.
+        InputError: if inputs are not floats, a number is NaN or infinite, or the labels of the
+            training split are all equal.
     """
     if not isinstance(dataset, Dataset):
         raise InputError("dataset", "a Dataset", dataset)
@@ -144,7 +144,7 @@ def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset
         if scaled:
             check_finite(f"{where}, {name} labels", split.labels)
     if scaled and np.ptp(train.labels) == 0:
-        expected = "values that differ in the training part, so that there is something to learn"
+        expected = "values that differ in the training split"
         raise InputError(f"{where}, labels", expected, f"{train.labels.flat[0]:g} only")
     inputs_scaler = Standardizer.fit(train.inputs)
     labels_scaler = Standardizer.fit(_columns(train.labels)) if scaled else None
@@ -168,11 +168,11 @@ def check_finite(argument: str, array: np.ndarray) -> None:
     """Checks that no number is NaN or infinite.
 
     Args:
-        argument: what the message calls the array.
+        argument: name of the array in the error message.
         array: numbers [rows, ...].
 
     Raises:
-        InputError: that names the first such number and its row, from 0.
+        InputError: if one is; the message names the first such number and its row, from 0.
     """
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):

@@ -1,4 +1,4 @@
-"""Statistics of a split: classes, ranges of values, images."""
+"""Statistics of a split: class counts, channel means, the background of images."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from jaxnets.arrays import InputError, describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.spec import single
 
-_ALIKE = 0.25  # how far the border of most images may be from the middle of all
-_MOST = 0.9
-_SAMPLE = 1000  # images that the background of a set is taken from
+_ALIKE = 0.25  # largest distance of a border's brightness from the median
+_MOST = 0.9  # fraction of the images that must be within this distance
+_SAMPLE = 1000  # number of images from which the background of a data set is computed
 
 
 def border_brightness(images: np.ndarray) -> np.ndarray:
-    """How light the border of each image is, a frame of one pixel.
+    """Computes the mean brightness of each image's border, a frame of one pixel.
 
     Args:
         images: uint8 [N, H, W, C].
@@ -28,13 +28,13 @@ def border_brightness(images: np.ndarray) -> np.ndarray:
 
 
 def background(images: np.ndarray) -> float | None:
-    """How light the background of images is; None if they have no background in common.
+    """Estimates the common background brightness of images.
 
     Args:
         images: uint8 [N, H, W, C].
 
     Returns:
-        The median of their borders' brightness, if nine of ten are near it.
+        The median of the borders' brightness, or None unless 90 % of the images are close to it.
     """
     borders = border_brightness(images)
     middle = float(np.median(borders))
@@ -43,7 +43,7 @@ def background(images: np.ndarray) -> float | None:
 
 
 def is_image(spec: Any) -> bool:
-    """Whether an example is one image, grey or coloured."""
+    """Whether an example is one uint8 image, grayscale or RGB."""
     return (
         hasattr(spec, "shape")
         and len(spec.shape) == 3
@@ -53,7 +53,7 @@ def is_image(spec: Any) -> bool:
 
 
 def background_of(data: Dataset) -> float | None:
-    """How light the training images are behind what they show, if they are grey and alike."""
+    """Estimates the background brightness of grayscale training images, or returns None."""
     if not is_image(data.spec.inputs) or data.spec.inputs.shape[2] != 1:
         return None
     sample = np.arange(min(_SAMPLE, len(data.train)))
@@ -61,11 +61,11 @@ def background_of(data: Dataset) -> float | None:
 
 
 def class_counts(split: Split, classes: int) -> np.ndarray:
-    """How many examples each class has.
+    """Counts the examples of each class.
 
     Args:
         split: examples whose labels are class numbers.
-        classes: the number of classes.
+        classes: number of classes.
 
     Returns:
         Counts, integers [classes].
@@ -83,9 +83,9 @@ def class_counts(split: Split, classes: int) -> np.ndarray:
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel: what ``Normalize`` takes.
+    """Computes mean and standard deviation of each channel, for ``Normalize``.
 
-    Pixels, uint8, are scaled to [0, 1] first, as ``ToFloat`` does.
+    Pixels (uint8) are first scaled to [0, 1], as ``ToFloat`` does.
 
     Args:
         split: examples whose last axis is the channel, or the column of a table.
@@ -98,7 +98,7 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
     """
     inputs = single("split.inputs", split.inputs)
     values = inputs.reshape(-1, inputs.shape[-1])
-    if values.dtype == np.uint8:  # by how often each value occurs: exact, and needs no copy
+    if values.dtype == np.uint8:  # from counts of the 256 values: exact, without a float copy
         levels = np.arange(256) / 255
         counts = np.stack([np.bincount(channel, minlength=256) for channel in values.T])
         mean = counts @ levels / len(values)

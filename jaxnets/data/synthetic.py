@@ -1,4 +1,4 @@
-"""Data made up by a formula."""
+"""Synthetic data sets."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from jaxnets.data.dataset import Dataset, Split
 
 
 def linear() -> Dataset:
-    """Points on the line y = 2x + 1 with noise: something for linear regression to find.
+    """Makes points on the line y = 2x + 1 with noise, for linear regression.
 
-    x is uniform on [-1, 1), the noise normal with standard deviation 0.1, so no model can have a
+    x is uniform on [-1, 1) and the noise is normal with standard deviation 0.1, so no model has a
     mean squared error much below 0.01 on the test split. The points are always the same.
 
     Returns:
-        1,000 points to train on and 200 to test with; inputs and labels float32 [N, 1].
+        1,000 training points and 200 test points; inputs and labels float32 [N, 1].
     """
     generator = np.random.Generator(np.random.Philox(key=2))
     x = generator.uniform(-1.0, 1.0, size=(1200, 1))

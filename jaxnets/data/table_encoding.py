@@ -1,4 +1,4 @@
-"""From the rows of a table to a network's inputs: numbers as they are, categories as one-hot."""
+"""Encoding of a table's rows as inputs: numbers unchanged, categories as one-hot vectors."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +19,19 @@ class TableColumn:
     """A column of a table that is part of a network's input.
 
     Args:
-        name: its name in the table's header, or its number from 1 where there is none.
-        categories: the texts that it may hold, in the order of their inputs; None if it has
-            numbers.
+        name: the column's name in the header, or its number from 1 if there is no header.
+        categories: the texts that the column may contain, in the order of their inputs; None for a
+            column of numbers.
 
     Raises:
-        InputError: if the name is no string, or the categories are not different strings.
+        InputError: if the name is not a string, or the categories are not different strings.
     """
 
     name: str
     categories: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks both."""
+        """Checks the arguments."""
         if not isinstance(self.name, str):
             raise InputError("name", "a string", self.name)
         names = self.categories
@@ -43,7 +43,7 @@ class TableColumn:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What its inputs are called: one for a number, one for each category."""
+        """The names of the column's inputs: one for numbers, otherwise one for each category."""
         if self.categories is None:
             return (self.name,)
         return tuple(f"{self.name}={category}" for category in self.categories)
@@ -51,13 +51,13 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Makes rows of a table a network's inputs.
+    """Encodes rows of a table as a network's inputs.
 
-    A number is an input. A text is as many inputs as its column has categories: 1 for its own, 0
-    for all others.
+    A number is one input. A text is one-hot encoded: one input for each category of its column, 1
+    for the text's own category and 0 for the others.
 
     Args:
-        columns: those that a network is given, in the order of its inputs.
+        columns: the columns that the network uses, in the order of its inputs.
 
     Examples:
         >>> encode = TableEncoder((TableColumn("size"), TableColumn("colour", ("blue", "red"))))
@@ -83,21 +83,21 @@ class TableEncoder:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the inputs are called, one name for each."""
+        """The names of the inputs."""
         return tuple(name for column in self.columns for name in column.inputs)
 
     def __call__(
         self, rows: Sequence[Mapping[str, Any] | Sequence[Any]] | np.ndarray
     ) -> np.ndarray:
-        """Rows as inputs, float32 [N, inputs].
+        """Encodes rows as inputs, float32 [N, inputs].
 
         Args:
-            rows: for each its values by the columns' names, or in the order of the columns:
-                numbers, or texts as in the table.
+            rows: the values of each row, by column name or in the order of the columns: numbers, or
+                texts as in the table.
 
         Raises:
-            InputError: if there is no row, a column is missing or unknown, a value is no number
-                where one is expected, or no category of its column.
+            InputError: if there are no rows, a column is missing or unknown, a value in a column of
+                numbers is not a number, or a text is not a category of its column.
         """
         if isinstance(rows, np.ndarray):
             rows = np.atleast_1d(rows).tolist()
@@ -110,7 +110,7 @@ class TableEncoder:
         return self.encode(cells, places.__getitem__)
 
     def _cells(self, place: str, row: Any) -> list[str]:
-        """The cells of a row in the order of the columns."""
+        """Returns the cells of a row in the order of the columns."""
         if isinstance(row, Mapping):
             strange = [name for name in row if name not in self.names]
             missing = [name for name in self.names if name not in row]
@@ -127,14 +127,14 @@ class TableEncoder:
         return [cell.strip() if isinstance(cell, str) else str(cell) for cell in row]
 
     def encode(self, cells: Sequence[Sequence[str]], place: Callable[[int], str]) -> np.ndarray:
-        """Cells in the order of the columns as inputs, float32 [N, inputs].
+        """Encodes cells as inputs, float32 [N, inputs].
 
         Args:
-            cells: of each row.
-            place: what a message calls a row, by its number.
+            cells: the cells of each row, in the order of the columns.
+            place: a function that returns the name of a row in error messages, from its number.
 
         Raises:
-            InputError: as by calling.
+            InputError: see ``__call__``.
         """
         columns = list(zip(*cells, strict=True))
         parts = [
@@ -146,15 +146,15 @@ class TableEncoder:
         return np.concatenate(parts, axis=1)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The encoder as JSON, for ``from_json``."""
+        """Returns the encoder as JSON values, for ``from_json``."""
         return [dataclasses.asdict(column) for column in self.columns]
 
     @classmethod
     def from_json(cls, columns: Any) -> "TableEncoder":
-        """The encoder that ``to_json`` described.
+        """Makes an encoder from what ``to_json`` returned.
 
         Raises:
-            InputError: if it describes none.
+            InputError: if the value is invalid.
         """
         try:
             found = [
@@ -171,23 +171,23 @@ class TableEncoder:
 
 @dataclass(frozen=True, eq=False)
 class TableDataset(Dataset):
-    """A ``Dataset`` of a table's rows that makes inputs of new rows.
+    """A ``Dataset`` of a table's rows, with the encoder for new rows.
 
     Args:
-        encoder: what made the inputs of the table's rows.
+        encoder: the encoder of the rows.
     """
 
     encoder: TableEncoder = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the encoder too."""
+        """Checks the data set and the encoder."""
         super().__post_init__()
         if not isinstance(self.encoder, TableEncoder):
             raise InputError("encoder", "a TableEncoder", self.encoder)
 
 
 def _numbers(cells: list[str], column: str, place: Callable[[int], str]) -> np.ndarray:
-    """The numbers of a column, float32 [N, 1]."""
+    """Converts the cells of a column to numbers, float32 [N, 1]."""
     numbers = as_numbers(cells)
     if numbers is None or np.abs(numbers).max() > _LARGEST:
         for row, cell in enumerate(cells):
@@ -199,7 +199,7 @@ def _numbers(cells: list[str], column: str, place: Callable[[int], str]) -> np.n
 def _one_hot(
     cells: list[str], column: str, categories: tuple[str, ...], place: Callable[[int], str]
 ) -> np.ndarray:
-    """1 at the place of each cell's category, float32 [N, categories]."""
+    """Encodes the cells of a column as one-hot vectors, float32 [N, categories]."""
     numbers = {category: number for number, category in enumerate(categories)}
     cells = [cell if cell in numbers else plain(cell) for cell in cells]
     for row, cell in enumerate(cells):
@@ -212,13 +212,16 @@ def _one_hot(
 
 
 def complain(place: str, column: str, expected: str, cell: str) -> NoReturn:
-    """Raises for a cell.
+    """Raises an error about a cell.
 
     Args:
-        place: what the message calls its row.
-        column: the name of its column.
-        expected: what it should have been.
-        cell: its text.
+        place: name of the cell's row in the error message.
+        column: name of the cell's column.
+        expected: description of a valid cell.
+        cell: the cell's text.
+
+    Raises:
+        InputError: always.
     """
     got = shown(cell) if cell else "an empty cell"
     raise InputError(f"{place}, column {shown(column)}", expected, got)

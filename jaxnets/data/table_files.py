@@ -1,4 +1,4 @@
-"""The cells of a table, as spreadsheets, pandas, NumPy and R write them into a text file."""
+"""Parsing of text tables as written by spreadsheets, pandas, NumPy and R."""
 
 import csv
 import io
@@ -19,9 +19,9 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _MISSING = frozenset(("", "?", "na", "n/a", "nan", "null"))
 _BOOLEANS = ("false", "true")
 _DELIMITERS = "\t;|,"
-_STANDARD_INPUT = 0  # its number as an open file
-_LONG, _FEW = 30, 6  # characters and names that a message shows
-_LOOK = 50  # rows by which the delimiter is recognized
+_STANDARD_INPUT = 0  # file descriptor
+_LONG, _FEW = 30, 6  # numbers of characters and of names that a message shows
+_LOOK = 50  # number of rows from which the delimiter is detected
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Row:
     """A row of a file.
 
     Args:
-        line: the line in the file on which it ends.
-        cells: its text, without white space around.
+        line: number of the line on which the row ends.
+        cells: the text of each cell, without surrounding white space.
     """
 
     line: int
@@ -43,8 +43,8 @@ class Cells:
 
     Args:
         path: the file.
-        rows: at least one; the first may be a header.
-        heading: the cells of the last comment above them, which may be their header; or None.
+        rows: at least one row; the first may be a header.
+        heading: the cells of the last comment above the rows, which may be a header; or None.
     """
 
     path: Path
@@ -58,18 +58,18 @@ def is_number(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A cell as a message shows it: quoted, and cut if it is long."""
+    """Formats a cell for a message: quoted, and shortened if it is long."""
     return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns or categories as a message lists them: the first few."""
+    """Formats names of columns or categories for a message: the first few."""
     few = [name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in names[:_FEW]]
     return ", ".join([*few, "…"] if len(names) > _FEW else few)
 
 
 def as_numbers(cells: Sequence[str]) -> np.ndarray | None:
-    """The cells of a column as numbers, float64 [N]; None unless each is one."""
+    """Converts the cells of a column to numbers, float64 [N]; None unless all are numbers."""
     if _NOT_OF_NUMBERS.search("".join(cells)):
         return None
     try:
@@ -79,7 +79,7 @@ def as_numbers(cells: Sequence[str]) -> np.ndarray | None:
 
 
 def plain_number(text: str) -> str:
-    """A number in the one way in which it is written here: 1, +1, 01 and 1.0 are 1."""
+    """Returns the canonical form of a number: 1, +1, 01 and 1.0 become 1."""
     if text.lstrip("+-").isdigit():
         return str(int(text))
     value = float(text)
@@ -87,35 +87,34 @@ def plain_number(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A category or a class in the one way in which it is written here, be it a number or true."""
+    """Returns the canonical form of a category or class, if it is a number or a boolean."""
     if is_number(text):
         return plain_number(text)
     return text.capitalize() if text.lower() in _BOOLEANS else text
 
 
 def are_booleans(texts: Iterable[str]) -> bool:
-    """Whether all texts are true or false, in whatever case."""
+    """Whether all texts are true or false, in any case of letters."""
     return all(text.lower() in _BOOLEANS for text in texts)
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell is empty, or says that there is no value."""
+    """Whether a cell is empty or a marker of a missing value."""
     return text.lower() in _MISSING
 
 
 def read(path: Path) -> Cells:
     """Reads the cells of a file, or of standard input for ``-``.
 
-    Columns are separated by commas, semicolons, tabs or bars. Where it is not a comma, numbers may
-    have decimal commas. A line that begins with # is a comment, unless it is a row of a column of
-    such texts.
+    Columns are separated by commas, semicolons, tabs or bars. If the separator is not a comma,
+    numbers may have decimal commas. A line that begins with # is a comment, unless the first column
+    contains such texts.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: if it is no table: not UTF-8, empty, or with a quote that does not end; or
-            cannot be read.
+        InputError: if the file cannot be read, is not UTF-8, is empty, or has an unclosed quote.
     """
     place: Path | int = path
     if str(path) == "-":
@@ -130,11 +129,11 @@ def read(path: Path) -> Cells:
 
 
 def _parse(text: str, path: Path) -> Cells:
-    """The cells of a file's text, as ``read`` gives them.
+    """Parses the text of a file; see ``read``.
 
     Args:
         text: the whole text.
-        path: what a message calls it.
+        path: the file, for error messages.
 
     Raises:
         InputError: see ``read``.
@@ -148,10 +147,10 @@ def _parse(text: str, path: Path) -> Cells:
 
 
 def _cells(path: Path, lines: list[str]) -> Cells:
-    said, skipped = "", 0
+    stated, skipped = "", 0
     if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) == len("sep=;"):
-        said, skipped = lines[0].strip()[-1], 1  # for Excel
-    delimiter = said or _delimiter(lines)
+        stated, skipped = lines[0].strip()[-1], 1  # a line for Excel
+    delimiter = stated or _delimiter(lines)
     rows, marked = [], []
     for line, cells, is_marked in _records(lines, delimiter, skipped):
         rows.append(Row(line, [cell.strip() for cell in cells]))
@@ -169,7 +168,11 @@ def _cells(path: Path, lines: list[str]) -> Cells:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """What separates columns: it cuts most rows alike and, of several that do, leaves numbers."""
+    """Detects the separator of columns.
+
+    It is the character that divides most rows into the same number of cells; of several such
+    characters, the one for which most cells are numbers.
+    """
     head = [line for line in lines if line.strip() and not line.lstrip().startswith("#")][:_LOOK]
 
     def merit(delimiter: str) -> tuple[float, float]:
@@ -192,7 +195,7 @@ def _delimiter(lines: Sequence[str]) -> str:
 def _records(
     lines: list[str], delimiter: str, skipped: int
 ) -> Iterator[tuple[int, list[str], bool]]:
-    """The line, the cells, and whether it begins with #, of each row that is not blank."""
+    """Yields the line number, the cells, and whether the row begins with #, of nonblank rows."""
     position = skipped
 
     def upcoming() -> Iterator[str]:
@@ -204,7 +207,7 @@ def _records(
     reader = csv.reader(upcoming(), delimiter=delimiter, strict=True)
     while position < len(lines):
         if lines[position].lstrip().startswith("#"):
-            position += 1  # its quotes need not be pairs
+            position += 1  # parsed separately, because a comment may have unpaired quotes
             yield position, next(csv.reader([lines[position - 1]], delimiter=delimiter)), True
         else:
             cells = next(reader)
@@ -213,7 +216,7 @@ def _records(
 
 
 def _without_comments(rows: list[Row], marked: list[bool]) -> tuple[list[Row], list[str] | None]:
-    """The rows that are no comments, and the cells of the last comment above them."""
+    """Returns the rows without comments, and the cells of the last comment above them."""
     if True not in marked:
         return rows, None
     first = marked.index(False) if False in marked else len(rows)
@@ -233,7 +236,7 @@ def _without_comments(rows: list[Row], marked: list[bool]) -> tuple[list[Row], l
 
 
 def _same_widths(rows: list[Row]) -> list[Row]:
-    """The rows without an empty last column, and with a name for the column of R's row names."""
+    """Removes empty last columns, and adds an empty name for R's column of row names."""
     first, below = rows[0].cells, [row.cells for row in rows[1:]]
     widths = {len(cells) for cells in below}
     if len(widths) == 1:
@@ -253,10 +256,10 @@ def _same_widths(rows: list[Row]) -> list[Row]:
 
 
 def _point_for_comma(path: Path, rows: list[Row]) -> None:
-    """Writes decimal commas as points.
+    """Replaces decimal commas by points.
 
     Raises:
-        InputError: if all commas may also be those between thousands.
+        InputError: if the commas may also be thousands separators.
     """
     found = [
         (row, place)
@@ -269,7 +272,7 @@ def _point_for_comma(path: Path, rows: list[Row]) -> None:
     points = any("." in cell and is_number(cell) for row in rows for cell in row.cells)
     row, place = found[0]
     if points or all(_THOUSANDS.fullmatch(row.cells[place]) for row, place in found):
-        expected = "numbers with one sign before decimals, and none between thousands"
+        expected = "numbers with one decimal sign and no thousands separators"
         raise InputError(f"{path}, row {row.line}", expected, shown(row.cells[place]))
     for row, place in found:
         row.cells[place] = row.cells[place].replace(",", ".")

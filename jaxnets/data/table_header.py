@@ -1,4 +1,4 @@
-"""Whether the first row of a table names its columns, or is an example."""
+"""Detection of headers: whether the first row of a table has column names or is an example."""
 
 import itertools
 import re
@@ -8,25 +8,25 @@ from collections.abc import Mapping, Sequence
 from jaxnets.arrays import InputError
 from jaxnets.data.table_files import Cells, Row, as_numbers, is_missing, is_number, listed
 
-_LOOK = 10_000  # rows by which the first is judged
-_ENOUGH = 5  # rows that tell more than chance does
+_LOOK = 10_000  # number of rows that are compared with the first
+_ENOUGH = 5  # number of rows below which a pattern may be chance
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?(\.\d+)*)?")
 
 
 def is_unnamed(name: str) -> bool:
-    """Whether a column has no name, or the one that pandas gives it then."""
+    """Whether a column has no name, or the one that pandas writes for such a column."""
     return _UNNAMED.fullmatch(name) is not None
 
 
 def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
-    """Whether the first row of each of a set's files is a header.
+    """Whether the first row of each file of a data set is a header.
 
     Args:
-        tables: the files; that of the training part is called train.
-        header: what the user says; None to look.
+        tables: the files by split; one is ``train``.
+        header: the user's choice; None detects it.
 
     Raises:
-        InputError: if the row may be either.
+        InputError: if the row may be a header or an example.
     """
     if header is not None:
         return header
@@ -39,13 +39,13 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
         found = _by_others(first, below, others)
     if found is None:
         path = tables["train"].path
-        expected = "header=True or header=False, as it may be names of columns or an example"
+        expected = "header=True or header=False, as the row may be a header or an example"
         raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, listed(first))
     return found
 
 
 def _by_others(first: list[str], below: list[list[str]], others: list[list[Row]]) -> bool | None:
-    """The same where the row itself does not tell: a header begins all files alike."""
+    """Decides by the other files if the row itself does not: a header is the same in all files."""
     if any(rows[0].cells != first for rows in others):
         return False
     if len(set(first)) < len(first) or first in below:
@@ -55,7 +55,7 @@ def _by_others(first: list[str], below: list[list[str]], others: list[list[Row]]
 
 
 def heading(table: Cells) -> list[str] | None:
-    """The names of the columns that a comment above the first row gives, as NumPy writes them."""
+    """Returns the column names in a comment above the first row, as NumPy writes them, or None."""
     names, width = table.heading, len(table.rows[0].cells)
     fits = names is not None and len(names) == width > 1 and not _numbers(names)
     return names if fits else None
@@ -66,7 +66,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     numbers = _numbers(first)
     if not below:
         return not numbers
-    others = [row for row in below if row != first]  # a header may stand again in the middle
+    others = [row for row in below if row != first]  # a header may be repeated in the middle
     columns = [[row[k] for row in others if k < len(row)] for k in range(len(first))]
     pairs = list(zip(first, columns, strict=True))
     texts = [(cell, column) for cell, column in pairs if not (is_number(cell) or is_missing(cell))]
@@ -82,7 +82,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
 
 
 def _by_numbers(pairs: Sequence[tuple[str, list[str]]], texts: bool) -> bool | None:
-    """The same of a row with numbers in it, where no text tells."""
+    """Decides about a row with numbers, if its texts do not."""
     numbers = [(cell, column) for cell, column in pairs if is_number(cell)]
     steps = _equal_steps([cell for cell, _ in numbers])
     unnamed = any(not cell and _is_index(column) for cell, column in pairs)
@@ -109,7 +109,7 @@ def _all_numbers(column: list[str]) -> bool:
 
 
 def _recur(column: list[str], cell: str) -> bool:
-    """Whether each text of a column occurs in it again, unlike a cell above it."""
+    """Whether each text of a column is repeated in it, but the cell above does not occur."""
     counts = Counter(column)
     return len(column) >= _ENOUGH and len(counts) > 1 and min(counts.values()) > 1 > counts[cell]
 
@@ -123,7 +123,7 @@ def _is_index(column: list[str]) -> bool:
 
 
 def _equal_steps(cells: list[str]) -> int:
-    """3 where three numbers or more rise or fall in equal steps, 2 for 0, 1 or 1, 2; else 0."""
+    """Returns 3 for three or more numbers in equal steps, 2 for 0, 1 or 1, 2; otherwise 0."""
     if len(cells) == 2:
         return 2 if cells in (["0", "1"], ["1", "2"]) else 0
     steps = {float(b) - float(a) for a, b in itertools.pairwise(cells)}

@@ -26,7 +26,7 @@ from jaxnets.data.table_files import (
 )
 from jaxnets.data.table_header import has_header, heading, is_unnamed
 
-_LABEL_NAMES = ("label", "class", "target", "y")  # the first of these that there is
+_LABEL_NAMES = ("label", "class", "target", "y")  # in this order of preference
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
 #: The endings by which a table is recognized.
 ENDINGS = (".csv", ".tsv")
@@ -36,18 +36,18 @@ _STREAMABLE = "arrays, in .npy files or by np.savez, instead of a table"
 _LIKE_A_NUMBER = re.compile(
     r"[-+(]?\s*[$€£¥]?\s*[-+]?\.?\d[\d.,'_\s]*[%$€£¥]?\)?|[-+]?inf(inity)?", re.I
 )
-_FEW = 20  # categories that a column may have in however few rows
+_FEW = 20  # number of categories that a column may always have, even with few rows
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a file.
+    """The cells of a table.
 
     Args:
         path: the file.
-        columns: the name of each column; its number from 1 where there is no header.
+        columns: the name of each column, or its number from 1 if there is no header.
         rows: the cells of each row, as text.
-        lines: the line in the file on which each row ends.
+        lines: the line number of the file at which each row ends.
     """
 
     path: Path
@@ -56,34 +56,34 @@ class Table:
     lines: list[int]
 
     def column(self, number: int) -> list[str]:
-        """The cells of a column."""
+        """Returns the cells of a column."""
         return [row[number] for row in self.rows]
 
     def place(self, row: int) -> str:
-        """What a message calls a row, by its number."""
+        """Returns the name of a row in error messages."""
         return f"{self.path}, row {self.lines[row]}"
 
     def reordered(self, order: Sequence[int]) -> "Table":
-        """The rows in another order, by their numbers."""
+        """Returns the table with its rows in another order."""
         rows, lines = [self.rows[k] for k in order], [self.lines[k] for k in order]
         return replace(self, rows=rows, lines=lines)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a user's files are to be understood: a table, or a folder of images.
+    """Options for reading a user's files: a table, or a folder of images.
 
     Args:
-        label: the label's column: a header's name, or a number from 0, negative from the end. By
-            default it is the one called label, class, target or y, or else the last.
-        regression: whether labels are values to predict even if all are whole numbers.
-        window: None where each row is an example. In a series, where each row is a step, the
-            number of steps that a forecast is made from.
-        size: of a folder of images instead, the height and width to which each is brought.
-        header: whether the first row is a header; None to look.
-        categories: columns of categories though they have numbers, as ``label`` names one.
+        label: the label column: a name in the header, or a number from 0, negative from the end. By
+            default the column named label, class, target or y, or else the last.
+        regression: whether labels are values to predict even if all are integers.
+        window: for a series, in which each row is a step, the number of steps in a window; None if
+            each row is an example.
+        size: for a folder of images, the height and width to which each image is resized.
+        header: whether the first row is a header; None detects it.
+        categories: columns of numbers that are categories, named like ``label``.
         drop: columns to leave out.
-        encoder: what makes inputs of the rows, in place of one that is learnt from them.
+        encoder: the encoder of the rows; None builds one from the training table.
     """
 
     label: str | int | None = None
@@ -98,7 +98,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Roles:
-    """What the columns of a table are, by their numbers."""
+    """The roles of a table's columns, by their numbers."""
 
     label: int
     features: list[int]
@@ -107,26 +107,26 @@ class _Roles:
 
 
 def find(path: Path, reading: Reading | None = None) -> Source | None:
-    """The table or tables at a path; None if there are none.
+    """Reads the table or tables at a path; returns None if there are none.
 
-    The path is a ``.csv`` or ``.tsv`` file, or a folder with ``train.csv`` and perhaps
-    ``test.csv`` and ``val.csv``. ``docs/data.md`` says how a file is read.
+    The path is a ``.csv`` or ``.tsv`` file, or a folder with ``train.csv`` and optionally
+    ``test.csv`` and ``val.csv``. ``docs/data.md`` describes how a file is read.
 
-    A column of numbers is an input. A column of texts has an input for each text that the training
-    table has in it. The labels are classes if they are text or whole numbers (numbered in the
-    order of the alphabet or of their size), and otherwise values to predict.
+    A column of numbers is one input. A column of texts is one input for each text that it has in
+    the training table. The labels are classes if they are texts or integers (numbered in
+    alphabetical or numerical order), and otherwise values to predict.
 
-    In a series every column is an input, the label's too, which has numbers; a column of dates
-    gives the order of the rows.
+    In a series every column is an input, also the label, which must have numbers. A column of dates
+    determines the order of the rows.
 
     Args:
-        path: where to look.
-        reading: how to understand it; None takes a table that begins with dates for a series, and
-            any other for examples.
+        path: a file or folder.
+        reading: the options; None reads a table that begins with dates as a series, and any other
+            as examples.
 
     Raises:
-        InputError: if a cell is missing or is not what its column has; it names the file, the row,
-            the column.
+        InputError: if a cell is missing or invalid; the message names the file, the row and the
+            column.
     """
     files = _files(path)
     if not files:
@@ -162,7 +162,7 @@ def _series_source(path: Path, tables: dict[str, Table], roles: _Roles, reading:
 
 
 def _left_out(table: Table, roles: _Roles) -> str:
-    """What the origin says of columns that number the rows."""
+    """Describes the row-number columns that are left out, for the origin."""
     names = " and ".join(shown(table.columns[k]) for k in roles.counters)
     return names and f", without its column {names}"
 
@@ -170,14 +170,15 @@ def _left_out(table: Table, roles: _Roles) -> str:
 def known_labels(
     cells: Cells, encoder: TableEncoder, label: str | int | None = None
 ) -> list[str] | None:
-    """The labels in a table whose rows are to be predicted, as text; None if it has none.
+    """Finds the labels in a table of new rows, as text; returns None if there are none.
 
-    They are in the column of that name, or called as labels are, or the only one beside the inputs.
+    They are in the column with the given name, in one with a usual name of labels, or in the only
+    column that is not an input.
 
     Args:
-        cells: the table's.
-        encoder: that of the table trained on.
-        label: the label's column there, if the user has named it.
+        cells: the cells of the table.
+        encoder: the encoder of the training table.
+        label: the label column of the training table, if the user named it.
     """
     header = set(encoder.names) <= set(cells.rows[0].cells) and len(cells.rows) > 1
     if not header:
@@ -192,25 +193,25 @@ def known_labels(
 
 
 def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.ndarray, list[str]]:
-    """The rows of another table as inputs.
+    """Encodes the rows of another table as inputs.
 
-    Where the table has a header, its columns are found by their names, and others are left out.
-    Otherwise it has the encoder's columns in their order, or all those of the table trained on.
+    If the table has a header, columns are found by name, and other columns are ignored. Otherwise
+    it must have the encoder's columns in their order, or all columns of the training table.
 
     Args:
-        cells: the table's.
-        encoder: that of the table trained on.
-        series: whether rows are steps: they are sorted by their dates, if they have some.
+        cells: the cells of the table.
+        encoder: the encoder of the training table.
+        series: whether rows are steps, which are sorted by date if there is a date column.
 
     Returns:
-        Inputs, float32 [rows, inputs], and what a message calls each row.
+        The inputs, float32 [rows, inputs], and the name of each row in error messages.
 
     Raises:
-        InputError: if a column is missing, or a cell is not what the column has.
+        InputError: if a column is missing, or a cell is invalid for its column.
     """
     header = set(encoder.names) <= set(cells.rows[0].cells)
     if len(cells.rows) == 1 and all(map(is_number, encoder.names)):
-        header = False  # numbers that are the columns' names by chance
+        header = False  # a single row of numbers, which happen to be the column names
     table = _table(cells, header=header)
     if set(encoder.names) <= set(table.columns):
         columns = [table.columns.index(name) for name in encoder.names]
@@ -227,7 +228,7 @@ def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.n
 
 
 def _read(files: Mapping[str, Path], header: bool | None) -> dict[str, Table]:
-    """The tables of a set, which have the same columns."""
+    """Reads the tables of a data set and checks that they have the same columns."""
     cells = {name: table_files.read(file) for name, file in files.items()}
     header = has_header(cells, header)
     tables = {name: _table(each, header=header) for name, each in cells.items()}
@@ -297,7 +298,7 @@ def _roles(table: Table, reading: Reading) -> _Roles:
         label = _default_label(table, left or features) if label is None else label
         return _Roles(label, features, time, counters)
     if not left and label is None:
-        raise InputError("drop", "some columns that are left", listed(table.columns))
+        raise InputError("drop", "not all columns", listed(table.columns))
     if label is None:
         label = _default_label(table, left)
     features = left if reading.window is not None else [k for k in left if k != label]
@@ -309,7 +310,7 @@ def _roles(table: Table, reading: Reading) -> _Roles:
 
 
 def _places(table: Table, encoder: TableEncoder) -> list[int]:
-    """The numbers of an encoder's columns, which are found by their names."""
+    """Returns the numbers of an encoder's columns, found by name."""
     if not set(encoder.names) <= set(table.columns):
         expected = f"the columns {listed(encoder.names)}"
         raise InputError(str(table.path), expected, listed(table.columns))
@@ -317,10 +318,10 @@ def _places(table: Table, encoder: TableEncoder) -> list[int]:
 
 
 def _number(table: Table, argument: str, name: str | int) -> int:
-    """The number of the column that the user names."""
+    """Returns the number of a column that the user named."""
     columns = table.columns
     if isinstance(name, int) and not isinstance(name, bool):
-        if str(name) in columns and name >= len(columns):  # a header's name that is a number
+        if str(name) in columns and name >= len(columns):  # a name that is a number
             return columns.index(str(name))
         if not -len(columns) <= name < len(columns):
             raise InputError(argument, f"a column from 0 to {len(columns) - 1}", name)
@@ -335,15 +336,13 @@ def _default_label(table: Table, columns: list[int]) -> int:
     found = next((names[name] for name in _LABEL_NAMES if name in names), columns[-1])
     last = columns[-1]
     if found != last and names.get("y") == found and as_numbers(table.column(last)) is None:
-        choices = (
-            f"{shown(table.columns[found])} or {shown(table.columns[last])}, as it may be either"
-        )
-        raise InputError("label", choices, "none")
+        either = f"{shown(table.columns[found])} or {shown(table.columns[last])}"
+        raise InputError("label", f"{either}, as either may be the label", "none")
     return found
 
 
 def _time(table: Table, columns: list[int]) -> int | None:
-    """The column of a series that has its dates."""
+    """Finds the date column of a series; returns None if there is none."""
     if len(table.columns) < 2:
         return None
     if 0 in columns and table.columns[0].lower() in _TIMES:
@@ -361,7 +360,7 @@ def _counts(table: Table, column: int) -> bool:
     """Whether a column only numbers or names the rows.
 
     Raises:
-        InputError: if it has no name, and does not.
+        InputError: if a column without a name has repeated or missing values.
     """
     name, cells = table.columns[column], table.column(column)
     if not is_unnamed(name) and name.lower() not in _COUNTERS:
@@ -384,7 +383,7 @@ def _is_dated(table: Table) -> bool:
 
 
 def _learn(table: Table, features: list[int], reading: Reading) -> TableEncoder:
-    """What makes inputs of a table's rows, told by all rows of the training table."""
+    """Builds the encoder from all rows of the training table."""
     asked = {_number(table, "categories", name) for name in reading.categories}
     for column in asked - set(features):
         expected = "columns that are inputs"
@@ -397,7 +396,7 @@ def _learn(table: Table, features: list[int], reading: Reading) -> TableEncoder:
 
 
 def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | None:
-    """The categories of a column in their order; None if it has numbers."""
+    """Returns the categories of a column in order; None if the column has numbers."""
     cells, name = table.column(column), table.columns[column]
     if not asked and any(map(is_number, cells)):
         return None
@@ -412,7 +411,7 @@ def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | 
 
 
 def _check_texts(table: Table, column: int) -> None:
-    """Refuses texts that are hardly categories."""
+    """Checks that texts are plausible categories, and not numbers, dates or free text."""
     cells, name = table.column(column), table.columns[column]
     if all(_LIKE_A_NUMBER.fullmatch(cell) for cell in cells):
         complain(table.place(0), name, "a number", cells[0])
@@ -427,7 +426,7 @@ def _check_texts(table: Table, column: int) -> None:
 
 
 def _classes(tables: Iterable[Table], column: int) -> tuple[str, ...] | None:
-    """The classes in the order of their numbers; None if the labels are values to predict."""
+    """Returns the classes in order; None if the labels are values to predict."""
     tables = list(tables)
     for table in tables:
         for row, text in enumerate(table.column(column)):
@@ -447,10 +446,10 @@ def _classes(tables: Iterable[Table], column: int) -> tuple[str, ...] | None:
 
 
 def _named_classes(tables: list[Table], column: int, texts: set[str]) -> tuple[str, ...]:
-    """The classes where not all labels are numbers.
+    """Returns the classes if not all labels are numbers.
 
     Raises:
-        InputError: if the labels seem to be values, one of which is none.
+        InputError: if the labels seem to be values, and one is not a number.
     """
     values = [text for text in texts if is_number(text) and not float(text).is_integer()]
     strange = [text for text in texts if not is_number(text)]
@@ -503,17 +502,17 @@ def _encoded(table: Table, encoder: TableEncoder, columns: list[int]) -> np.ndar
 
 
 def _values(table: Table, column: int) -> np.ndarray:
-    """The numbers of a column, float32 [rows, 1]."""
+    """Converts a column to numbers, float32 [rows, 1]."""
     numbers = TableEncoder((TableColumn(table.columns[column]),))
     return _encoded(table, numbers, [column])
 
 
 def _in_order(tables: Mapping[str, Table], time: int) -> dict[str, Table]:
-    """The steps of a series from the oldest on.
+    """Sorts the steps of a series by date.
 
     Raises:
-        InputError: if two have the same date, one has none, or one of another part is not after
-            all those of the training part.
+        InputError: if two steps have the same date, a date is missing, or a date of another part is
+            not after all dates of the training part.
     """
     ordered, last = {}, -math.inf
     for name, table in sorted(tables.items(), key=lambda item: item[0] != "train"):

@@ -1,7 +1,7 @@
-"""TFRecord files, in which TensorFlow keeps serialised examples; read without TensorFlow.
+"""Reading of TFRecord files, TensorFlow's format of serialized examples, without TensorFlow.
 
-A record is its length (8 bytes, little-endian), a checksum of that (4 bytes), the content, and a
-checksum of the content (4 bytes). The checksums are not looked at.
+A record is its length (8 bytes, little-endian), a checksum of the length (4 bytes), the content,
+and a checksum of the content (4 bytes). The checksums are not verified.
 """
 
 import struct
@@ -15,7 +15,7 @@ _FOOTER = 4
 
 
 def read(path: Path) -> Iterator[bytes]:
-    """Gives the content of each record of a file.
+    """Yields the content of each record of a file.
 
     Raises:
         InputError: if the file ends within a record.
@@ -26,7 +26,7 @@ def read(path: Path) -> Iterator[bytes]:
             content, footer = b"", b""
             if len(header) == _HEADER.size:
                 length = _HEADER.unpack(header)[0]
-                # not more than there is, should the length be damaged
+                # Limited by the file's size, because a damaged length may be huge.
                 left = path.stat().st_size - file.tell()
                 content, footer = file.read(min(length, left)), file.read(_FOOTER)
             if len(footer) < _FOOTER:

@@ -1,9 +1,9 @@
-"""Pickles of plain data alone: nothing that a file names is ever called.
+"""Safe reading of pickles of plain data and NumPy arrays.
 
-A pickle is a program, and ``pickle.load`` runs it. Here the few names that NumPy's arrays need
-stand for records of our own; any other name is refused before it is even imported. A small pickle
-cannot take much memory or time either: the steps are counted, a value that occurs many times is
-looked at once, and arrays together hold no more than the file.
+A pickle is a program, and ``pickle.load`` runs it: a file may call any function. Here the few names
+that NumPy's arrays need are replaced by stand-in classes. Any other name is rejected before it is
+imported. A small pickle cannot use much memory or time either: its steps are counted, a value that
+occurs several times is converted once, and all arrays together are at most as large as the file.
 """
 
 import io
@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxnets.arrays import InputError, printable
 
-_MOST_STEPS = 2**21  # of a pickle; CIFAR-100's take some 300,000
-_MOST_ARGUMENTS = 16  # of what NumPy's arrays are made from
+_MOST_STEPS = 2**21  # instructions of a pickle; CIFAR-100's have about 300,000
+_MOST_ARGUMENTS = 16  # arguments of a call; NumPy's arrays need fewer
 _LONGEST = 150  # characters of a file that an error message shows
 _CODE = re.compile(r"[<>=|]?[A-Za-z]\d{0,9}")
 
@@ -25,14 +25,14 @@ _CODE = re.compile(r"[<>=|]?[A-Za-z]\d{0,9}")
 def loads(data: bytes, name: str = "data") -> Any:
     """Reads a pickle of dicts, lists, tuples, strings, bytes, numbers and NumPy arrays.
 
-    Strings of Python 2 are bytes in the result; NumPy's numbers are Python's.
+    Strings of Python 2 become bytes, NumPy scalars become Python numbers.
 
     Args:
         data: the whole pickle.
-        name: what an error message calls it, such as the file's path.
+        name: name of the pickle in error messages, such as the file's path.
 
     Raises:
-        InputError: if it is damaged, or asks for anything else; which is not run then.
+        InputError: if the pickle is damaged or contains anything else, which is not executed.
     """
     try:
         return _Finisher(len(data)).finish(_Unpickler(data).load())
@@ -45,11 +45,11 @@ def loads(data: bytes, name: str = "data") -> Any:
 
 
 class _Refused(Exception):
-    """The pickle asks for more than plain data."""
+    """Raised if a pickle contains more than plain data."""
 
 
 class _DType:
-    """Stands for ``numpy.dtype`` and its state."""
+    """Stand-in for ``numpy.dtype`` and its state."""
 
     def __init__(self, code: Any, *rest: Any) -> None:
         self.code = _word(code)
@@ -68,7 +68,7 @@ class _DType:
 
 
 class _Array:
-    """Stands for an array: ``numpy.core.multiarray._reconstruct`` and what follows it."""
+    """Stand-in for an array made by ``numpy.core.multiarray._reconstruct`` and its state."""
 
     def __init__(self, *made_of: Any) -> None:
         self.state: Any = None
@@ -82,7 +82,7 @@ class _Array:
 
 
 class _Buffer:
-    """Stands for an array of protocol 5: ``numpy.core.numeric._frombuffer``."""
+    """Stand-in for an array of protocol 5, made by ``numpy.core.numeric._frombuffer``."""
 
     def __init__(self, content: Any, dtype: Any, shape: Any, order: Any) -> None:
         self.made_of = content, dtype, shape, order
@@ -92,7 +92,7 @@ class _Buffer:
 
 
 class _Scalar:
-    """Stands for a number of NumPy's: ``numpy.core.multiarray.scalar``."""
+    """Stand-in for a NumPy scalar, made by ``numpy.core.multiarray.scalar``."""
 
     def __init__(self, dtype: Any, content: Any = b"") -> None:
         self.made_of = content, dtype, (1,), "C"
@@ -103,7 +103,7 @@ class _Scalar:
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _DType) or not isinstance(content, bytes | bytearray):
-        raise _Refused("an array that is not one of numbers")
+        raise _Refused("an array of other values than numbers")
     if type(shape) is not tuple or not all(type(side) is int for side in shape):
         raise _Refused("an array without a shape")
     array = np.frombuffer(content, dtype.finish())
@@ -112,7 +112,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _word(text: Any) -> str:
-    """A short text, which Python 2 writes as bytes."""
+    """Returns a short string, which Python 2 writes as bytes."""
     word = text.decode("ascii") if isinstance(text, bytes) else text
     if type(word) is not str:
         raise _Refused("an array of an unknown kind")
@@ -120,13 +120,13 @@ def _word(text: Any) -> str:
 
 
 def _no_bytes(*content: Any) -> bytes:
-    """Stands for ``bytes``, by which Python 3 writes empty ones for Python 2."""
+    """Stand-in for ``bytes``, which Python 3 calls to write empty bytes for Python 2."""
     if content:
         raise _Refused("one that calls bytes")
     return b""
 
 
-# What numpy.ndarray itself stands for is never called: it is the first argument of _reconstruct.
+# The stand-in of numpy.ndarray is never called: it is only the first argument of _reconstruct.
 _STANDINS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _DType,
     ("numpy", "ndarray"): "ndarray",
@@ -138,7 +138,7 @@ _STANDINS: dict[tuple[str, str], Any] = {
 
 
 class _Steps(dict[int, Callable[..., None]]):
-    """What each step of a pickle does, as far as there are not too many."""
+    """The functions of a pickle's instructions, which counts the lookups to limit their number."""
 
     def __init__(self, functions: Mapping[int, Callable[..., None]]) -> None:
         super().__init__(functions)
@@ -151,8 +151,8 @@ class _Steps(dict[int, Callable[..., None]]):
         return super().__getitem__(code)
 
 
-# Python's own unpickler written in Python, as that in C takes memory for the largest number that
-# a value is remembered by, and cannot be told what to leave.
+# The unpickler written in Python: the one in C allocates memory for the largest memo index, and its
+# instructions cannot be overridden.
 _InPython: Any = pickle._Unpickler
 
 
@@ -173,7 +173,7 @@ class _Unpickler(_InPython):
         raise _Refused("one that refers to another file")
 
     def encoded(self, text: Any, encoding: Any) -> bytes:
-        """Stands for ``_codecs.encode``, by which Python 3 writes bytes for Python 2."""
+        """Stand-in for ``_codecs.encode``, which Python 3 calls to write bytes for Python 2."""
         if _word(encoding) != "latin1":
             raise _Refused(f"the encoding {printable(repr(_word(encoding)), limit=_LONGEST)}")
         self.left_to_encode -= len(text)
@@ -206,18 +206,18 @@ class _Unpickler(_InPython):
         self.with_items(self.stack[-1], items)
 
     def with_items(self, mapping: Any, items: list[Any]) -> Any:
-        """Keys of anything but text can take any time to be hashed, or to be told apart."""
+        """Sets items whose keys are text: hashing or comparing other keys may take any time."""
         if type(mapping) is not dict or not all(type(key) in (str, bytes) for key in items[::2]):
-            raise _Refused("a dict with keys that are no text")
+            raise _Refused("a dict with keys other than text")
         mapping.update(zip(items[::2], items[1::2], strict=True))
         return mapping
 
     def load_bytearray8(self) -> None:
-        self.load_binbytes8()  # which takes no more memory than there are bytes
+        self.load_binbytes8()  # allocates no more memory than the pickle has bytes
         self.stack[-1] = bytearray(self.stack[-1])
 
     def refuse(self) -> None:
-        raise _Refused("a set, or an object made in another way than arrays are")
+        raise _Refused("a set, or an object other than an array")
 
 
 _REFUSED = (
@@ -240,18 +240,18 @@ _UNDER_WAY = object()
 
 
 class _Finisher:
-    """Puts what each record stands for in its place.
+    """Replaces each stand-in by its value.
 
     Args:
-        most: the bytes that all arrays together may have.
+        most: largest total size of all arrays, in bytes.
     """
 
     def __init__(self, most: int) -> None:
         self.left = most
-        self.finished: dict[int, Any] = {}  # by identity, as a pickle can hold a value twice
+        self.finished: dict[int, Any] = {}  # by identity: a value may occur very many times
 
     def finish(self, value: Any) -> Any:
-        """The value with every record replaced."""
+        """Returns the value with every stand-in replaced."""
         if value is None or isinstance(value, str | bytes | bool | int | float):
             return value
         if id(value) not in self.finished:
@@ -259,7 +259,7 @@ class _Finisher:
             self.finished[id(value)] = self._made(value)
         made = self.finished[id(value)]
         if made is _UNDER_WAY:
-            raise ValueError("a value that holds itself")
+            raise ValueError("a value that contains itself")
         return made
 
     def _made(self, value: Any) -> Any:
@@ -277,5 +277,5 @@ class _Finisher:
         made = record.finish()
         self.left -= made.nbytes if isinstance(made, np.ndarray) else 0
         if self.left < 0:
-            raise _Refused("arrays that take their numbers from one another")
+            raise _Refused("arrays that share their data")
         return made

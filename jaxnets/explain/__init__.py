@@ -1,4 +1,4 @@
-"""What a prediction depends on, as Captum computes it, and what is inside a network."""
+"""Attributions of predictions to inputs, as in Captum, and pictures of what a network contains."""
 
 from jaxnets.explain.attention import attention, draw_attention
 from jaxnets.explain.cam import grad_cam

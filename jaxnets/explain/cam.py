@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a convolution sees what speaks for a class."""
+"""Grad-CAM: the regions of an image in which a convolution's outputs increase a class's output."""
 
 import functools
 from typing import Any, Literal
@@ -31,29 +31,30 @@ def grad_cam(
     interpolate_mode: Literal["bilinear", "nearest"] | None = "bilinear",
     transform: Transform | None = None,
 ) -> jax.Array:
-    """Where a convolution's output speaks for the class: Captum's ``LayerGradCam``.
+    """Computes Grad-CAM, a map of the regions that increase the explained output.
 
-    max(0, Σₖ wₖ Aₖ) at each place, where Aₖ is channel k of the layer's output and wₖ the mean over
-    all places of ∂f(x) / ∂Aₖ; upsampled as by ``LayerAttribution.interpolate``.
+    max(0, Σₖ wₖ Aₖ) at each position, where Aₖ is channel k of the layer's output and wₖ the mean
+    of ∂f(x) / ∂Aₖ over all positions. Like Captum's ``LayerGradCam``; the map is upsampled as by
+    ``LayerAttribution.interpolate``.
 
     Args:
         model: see ``saliency``.
         inputs: see ``saliency``.
         target: see ``saliency``.
-        layer: its name, such as "conv2" or "features.0", as PyTorch or as the attributes have it;
-            None for the last convolution that is called. It is called once, outside of a scan, and
-            its output is [batch, height, width, channels].
-        relu_attributions: whether what speaks against the class becomes 0.
-        interpolate_mode: how the map comes to the size of the inputs, "bilinear" or "nearest";
-            None leaves it as it is.
+        layer: the name of the layer, such as "conv2" or "features.0", in PyTorch or of the
+            attribute; None for the last convolution that is called. The layer must be called
+            exactly once, outside of a scan, with an output [batch, height, width, channels].
+        relu_attributions: whether to replace negative attributions by 0.
+        interpolate_mode: how to resize the map to the size of the inputs, "bilinear" or "nearest";
+            None does not resize it.
         transform: see ``saliency``.
 
     Returns:
-        Attributions of the model's inputs with a single channel, [batch, height, width, 1]; for
-        sequences or volumes with their axes.
+        Attributions with a single channel, [batch, height, width, 1]; for sequences
+        [batch, time, 1], for volumes [batch, depth, height, width, 1].
 
     Raises:
-        InputError: as ``saliency``, or if the model calls no such layer.
+        InputError: see ``saliency``; or if the model does not call such a layer.
     """
     check_bool("relu_attributions", relu_attributions)
     if interpolate_mode is not None:
@@ -72,13 +73,13 @@ def grad_cam(
     shapes = [array.shape for array in call.outputs]
     if len(shapes) != 1 or not 3 <= len(shapes[0]) <= 5 or shapes[0][0] != len(question.inputs):
         got = f"{call.name} with {list(map(list, shapes))}"
-        raise InputError("layer", "one with an output [batch, height, width, channels]", got)
+        raise InputError("layer", "a layer with outputs [batch, height, width, channels]", got)
     try:
         return _grad_cam(
             question, call.name, call.outputs[0], relu_attributions, interpolate_mode, transform
         )
     except jax.errors.UnexpectedTracerError as error:
-        raise InputError("layer", "one that is called outside of a scan", call.name) from error
+        raise InputError("layer", "a layer that is called outside of a scan", call.name) from error
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
@@ -97,6 +98,7 @@ def _grad_cam(
         outputs, seen = outputs_and_layer(state, x, name, added)
         return selected(outputs, target).sum(), seen
 
+    # the gradient by zeros that are added to the layer's output is that by the output
     nothing = jnp.zeros(output.shape, output.dtype)
     slopes, seen = jax.grad(with_kernels(total), has_aux=True)(nothing, state, x, target)
     places = tuple(range(1, seen.ndim - 1))

@@ -1,4 +1,4 @@
-"""Occlusion: what becomes of the output when a part of the input is covered."""
+"""Occlusion: the change of the output when a part of the input is covered."""
 
 import functools
 import itertools
@@ -28,27 +28,29 @@ def occlusion(
     baselines: float | ArrayLike = 0.0,
     transform: Transform | None = None,
 ) -> jax.Array:
-    """How much the output falls when a window of the input is covered: Captum's ``Occlusion``.
+    """Computes the decrease of the output when windows of the input are covered.
 
-    The mean of f(x) - f(x with the window covered), over all windows in which a number is. A window
-    that would reach beyond the end of an axis is cut off there.
+    The attribution of an input is the mean of f(x) - f(x with the window covered) over all windows
+    that contain the input. Windows are cut off at the ends of the axes. Like Captum's
+    ``Occlusion``.
 
     Args:
         model: see ``saliency``.
         inputs: see ``saliency``.
         target: see ``saliency``.
-        sliding_window_shapes: the size of the window along each axis of an example. An integer is
-            that of each axis but the channels, the last one of images, which are covered together.
-        strides: from one window to the next along each axis, at most the window's size; an integer
-            is that of each axis that the window does not fill; None for 1.
-        baselines: what covers it, a number or an array that broadcasts to the model's inputs.
+        sliding_window_shapes: the size of the window along each axis of an example. An integer
+            stands for all axes except for the channels of images, which are covered together.
+        strides: the distance of adjacent windows along each axis, at most the window's size. An
+            integer stands for all axes that are longer than the window; None for 1.
+        baselines: the values of covered inputs, a number or an array that broadcasts to the
+            model's inputs.
         transform: see ``saliency``.
 
     Returns:
         Attributions of the shape of the model's inputs.
 
     Raises:
-        InputError: as ``saliency``, or if the windows do not fit.
+        InputError: see ``saliency``; or if the windows do not fit.
     """
     question = asked(model, inputs, target, transform)
     x = after(transform, question.inputs)
@@ -117,7 +119,7 @@ def _occlusion(
 
 
 def _covered(start: jax.Array, window: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
-    """Which numbers of an example are in a window, bool [1, …]."""
+    """Returns a mask of the inputs of an example that are in a window, bool [1, …]."""
     covered = jnp.ones((1, *shape), bool)
     for axis, size in enumerate(window):
         place = lax.broadcasted_iota(jnp.int32, (1, *shape), axis + 1) - start[axis]

@@ -1,4 +1,4 @@
-"""Attributions as pictures: over an image, behind the words of a text, as bars."""
+"""Draws attributions: over an image, behind the words of a text, or as bars."""
 
 import textwrap
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from jaxnets.figures import new_figure, save, writable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours of attributions that have signs, and of those that have none.
+#: Color maps for attributions with and without negative values.
 SIGNED, UNSIGNED = "RdBu_r", "Reds"
-_CLIPPED = 99.5  # the percentile at which colours end, so that one pixel does not pale all others
-_COLUMNS = 76  # letters in a line of a text
+_CLIPPED = 99.5  # the percentile at which colors saturate, so that outliers do not hide the rest
+_COLUMNS = 76  # characters in a line of a text
 
 
 def draw_image(
@@ -36,23 +36,23 @@ def draw_image(
     label: str = "attribution",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws an image, and beside it the attributions over a pale copy.
+    """Draws an image, and its attributions over a pale copy.
 
-    Red adds to the explained output and blue takes from it; without negative attributions, red is
-    what matters. The more an attribution, the less of the image shines through.
+    Red marks inputs that increase the explained output and blue those that decrease it; without
+    negative attributions, red marks important inputs. Larger attributions are more opaque.
 
     Args:
-        image: [H, W], [H, W, 1] or [H, W, 3], of bytes or of any range.
-        attributions: [H, W], or [H, W, channels], which are added up.
-        title: what is written above.
-        label: what the colours mean, below their bar.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        image: [H, W], [H, W, 1] or [H, W, 3], uint8 or numbers of any range.
+        attributions: [H, W], or [H, W, channels], which are summed over the channels.
+        title: the title of the figure.
+        label: the label of the color bar.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: if the two are no image, or of different sizes.
+        InputError: if the shapes are not those of an image, or differ.
     """
     place = None if path is None else writable(path)
     pixels = as_picture("image", image)
@@ -82,10 +82,14 @@ def draw_image(
 
 
 def as_picture(argument: str, image: ArrayLike) -> np.ndarray:
-    """An image as Matplotlib shows it, [H, W] or [H, W, 3] of numbers from 0 to 1.
+    """Converts an image to what Matplotlib draws, floats [H, W] or [H, W, 3] from 0 to 1.
+
+    Args:
+        argument: the name of the argument, for the message.
+        image: the image; other dtypes than uint8 are scaled from their range.
 
     Raises:
-        InputError: if it is no image.
+        InputError: if the shape is not that of an image.
     """
     pixels = as_host_array(argument, image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -108,26 +112,28 @@ def draw_text(
     label: str = "attribution",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws a text whose words have the colour of their attributions.
+    """Draws a text, with a background for each word in the color of its attribution.
 
     Args:
-        words: in their order.
-        attributions: one for each word.
-        title: what is written above.
-        label: what the colours mean, below their bar.
+        words: the words, in order.
+        attributions: one attribution for each word.
+        title: the title of the figure.
+        label: the label of the color bar.
         path: see ``draw_image``.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: if there is no word, or another number of attributions.
+        InputError: if there are no words, or another number of attributions.
     """
     place = None if path is None else writable(path)
     found = as_host_array("attributions", attributions)
     _check_words("words", words)
     if found.shape != (len(words),):
-        raise InputError("attributions", f"one for each of {len(words)} words", describe(found))
+        raise InputError(
+            "attributions", f"one number for each of {len(words)} words", describe(found)
+        )
     lines = _lines(words)
     figure = new_figure(8.2, 1.5 + 0.34 * len(lines))
     text, scale = figure.subplots(2, 1, height_ratios=(0.34 * len(lines), 0.16))
@@ -148,14 +154,14 @@ def draw_text(
 
 
 def _check_words(argument: str, words: Any) -> None:
-    """Raises unless words are a sequence of at least one string."""
+    """Checks that ``words`` is a sequence of at least one string."""
     found = entries(words)
     if not found or not all(isinstance(word, str) for word in found):
         raise InputError(argument, "a sequence of strings", shown(words))
 
 
 def _lines(words: Sequence[str]) -> list[list[tuple[float, int]]]:
-    """For each line the columns in which words begin, and their numbers."""
+    """Breaks a text into lines; returns, for each line, pairs of a word's column and its index."""
     lines: list[list[tuple[float, int]]] = [[]]
     column = 0
     for number, word in enumerate(words):
@@ -178,22 +184,22 @@ def draw_bars(
     most: int = 30,
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws a horizontal bar for each column of a table, the largest on top.
+    """Draws a horizontal bar for each name, the largest value on top.
 
     Args:
-        names: of the columns.
-        values: one for each.
-        errors: the lengths of error lines, one for each; None for none.
-        title: what is written above.
-        label: what the lengths mean.
-        most: how many bars are drawn at most; the smallest are left out.
+        names: the names, such as the columns of a table.
+        values: one value for each name.
+        errors: the half-length of an error bar for each name; None for no error bars.
+        title: the title of the figure.
+        label: the label of the axis.
+        most: the largest number of bars; the smallest values are omitted.
         path: see ``draw_image``.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: if there is no name, or another number of values.
+        InputError: if there are no names, or another number of values.
     """
     place = None if path is None else writable(path)
     found = as_host_array("values", values)
@@ -202,7 +208,9 @@ def draw_bars(
     lengths = None if errors is None else as_host_array("errors", errors)
     for argument, array in {"values": found, "errors": lengths}.items():
         if array is not None and array.shape != (len(names),):
-            raise InputError(argument, f"one for each of {len(names)} names", describe(array))
+            raise InputError(
+                argument, f"one number for each of {len(names)} names", describe(array)
+            )
     order = np.argsort(-np.abs(found), kind="stable")[:most]
     order = order[np.argsort(-found[order], kind="stable")]
     figure = new_figure(6.4, 1.3 + 0.3 * len(order))
@@ -221,10 +229,10 @@ def draw_bars(
 
 
 def shades(attributions: np.ndarray) -> list[tuple[int, int, int]]:
-    """The colour of each attribution, red, green and blue from 0 to 255.
+    """Returns the color of each attribution, as red, green and blue from 0 to 255.
 
     Args:
-        attributions: [N].
+        attributions: the attributions, [N].
     """
     colours, _ = _colours(attributions)
     found = colours.to_rgba(attributions, bytes=True)[:, :3].tolist()
@@ -232,7 +240,7 @@ def shades(attributions: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _colours(found: np.ndarray) -> tuple[Any, float]:
-    """The colours of attributions, and the size at which they end."""
+    """Returns the color scale of attributions, and the absolute value at which it saturates."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -243,13 +251,13 @@ def _colours(found: np.ndarray) -> tuple[Any, float]:
 
 
 def _extend(found: np.ndarray, end: float) -> str:
-    """At which ends of the bar there is more than its colours say."""
+    """Returns the ends at which values exceed the color bar, for Matplotlib's ``extend``."""
     above, below = bool((found > end).any()), bool((found < -end).any())
     return "both" if above and below else "max" if above else "min" if below else "neither"
 
 
 def _ink(shade: tuple[float, ...]) -> str:
-    """Black or white, whichever is read on a colour."""
+    """Returns black or white, whichever is legible on a color."""
     light = float(np.dot(shade[:3], (0.299, 0.587, 0.114)))
     return "black" if light > 0.5 else "white"
 

@@ -1,4 +1,4 @@
-"""Attributions that are gradients by the input: saliency and what is made of it."""
+"""Attributions from gradients by the input: saliency, input × gradient and SmoothGrad."""
 
 import functools
 
@@ -21,26 +21,26 @@ def saliency(
     abs: bool = True,
     transform: Transform | None = None,
 ) -> jax.Array:
-    """How much the output changes with each input: Captum's ``Saliency``.
+    """Computes the absolute gradient of the explained output by each input.
 
-    |∂f(x) / ∂x|, where f is the explained output.
+    |∂f(x) / ∂x|, where f is the explained output. Like Captum's ``Saliency``.
 
     Args:
-        model: any ``nnx.Module``, which computes in evaluation mode and is left as it is.
-        inputs: [batch, …], as the data set holds them.
-        target: the class whose output is explained, one for all examples or integers [batch]; a
-            function of the outputs that gives a number for each example; None for the largest
-            output, the predicted class. Where a model has one output, it is that one.
-        abs: whether the absolute value is taken.
-        transform: what the inputs go through before the model; see ``fit``. Attributions are of
-            what it makes of them.
+        model: any ``nnx.Module``; it runs in evaluation mode and is not changed.
+        inputs: the inputs before the transform, [batch, …].
+        target: the class whose output is explained, an integer or integers [batch]; a function of
+            the outputs that returns floats [batch]; or None for the predicted class, the one with
+            the largest output. With a single output, that output is explained.
+        abs: whether to take the absolute value.
+        transform: the preprocessing of the inputs, see ``fit``; None for no preprocessing. The
+            attributions are those of the transformed inputs.
 
     Returns:
         Attributions of the shape of the model's inputs.
 
     Raises:
-        InputError: if the model does not take the inputs or has no such output, or the inputs are
-            no floating-point numbers.
+        InputError: if the model does not accept the inputs or has no such output, or its inputs
+            are not floating-point numbers.
 
     Examples:
         >>> import numpy as np
@@ -67,7 +67,9 @@ def input_x_gradient(
     *,
     transform: Transform | None = None,
 ) -> jax.Array:
-    """Each input times its gradient, x · ∂f(x) / ∂x: Captum's ``InputXGradient``.
+    """Computes each input times its gradient, x · ∂f(x) / ∂x.
+
+    Like Captum's ``InputXGradient``.
 
     Args:
         model: see ``saliency``.
@@ -102,11 +104,11 @@ def smooth_grad(
     abs: bool = True,
     transform: Transform | None = None,
 ) -> jax.Array:
-    """The mean saliency of noisy copies of the inputs: Captum's ``NoiseTunnel(Saliency(…))``.
+    """Computes the mean saliency over noisy copies of the inputs (SmoothGrad).
 
     1/n Σₖ |∂f(x + εₖ) / ∂x| with εₖ ~ N(0, stdevs²). Copy k has the noise
     ``stdevs * jax.random.normal(jax.random.fold_in(jax.random.key(seed), k), shape)``. The
-    predicted class is that of the inputs without noise.
+    predicted class is that of the inputs without noise. Like Captum's ``NoiseTunnel(Saliency(…))``.
 
     Args:
         model: see ``saliency``.
@@ -114,7 +116,7 @@ def smooth_grad(
         target: see ``saliency``.
         nt_samples: n, the number of copies.
         stdevs: the standard deviation of the noise, in units of the model's inputs.
-        seed: seeds the noise.
+        seed: the seed of the noise.
         abs: see ``saliency``.
         transform: see ``saliency``.
 
@@ -122,7 +124,7 @@ def smooth_grad(
         Attributions of the shape of the model's inputs.
 
     Raises:
-        InputError: as ``saliency``, or if a setting is out of range.
+        InputError: see ``saliency``; or if a setting is out of range.
     """
     check_bool("abs", abs)
     check_positive("nt_samples", nt_samples)

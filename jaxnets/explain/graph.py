@@ -1,4 +1,4 @@
-"""A network's graph: which layers it calls, in what order, and what each is given."""
+"""The graph of a network: the calls of its layers, and the data flow between them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARK = "layer:"
-#: Colours of kinds of layers, by a part of their name; the last is of all others.
+#: Colors of layers, by a part of the class name; the last one is for all others.
 _COLOURS = {
     "conv": "#d6e4f5",
     "linear": "#fde2c8",
@@ -45,11 +45,11 @@ class GraphNode:
     """One call of a layer that calls no other layer.
 
     Attributes:
-        name: of the layer; "input" and "output" of the ends.
-        kind: the name of its class.
-        shapes: of the arrays that it returns, with the batch.
-        parameters: how many numbers it learns.
-        sources: the places in the list of those whose outputs it is computed from.
+        name: the name of the layer; "input" and "output" for the ends.
+        kind: the name of the layer's class.
+        shapes: the shapes of the arrays that the layer returns, with the batch axis.
+        parameters: the number of trainable parameters.
+        sources: the indices of the nodes whose outputs this node reads.
     """
 
     name: str
@@ -65,26 +65,28 @@ def network_graph(
     *,
     transform: Transform | None = None,
 ) -> list[GraphNode]:
-    """The calls of a model's layers in the order in which they run.
+    """Returns the calls of a model's layers, in execution order.
 
-    What happens between the layers, such as a sum or a ReLU that is a function, is no node: an edge
-    goes through it. A layer within a scan is not seen.
+    Operations between the layers, such as a sum or ``relu``, are not nodes; edges pass through
+    them. Layers within a scan are not included.
 
     Args:
-        model: any ``nnx.Module``; nothing is computed.
-        inputs: [batch, …], or their ``jax.ShapeDtypeStruct``.
-        transform: what the inputs go through before the model.
+        model: any ``nnx.Module``. It is traced, and nothing is computed.
+        inputs: the inputs [batch, …], or their ``jax.ShapeDtypeStruct``.
+        transform: the preprocessing of the inputs; None for no preprocessing.
 
     Returns:
-        The input, the calls, and the output.
+        A node for the input, one for each call, and one for the output.
 
     Raises:
-        InputError: if the model does not take the inputs.
+        InputError: if the model does not accept the inputs.
     """
     state, _ = for_prediction(model, transform)
     x = after(transform, spec_of(inputs))
     calls: list[_Call] = []
-    traced = called("inputs", "what the model takes", _traced, state, x, calls, got=describe(x))
+    traced = called(
+        "inputs", "an array that the model accepts", _traced, state, x, calls, got=describe(x)
+    )
     graph = Graph(traced)
     return _nodes(graph, calls, x)
 
@@ -94,11 +96,15 @@ class _Call:
     name: str
     module: Any
     shapes: tuple[tuple[int, ...], ...] = ()
-    whole: bool = True  # whether it calls no other module
+    whole: bool = True  # whether the layer calls no other layer
 
 
 def _traced(state: TrainState, x: Any, calls: list[_Call]) -> Any:
-    """The model as a traced function of its inputs, in which the outputs of calls are marked."""
+    """Traces the model to a jaxpr.
+
+    The outputs of each call are marked by ``checkpoint_name``, an identity that remains in the
+    jaxpr, so that ``_nodes`` can recognize them. The calls are appended to ``calls``.
+    """
 
     def run(x: Any) -> Any:
         model = state.model
@@ -126,10 +132,14 @@ def _traced(state: TrainState, x: Any, calls: list[_Call]) -> Any:
 
 
 def _nodes(graph: Graph, calls: Sequence[_Call], x: jax.ShapeDtypeStruct) -> list[GraphNode]:
-    """The graph's calls of whole layers, with what each is computed from."""
+    """Returns the nodes of a traced model.
+
+    ``sources`` maps each value of the jaxpr to the nodes it depends on. A marked value starts a new
+    node, and values that are computed from it depend on this node only.
+    """
     nodes = [GraphNode("input", "", (tuple(x.shape),), 0, ())]
     sources: dict[Any, frozenset[int]] = dict.fromkeys(graph.inputs, frozenset([0]))
-    numbers: dict[int, int] = {}  # of the calls that are nodes
+    numbers: dict[int, int] = {}  # from the number of a call to that of its node
     pending: dict[int, set[int]] = {}
 
     def of(values: Iterable[Any]) -> frozenset[int]:
@@ -172,20 +182,20 @@ def draw_graph(
     title: str = "",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws a network's layers in the order in which they run, with the shapes of their outputs.
+    """Draws the layers of a network in execution order, with the shapes of their outputs.
 
     Args:
         model: see ``network_graph``.
         inputs: see ``network_graph``.
         transform: see ``network_graph``.
-        title: what is written above.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        title: the title of the figure.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: as ``network_graph``, or if the file is not in a folder that exists.
+        InputError: see ``network_graph``; or if the file is not in a folder that exists.
     """
     place = None if path is None else writable(path)
     if not isinstance(title, str):
@@ -212,7 +222,7 @@ def draw_graph(
 
 
 def _lanes(nodes: Sequence[GraphNode]) -> dict[tuple[int, int], int]:
-    """For each edge that passes over other nodes the lane beside them that is free all the way."""
+    """Assigns a free lane to the right of the nodes to each edge that skips nodes."""
     lanes: dict[tuple[int, int], int] = {}
     skips = [(s, row) for row, n in enumerate(nodes) for s in n.sources if row - s > 1]
     for start, end in sorted(skips, key=lambda skip: skip[1] - skip[0]):
@@ -222,7 +232,7 @@ def _lanes(nodes: Sequence[GraphNode]) -> dict[tuple[int, int], int]:
 
 
 def _draw_node(axes: Any, row: int, node: GraphNode) -> None:
-    """A box with the layer's name, its kind, its outputs and its size."""
+    """Draws a box with the layer's name, class, output shapes and number of parameters."""
     from matplotlib.patches import FancyBboxPatch
 
     lower = node.kind.lower()
@@ -242,7 +252,7 @@ def _draw_node(axes: Any, row: int, node: GraphNode) -> None:
 
 
 def _draw_skip(axes: Any, source: int, row: int, lane: float) -> None:
-    """An edge beside the nodes that it passes."""
+    """Draws an edge in a lane to the right of the nodes."""
     axes.plot([6.2, lane, lane], [source, source, row], color="#424242", linewidth=1)
     arrow = {"arrowstyle": "-|>", "color": "#424242", "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (6.2, row), (lane, row), arrowprops=arrow)

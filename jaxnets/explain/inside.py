@@ -1,4 +1,4 @@
-"""What is inside a network: outputs of its layers, features of its examples, its gradients."""
+"""Activations, features and gradients of a network."""
 
 import functools
 from collections.abc import Callable
@@ -30,28 +30,29 @@ from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.objective import outputs_of
 from jaxnets.training.state import TrainState
 
-_BATCH = 500  # examples whose features are computed at a time
+_BATCH = 500  # batch size for features
 
 
 def activations(
     model: nnx.Module, inputs: ArrayLike, *, transform: Transform | None = None
 ) -> dict[str, np.ndarray]:
-    """The outputs of a model's layers, by name, in the order in which they are computed.
+    """Computes the outputs of a model's layers.
 
-    Of a layer that is called again the name ends in ``#2``; of several arrays each has its number.
-    The model runs operation by operation; what a layer does within a scan or ``jax.jit`` of its own
-    is not seen.
+    The model runs without ``jax.jit``. Layers within a scan or within a function that is compiled
+    by ``jax.jit`` are not included.
 
     Args:
-        model: any ``nnx.Module``, which computes in evaluation mode and is left as it is.
-        inputs: [batch, …], as the data set holds them.
-        transform: what the inputs go through before the model.
+        model: any ``nnx.Module``; it runs in evaluation mode and is not changed.
+        inputs: the inputs before the transform, [batch, …].
+        transform: the preprocessing of the inputs; None for no preprocessing.
 
     Returns:
-        Arrays [batch, …]; the last is that of the model, ``"output"``.
+        Arrays [batch, …] by the names of the layers, in execution order; the last one,
+        ``"output"``, is that of the model. The second call of a layer has the suffix ``#2``. If a
+        layer returns several arrays, each has its number, as in ``lstm[0]``.
 
     Raises:
-        InputError: if the model does not take the inputs.
+        InputError: if the model does not accept the inputs.
     """
     state, _ = for_prediction(model, transform)
     x = applied(transform, _checked(inputs, transform))
@@ -68,12 +69,12 @@ def activations(
 
     copy = state.model
     with watched(copy, note):
-        called("inputs", "what the model takes", outputs_of, copy, x, got=describe(x))
+        called("inputs", "an array that the model accepts", outputs_of, copy, x, got=describe(x))
     return found
 
 
 def _new(label: str, taken: dict[str, Any]) -> str:
-    """The label, with a number if it is taken."""
+    """Returns the label, with a number appended if it is taken."""
     number, free = 2, label
     while free in taken:
         free, number = f"{label}#{number}", number + 1
@@ -95,30 +96,34 @@ def features(
     layer: str | None = None,
     transform: Transform | None = None,
 ) -> np.ndarray:
-    """What the last layer of a model is given for each example: its penultimate features.
+    """Computes the inputs of a model's last layer, the penultimate features of each example.
 
     Args:
         model: see ``activations``.
         inputs: see ``activations``.
-        layer: the name of the layer whose input is taken; None for the last one that has
-            parameters and calls no other.
+        layer: the name of the layer whose inputs are returned; None for the last layer that has
+            parameters and calls no other layer.
         transform: see ``activations``.
 
     Returns:
-        One row for each example, [examples, features].
+        The features, [examples, features].
 
     Raises:
-        InputError: if the model does not take the inputs, or does not call such a layer once.
+        InputError: if the model does not accept the inputs, or does not call the layer exactly
+            once.
     """
     state, _ = for_prediction(model, transform)
     examples = as_host_array("inputs", inputs)
     _checked(examples, transform)
     x = after(transform, spec_of(examples[:1]))
-    calls = called("inputs", "what the model takes", layer_calls, state, x, got=describe(x))
+    calls = called(
+        "inputs", "an array that the model accepts", layer_calls, state, x, got=describe(x)
+    )
     name = _last(calls) if layer is None else layer_named(model, calls, layer).name
     parts = []
     for start in range(0, len(examples), _BATCH):
-        first = max(0, min(start, len(examples) - _BATCH))  # so that all have the same size
+        # the last batch overlaps the one before, so that all have the same size and compile once
+        first = max(0, min(start, len(examples) - _BATCH))
         part = _features(state, examples[first : first + _BATCH], name, transform)
         parts.append(np.asarray(part)[start - first :])
     return np.concatenate(parts)
@@ -131,7 +136,7 @@ def _features(state: TrainState, inputs: Any, name: str, transform: Transform | 
 
 
 def _last(calls: list[LayerCall]) -> str:
-    """The name of the last layer of a model's that has parameters of its own."""
+    """Returns the name of the last called layer that has parameters."""
     fitting = [
         call.name
         for call in calls
@@ -146,20 +151,20 @@ def _last(calls: list[LayerCall]) -> str:
 def project(
     features: ArrayLike, *, method: Literal["pca", "tsne"] = "pca", seed: int = 0
 ) -> np.ndarray:
-    """Brings the features of examples into two dimensions.
+    """Projects the features of examples to two dimensions.
 
     Args:
-        features: [examples, features].
-        method: "pca" for the two directions in which they vary most; "tsne" for scikit-learn's
-            t-SNE, which keeps neighbours together and takes longer.
-        seed: seeds t-SNE.
+        features: the features, [examples, features].
+        method: "pca" for the two principal components; "tsne" for scikit-learn's t-SNE, which
+            preserves neighborhoods and is slower.
+        seed: the seed of t-SNE.
 
     Returns:
-        [examples, 2].
+        The points, [examples, 2].
 
     Raises:
-        InputError: if there are fewer than three examples, or the features are no numbers.
-        ImportError: if t-SNE is asked for and scikit-learn is not installed.
+        InputError: if there are fewer than three examples, or the features are not numbers.
+        ImportError: if t-SNE is requested and scikit-learn is not installed.
     """
     check_choice("method", method, ("pca", "tsne"))
     check_seed("seed", seed)
@@ -175,6 +180,7 @@ def project(
     centred = rows - rows.mean(axis=0, dtype=np.float64)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions[:2]
+    # principal directions have no sign: the largest component of each is made positive
     largest = np.abs(directions).argmax(axis=1)
     directions = directions * np.sign(directions[range(len(directions)), largest])[:, None]
     points = centred @ directions.T
@@ -189,17 +195,17 @@ def parameter_gradients(
     *,
     transform: Transform | None = None,
 ) -> dict[str, np.ndarray]:
-    """The gradient of a loss by each parameter, in evaluation mode, by the parameter's path.
+    """Computes the gradient of a loss by each parameter, in evaluation mode.
 
     Args:
         model: see ``activations``.
         inputs: see ``activations``.
-        labels: of the examples.
-        loss: (outputs, labels) → a scalar.
+        labels: the labels of the examples.
+        loss: a function (outputs, labels) → scalar.
         transform: see ``activations``.
 
     Returns:
-        Arrays of the parameters' shapes.
+        Arrays of the parameters' shapes, by path, such as ``conv1.kernel``.
 
     Raises:
         InputError: if the examples do not fit the model or the loss.
@@ -223,7 +229,7 @@ def _gradients(state: TrainState, x: Any, y: Any, loss: Any, transform: Transfor
 
 
 def by_path(parameters: Any) -> dict[str, np.ndarray]:
-    """Parameters as arrays on the host, by their paths such as ``conv1.kernel``."""
+    """Returns parameters as NumPy arrays by their paths, such as ``conv1.kernel``."""
     flat = nnx.to_flat_state(parameters)
     return {
         ".".join(map(str, path)): np.asarray(

@@ -1,4 +1,4 @@
-"""Pictures of what is inside a network: kernels, activations, histograms, features."""
+"""Draws kernels, activations, histograms and features of a network."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +28,10 @@ from jaxnets.training.evaluation import for_prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ACROSS = 8  # kernels or channels in a row
-_MOST = 64  # kernels on a sheet
-_ROWS = 40  # layers or parameters in a picture
-_MATRIX = 256  # rows and columns of a matrix that are drawn
+_ACROSS = 8  # number of kernels or channels in a row
+_MOST = 64  # largest number of kernels in a figure
+_ROWS = 40  # largest number of layers or parameters in a figure
+_MATRIX = 256  # largest number of rows and columns of a matrix
 
 
 def draw_kernels(
@@ -43,22 +43,22 @@ def draw_kernels(
     title: str = "",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws the kernels of a layer, one picture for each of its outputs.
+    """Draws the kernels of a layer, one picture for each output channel.
 
-    Those of a convolution have its window; with three input channels they are colours, with other
-    numbers of channels each picture is their mean. Those of a linear layer that reads an image have
-    the image's size. Of any other layer the weight is drawn as a matrix.
+    A kernel of a convolution is drawn in color if it has three input channels, otherwise as the
+    mean over them. A row of a linear layer whose inputs are the pixels of an image is drawn as an
+    image. The weight of any other layer is drawn as one matrix.
 
     Args:
         model: any ``nnx.Module``.
-        inputs: [batch, …], or their ``jax.ShapeDtypeStruct``; they say which layer is called first.
-        layer: its name; None for the first that has a weight.
-        transform: what the inputs go through before the model.
-        title: what is written above.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        inputs: the inputs [batch, …], or their ``jax.ShapeDtypeStruct``, to trace the model with.
+        layer: the name of the layer; None for the first that has a weight.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+        title: the title of the figure; by default the name of the layer and the shape.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
         InputError: if there is no such layer, or it has no weight.
@@ -79,10 +79,12 @@ def draw_kernels(
 def _kernel(
     model: nnx.Module, inputs: Any, layer: str | None, transform: Transform | None
 ) -> tuple[str, np.ndarray, tuple[int, ...]]:
-    """The name of a layer, its weight, and the shape of what the network is given."""
+    """Returns the name of a layer, its weight, and the shape of an input example."""
     state, _ = for_prediction(model, transform)
     x = after(transform, spec_of(inputs))
-    calls = called("inputs", "what the model takes", layer_calls, state, x, got=describe(x))
+    calls = called(
+        "inputs", "an array that the model accepts", layer_calls, state, x, got=describe(x)
+    )
     if layer is not None:
         calls = [layer_named(model, calls, layer)]
     modules = {name.rstrip("."): node for _, name, node in nodes(model)}
@@ -90,18 +92,18 @@ def _kernel(
         for value in vars(modules[call.name]).values():
             if isinstance(value, nnx.Param) and np.ndim(value.get_value()) >= 2:
                 return call.name, np.asarray(value.get_value(), np.float64), x.shape[1:]
-    raise InputError("layer", "one with a weight of at least two axes", layer or "none")
+    raise InputError("layer", "a layer with a weight of at least two axes", layer or "none")
 
 
 def _image_shape(kernel: np.ndarray, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The size of the images that a linear layer reads; None if it reads no image."""
+    """Returns the shape of the images that a linear layer reads; None if it reads no images."""
     if kernel.ndim != 2 or len(shape) not in (2, 3) or kernel.shape[0] != math.prod(shape):
         return None
     return shape if len(shape) == 2 or shape[2] in (1, 3) else None
 
 
 def _sheet(pictures: np.ndarray, count: int, title: str, place: Path | None) -> Any:
-    """Pictures [N, H, W] or [N, H, W, C] in rows, in one scale of colours."""
+    """Draws pictures [N, H, W] or [N, H, W, C] in a grid, with a common color scale."""
     colour = pictures.ndim == 4 and pictures.shape[3] == 3
     if pictures.ndim == 4 and not colour:
         pictures = pictures.mean(axis=3)
@@ -125,7 +127,7 @@ def _sheet(pictures: np.ndarray, count: int, title: str, place: Path | None) -> 
 
 
 def _matrix(matrix: np.ndarray, title: str, place: Path | None) -> Any:
-    """A weight as a matrix, of which a large one loses its end."""
+    """Draws a weight as a matrix, up to ``_MATRIX`` rows and columns."""
     whole = matrix.reshape(-1, matrix.shape[-1])
     rows = whole[:_MATRIX, :_MATRIX]
     end = float(np.abs(rows).max()) or 1.0
@@ -151,22 +153,22 @@ def draw_activations(
 ) -> "Figure":
     """Draws the outputs of a model's layers for one example, a row for each layer.
 
-    Of an output [height, width, channels] the first eight channels; of a sequence a matrix of steps
-    and features; of a vector a bar for each number. Each layer has its own range, which is written
-    beside its name.
+    Of an output [height, width, channels], the first eight channels are drawn; a sequence is drawn
+    as a matrix of steps and features, a vector as bars. The color scale of each layer is its range,
+    which is given next to its name.
 
     Args:
         model: see ``activations``.
-        inputs: [1, …], one example.
+        inputs: one example, [1, …].
         transform: see ``activations``.
-        title: what is written above.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        title: the title of the figure.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: if the model does not take the inputs, or there is not one example.
+        InputError: if the model does not accept the inputs, or there is not exactly one example.
     """
     place = _place(title, path)
     given = as_host_array("inputs", inputs)
@@ -187,7 +189,7 @@ def draw_activations(
 
 
 def _different(found: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """The outputs without those that a module hands on from the layer within it."""
+    """Removes outputs that equal the one before, as of a module that returns its last layer's."""
     rows: list[tuple[str, np.ndarray]] = []
     for name, array in found.items():
         if not rows or not np.array_equal(rows[-1][1], array):
@@ -196,7 +198,7 @@ def _different(found: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 
 
 def _draw_activation(figure: Any, line: Sequence[Any], array: np.ndarray) -> None:
-    """One layer's output within its row."""
+    """Draws one layer's output in its row."""
     if array.ndim == 3 and array.shape[2] > 1 and min(array.shape[:2]) > 1:
         end = {"vmin": array.min(), "vmax": array.max()}
         for axes, channel in zip(line, np.moveaxis(array, -1, 0), strict=False):
@@ -226,20 +228,20 @@ def draw_histograms(
     title: str = "",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws how the numbers of each parameter lie, and beside them those of its gradient.
+    """Draws a histogram of each parameter, and one of its gradient.
 
     Args:
         model: any ``nnx.Module``.
-        inputs: [batch, …], of whose loss the gradient is taken in evaluation mode; None draws the
-            parameters alone.
-        labels: of the examples; None without inputs.
-        loss: (outputs, labels) → a scalar; None without inputs.
-        transform: what the inputs go through before the model.
-        title: what is written above.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        inputs: the inputs [batch, …] for the gradient, which is computed in evaluation mode; None
+            for histograms of the parameters only.
+        labels: the labels of the examples; None without inputs.
+        loss: a function (outputs, labels) → scalar; None without inputs.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+        title: the title of the figure.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
         InputError: if the examples do not fit the model or the loss, or one of them is missing.
@@ -252,9 +254,7 @@ def draw_histograms(
         batch: Any = (inputs, labels, loss)
         sides["gradient"] = parameter_gradients(model, *batch, transform=transform)
     elif any(given):
-        raise InputError(
-            "loss", "inputs, labels and loss, or none of them", f"{sum(given)} of them"
-        )
+        raise InputError("loss", "all of inputs, labels and loss, or none", f"{sum(given)} of them")
     names = [name for name, array in sides["values"].items() if array.dtype.kind == "f"][:_ROWS]
     figure = new_figure(2.2 + 3.4 * len(sides), 0.7 + 0.85 * len(names))
     grid = figure.subplots(len(names), len(sides), squeeze=False)
@@ -269,14 +269,14 @@ def draw_histograms(
 
 
 def _draw_histogram(axes: Any, array: np.ndarray, side: str) -> None:
-    """The numbers of one array; those that are not finite are counted beside it."""
+    """Draws a histogram of one array, with the number of values that are not finite."""
     flat = array.astype(np.float64).ravel()
     finite = flat[np.isfinite(flat)]
     axes.hist(finite, bins=60, color="#3f51b5" if side == "values" else "#ef6c00")
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the note
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # space for the note
     axes.axvline(0, color="#424242", linewidth=0.6)
     note = f"std {finite.std():.2g}" if len(finite) else "none finite"
     if len(finite) < len(flat):
@@ -292,27 +292,27 @@ def draw_embedding(
     title: str = "",
     path: Path | str | None = None,
 ) -> "Figure":
-    """Draws examples as points, in the colour of their class.
+    """Draws examples as points, in the color of their class.
 
     Args:
-        points: [examples, 2], as ``project`` gives them.
-        labels: a class for each example, or a number, which is a shade.
-        class_names: what the legend says; None for the numbers.
-        title: what is written above.
-        path: where to save the figure too, replacing what is there; None saves nothing.
+        points: the points, [examples, 2], such as from ``project``.
+        labels: the class of each example, or a float for a continuous color scale.
+        class_names: the names of the classes for the legend; None for their numbers.
+        title: the title of the figure.
+        path: a file to save the figure to, which is replaced if it exists; None saves nothing.
 
     Returns:
-        Matplotlib's figure.
+        The Matplotlib figure.
 
     Raises:
-        InputError: if there are not two numbers and one label for each example.
+        InputError: if there are not two coordinates and one label for each example.
     """
     place = _place(title, path)
     xy, classes = as_host_array("points", points), np.squeeze(as_host_array("labels", labels))
     if xy.ndim != 2 or xy.shape[1] != 2:
         raise InputError("points", "[examples, 2]", describe(xy))
     if classes.shape != (len(xy),):
-        raise InputError("labels", f"one for each of {len(xy)} examples", describe(classes))
+        raise InputError("labels", f"one label for each of {len(xy)} examples", describe(classes))
     from matplotlib import colormaps
 
     figure = new_figure(7.0, 5.2)

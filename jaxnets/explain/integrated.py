@@ -1,4 +1,4 @@
-"""Integrated gradients: attributions that add up to a difference of outputs."""
+"""Integrated gradients: attributions whose sum is a difference of outputs."""
 
 import functools
 from collections.abc import Callable
@@ -35,12 +35,12 @@ _Gradient = Callable[[jax.Array], jax.Array]
 
 
 class IntegratedGradients(NamedTuple):
-    """Attributions, and how far they are from adding up.
+    """Attributions, and the error of their sums.
 
     Attributes:
-        attributions: [batch, …].
-        delta: the sum of an example's attributions minus the difference of its outputs for the
-            input and for the baseline [batch]: 0 if the integral is exact.
+        attributions: the attributions, [batch, …].
+        delta: for each example, the sum of the attributions minus the difference of the outputs for
+            the input and for the baseline, [batch]; 0 if the integral is exact.
     """
 
     attributions: jax.Array
@@ -57,19 +57,19 @@ def integrated_gradients(
     method: Method = "gausslegendre",
     transform: Transform | None = None,
 ) -> IntegratedGradients:
-    """What each input adds to the output on the way from a baseline: Captum's class of this name.
+    """Computes integrated gradients (Sundararajan et al., 2017).
 
-    (x - x') · ∫₀¹ ∂f(x' + α (x - x')) / ∂x dα, by a quadrature. The attributions of an example add
-    up to f(x) - f(x').
+    (x - x') · ∫₀¹ ∂f(x' + α (x - x')) / ∂x dα, by numerical quadrature. The sum of an example's
+    attributions is f(x) - f(x'). Like Captum's ``IntegratedGradients``.
 
     Args:
         model: see ``saliency``.
         inputs: see ``saliency``.
         target: see ``saliency``.
-        baselines: x', a number or an array that broadcasts to the model's inputs, in their units:
-            an input that says nothing, such as a black image.
-        n_steps: points at which the gradient is taken. Captum takes 50 by default, with which the
-            sum of an LSTM's attributions was off by 3 %.
+        baselines: x', a neutral input such as a black image: a number or an array that broadcasts
+            to the model's inputs, in their units.
+        n_steps: the number of points of the quadrature. Captum's default is 50, with which the sum
+            of an LSTM's attributions had an error of 3 %.
         method: the quadrature: "gausslegendre", or "riemann_left", "riemann_right",
             "riemann_middle" or "riemann_trapezoid" with Captum's points and weights.
         transform: see ``saliency``.
@@ -78,7 +78,7 @@ def integrated_gradients(
         Attributions of the shape of the model's inputs, and the error of their sum.
 
     Raises:
-        InputError: as ``saliency``, or if a setting is out of range.
+        InputError: see ``saliency``; or if a setting is out of range.
 
     Examples:
         >>> model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
@@ -93,10 +93,15 @@ def integrated_gradients(
 
 
 def as_baselines(baselines: Any, inputs: jax.Array, transform: Transform | None) -> jax.Array:
-    """Baselines as an array that broadcasts to what the transform makes of the inputs.
+    """Converts baselines to an array that broadcasts to the transformed inputs.
+
+    Args:
+        baselines: a number or an array.
+        inputs: the inputs before the transform, [batch, …].
+        transform: the preprocessing of the inputs; None for no preprocessing.
 
     Raises:
-        InputError: if they do not broadcast.
+        InputError: if the baselines do not broadcast.
     """
     x = after(transform, inputs)
     expected = f"a number, or an array that broadcasts to {describe(x)}"
@@ -111,10 +116,10 @@ def as_baselines(baselines: Any, inputs: jax.Array, transform: Transform | None)
 
 
 def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """The points in [0, 1] and the weights with which Captum integrates.
+    """Returns the points in [0, 1] and the weights of Captum's quadrature, [n_steps] each.
 
     Raises:
-        InputError: if there is no such method, or not so many steps.
+        InputError: if the method or the number of steps is invalid.
     """
     check_choice("method", method, _METHODS)
     check_integer("n_steps", n_steps, least=1 if method == "gausslegendre" else 2, most=10_000)
@@ -132,7 +137,7 @@ def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
 def _integral(
     gradient: _Gradient, start: jax.Array, end: jax.Array, points: tuple[jax.Array, jax.Array]
 ) -> jax.Array:
-    """What each number adds on the straight way from start to end."""
+    """Integrates a gradient along the straight line from start to end, for each input."""
 
     def add(total: jax.Array, point: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         place, weight = point
@@ -170,14 +175,15 @@ def token_attributions(
     n_steps: int = 100,
     method: Method = "gausslegendre",
 ) -> IntegratedGradients:
-    """What each token adds to the output: Captum's ``LayerIntegratedGradients`` of an embedding.
+    """Computes integrated gradients for the tokens of texts.
 
-    Integrated gradients by the embedding's output, added up over the embedding's dimension. The
-    baseline is a text of padding: each vector is that of token 0. Padding itself has 0.
+    The gradients are those by the embedding's output, summed over the embedding's dimension. The
+    baseline is a text of padding, in which each vector is that of token 0, so the attribution of
+    padding is 0. Like Captum's ``LayerIntegratedGradients`` for an embedding.
 
     Args:
         model: any ``nnx.Module`` that looks up tokens in an embedding.
-        inputs: integers [batch, time].
+        inputs: tokens, integers [batch, time].
         target: see ``saliency``.
         layer: the name of the embedding, such as "embedding"; None for the first that is called.
         baselines: the token whose vector is the baseline.
@@ -185,12 +191,11 @@ def token_attributions(
         method: see ``integrated_gradients``.
 
     Returns:
-        Attributions [batch, time], and the error of their sum: they add up to the difference of
-        the outputs for the vectors of the text and for those of the baseline, the number of
-        tokens being the same.
+        Attributions [batch, time], and the error of their sum, which should be the difference of
+        the outputs for the text and for a baseline text of the same length.
 
     Raises:
-        InputError: as ``saliency``, or if the model has no embedding of this name.
+        InputError: see ``saliency``; or if the model has no embedding of this name.
     """
     points = quadrature(method, n_steps)
     check_integer("baselines", baselines, least=0)
@@ -228,7 +233,7 @@ def _token_attributions(
 def _vectors(
     state: TrainState, tokens: jax.Array, name: str, baseline: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The embedding's outputs for the tokens, and for as many times the baseline."""
+    """Returns the embedding's outputs for the tokens, and for a text of baseline tokens."""
     found: list[jax.Array] = []
 
     def note(call: Callable[..., Any], given: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The layers that a model calls: which, in what order, and what becomes of another output."""
+"""Records the calls of a model's layers, and replaces the output of a layer."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ class LayerCall(NamedTuple):
     """One call of a layer.
 
     Attributes:
-        name: of the layer; ``""`` of the model itself.
-        layer: the module, without values.
-        outputs: shapes and dtypes of what it returned.
+        name: the name of the layer; ``""`` for the model itself.
+        layer: the module, with abstract values.
+        outputs: the shapes and dtypes of its outputs.
     """
 
     name: str
@@ -30,11 +30,11 @@ class LayerCall(NamedTuple):
 
 
 def layer_calls(state: TrainState, x: Any) -> list[LayerCall]:
-    """All calls of the model's modules, in the order in which they end.
+    """Returns all calls of the model's modules, in the order in which they return.
 
     Args:
         state: the model.
-        x: its inputs, or their shapes.
+        x: the transformed inputs, or their shape and dtype.
     """
     calls: list[LayerCall] = []
 
@@ -56,13 +56,14 @@ def layer_calls(state: TrainState, x: Any) -> list[LayerCall]:
 
 
 def with_layer(state: TrainState, x: Any, name: str, replace: Callable[..., Any]) -> Any:
-    """The outputs of a model, in evaluation mode, in which one layer is another function.
+    """Computes the outputs of a model in evaluation mode, with one layer replaced.
 
     Args:
         state: the model.
-        x: its inputs.
-        name: of the layer.
-        replace: called with (the layer's own call, *arguments); it returns the layer's output.
+        x: the transformed inputs.
+        name: the name of the layer.
+        replace: a function (call, *arguments) → outputs that is called instead of the layer;
+            ``call`` calls the layer.
     """
     model = state.model
 
@@ -84,17 +85,17 @@ def layer_of(
     last: bool,
     transform: Transform | None = None,
 ) -> LayerCall:
-    """The only call of a layer with this name; without one, of the first or last of some kinds.
+    """Finds the call of a layer by its name, or the first or last call of a kind of layer.
 
     Args:
         model: the model.
-        state: the same.
-        inputs: of its call, or what the transform makes them of.
-        layer: the name, as PyTorch or as the attributes have it; None finds one.
-        kinds: which layers are found.
-        kind: what they are called.
-        last: whether the last one is taken.
-        transform: what the inputs go through.
+        state: the state of the same model.
+        inputs: the inputs before the transform.
+        layer: the name of the layer, in PyTorch or of the attribute; None for a layer of ``kinds``.
+        kinds: the classes of layers.
+        kind: the name of ``kinds``, for the message.
+        last: whether to take the last call of ``kinds`` rather than the first.
+        transform: the preprocessing of the inputs; None for no preprocessing.
 
     Raises:
         InputError: if there is no such layer, or the model does not call it exactly once.
@@ -104,18 +105,18 @@ def layer_of(
     if layer is None:
         fitting = [call for call in calls if isinstance(call.layer, kinds)]
         if not fitting:
-            raise InputError("layer", f"the name of one, as the model calls no {kind}", layer)
+            raise InputError("layer", f"a name, as the model calls no {kind}", layer)
         return fitting[-1 if last else 0]
     return layer_named(model, calls, layer)
 
 
 def layer_named(model: nnx.Module, calls: list[LayerCall], layer: Any) -> LayerCall:
-    """The only call of a layer with this name.
+    """Finds the only call of a layer with this name.
 
     Args:
         model: the model.
-        calls: all of its calls.
-        layer: the name, as PyTorch or as the attributes have it.
+        calls: the calls of the model's layers.
+        layer: the name, in PyTorch or of the attribute.
 
     Raises:
         InputError: if there is no such layer, or the model does not call it exactly once.
@@ -125,19 +126,25 @@ def layer_named(model: nnx.Module, calls: list[LayerCall], layer: Any) -> LayerC
     fitting = [call for call in calls if call.name == name]
     if not name or not fitting:
         known = shortened(list(dict.fromkeys(call.name for call in calls if call.name)), 120)
-        raise InputError("layer", f"one that the model calls: {known}", layer)
+        raise InputError("layer", f"a layer that the model calls: {known}", layer)
     if len(fitting) > 1:
-        raise InputError("layer", "one that is called once", f"{layer}, {len(fitting)} times")
+        raise InputError("layer", "a layer that is called once", f"{layer}, {len(fitting)} times")
     return fitting[0]
 
 
 def embedding_of(
     model: nnx.Module, state: TrainState, tokens: Any, layer: str | None
 ) -> tuple[str, int]:
-    """The name of an embedding that the tokens [batch, time] are looked up in, and its rows.
+    """Returns the name and the number of rows of the embedding of tokens [batch, time].
+
+    Args:
+        model: the model.
+        state: the state of the same model.
+        tokens: the inputs of the model.
+        layer: the name of the embedding; None for the first that is called.
 
     Raises:
-        InputError: see ``layer_of``, or if the layer is no embedding, or takes something else.
+        InputError: see ``layer_of``; or if the layer is not an embedding of the tokens.
     """
     call = layer_of(model, state, tokens, layer, (nnx.Embed,), "embedding", last=False)
     shapes = [array.shape for array in call.outputs]
@@ -152,13 +159,16 @@ def embedding_of(
 def outputs_and_layer(
     state: TrainState, x: jax.Array, name: str, added: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """The outputs of a model if something is added to a layer's output, and that output.
+    """Computes the outputs of a model with an array added to a layer's output.
 
     Args:
         state: the model.
-        x: its inputs.
-        name: of the layer.
-        added: of the shape of the layer's output.
+        x: the transformed inputs.
+        name: the name of the layer.
+        added: the array to add, of the shape of the layer's output.
+
+    Returns:
+        The outputs of the model, and the output of the layer without ``added``.
     """
     found: list[jax.Array] = []
 
@@ -171,7 +181,13 @@ def outputs_and_layer(
 
 
 def layer_inputs(state: TrainState, x: jax.Array, name: str) -> jax.Array:
-    """The first argument of a layer's call."""
+    """Returns the first argument of a layer's call.
+
+    Args:
+        state: the model.
+        x: the transformed inputs.
+        name: the name of the layer.
+    """
     found: list[jax.Array] = []
 
     def note(call: Callable[..., Any], given: jax.Array, *args: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse a model is without what a column says."""
+"""Permutation importance: the decrease of a score when a column is permuted."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,18 +22,18 @@ from jaxnets.arrays import (
 from jaxnets.data.transforms import Transform
 from jaxnets.training import predict
 
-#: (outputs, labels) → a score, larger where the outputs are better; or a ``metrics.Metric``.
+#: A function (outputs, labels) → score, where larger is better; or a ``metrics.Metric``.
 Score = Callable[[Any, Any], Any]
 
 
 class PermutationImportance(NamedTuple):
-    """By how much the score falls when a column is permuted.
+    """The decrease of the score when a column is permuted.
 
     Attributes:
-        importances_mean: over the repeats [columns].
-        importances_std: standard deviation over the repeats [columns].
-        importances: [columns, n_repeats].
-        score: that of the inputs as they are.
+        importances_mean: the mean over the repeats, [columns].
+        importances_std: the standard deviation over the repeats, [columns].
+        importances: the decrease for each repeat, [columns, n_repeats].
+        score: the score without permutation.
     """
 
     importances_mean: np.ndarray
@@ -53,30 +53,29 @@ def permutation_importance(
     seed: int = 0,
     transform: Transform | None = None,
 ) -> PermutationImportance:
-    """How much worse a model is when the values of a column are those of other examples.
+    """Computes the permutation importance of the columns of a table.
 
-    scikit-learn's ``permutation_importance``, with the same permutations for
-    ``random_state=seed``: score(inputs) - score(inputs with one column permuted), n times for each
-    column.
+    It is score(inputs) - score(inputs with one column permuted), repeated for each column. Like
+    scikit-learn's ``permutation_importance``, with the same permutations for ``random_state=seed``.
 
     Args:
         model: see ``saliency``.
         inputs: a table [examples, columns]; or series [examples, time, columns], whose steps are
             permuted together.
-        labels: [examples] or [examples, outputs].
-        metric: a function of (outputs, labels), larger where the outputs are better. None is the
-            accuracy if the labels are integers, and R² otherwise.
-        columns: inputs that are permuted together, such as those of one category; None permutes
-            each by itself.
-        n_repeats: permutations of each column.
-        seed: seeds the permutations.
+        labels: the labels, [examples] or [examples, outputs].
+        metric: a function (outputs, labels) → number, where larger is better. None for the
+            accuracy if the labels are integers, and for R² otherwise.
+        columns: groups of columns that are permuted together, such as those of one category; None
+            for each column separately.
+        n_repeats: the number of permutations of each column.
+        seed: the seed of the permutations.
         transform: see ``saliency``.
 
     Returns:
-        Means and standard deviations, in the unit of the metric.
+        The importances, in the unit of the metric.
 
     Raises:
-        InputError: if the examples do not fit the model or the metric, or a setting is bad.
+        InputError: if the examples do not fit the model or the metric, or a setting is invalid.
 
     Examples:
         >>> model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
@@ -115,7 +114,10 @@ def permutation_importance(
 
 
 def _permuted(table: np.ndarray, group: list[int], seed: int, repeats: int) -> Any:
-    """The table with the values of some columns in other rows, as often as it is repeated."""
+    """Yields the table with some columns permuted, once for each repeat.
+
+    As in scikit-learn, each permutation is applied to the result of the one before.
+    """
     state, rows, changed = np.random.RandomState(seed), np.arange(len(table)), table.copy()
     for _ in range(repeats):
         state.shuffle(rows)
@@ -146,6 +148,6 @@ def _scorer(metric: Score | None, labels: np.ndarray) -> Callable[[Any], float]:
         try:
             return float(made)
         except TypeError as error:
-            raise InputError("metric", expected, f"one to {shown(made)}") from error
+            raise InputError("metric", expected, f"one that returns {shown(made)}") from error
 
     return score

@@ -1,4 +1,4 @@
-"""What is explained: one output of a model for each example, as a function of the inputs."""
+"""The explained output: one output of a model for each example, as a function of the inputs."""
 
 import functools
 from collections.abc import Callable
@@ -29,8 +29,8 @@ from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.objective import outputs_of
 from jaxnets.training.state import TrainState
 
-#: Which output is explained: the number of a class, one for each example; a function of the
-#: outputs that gives a number for each example; None for the largest, the predicted class.
+#: The output to explain: the number of a class, for all examples or one for each; a function of the
+#: outputs that returns floats [batch]; None for the predicted class, with the largest output.
 Target = int | ArrayLike | Callable[[jax.Array], jax.Array] | None
 
 _NUMBERS = int | np.integer | np.ndarray | jax.Array | list | tuple
@@ -38,12 +38,12 @@ _TARGET = "the number of a class, one for each example, a function of the output
 
 
 class Question(NamedTuple):
-    """What is explained, as the arguments of a compiled program.
+    """The arguments of a compiled explanation.
 
     Attributes:
         state: the model.
-        inputs: as the data set holds them [batch, …].
-        target: an int32 array [batch], a function, or None.
+        inputs: the inputs before the transform, [batch, …].
+        target: an int32 array [batch], a function, or None; see ``Target``.
     """
 
     state: TrainState
@@ -59,17 +59,17 @@ def asked(
     *,
     floats: bool = True,
 ) -> Question:
-    """Checks what is to be explained.
+    """Checks the arguments of an explanation, and returns them as a ``Question``.
 
     Args:
         model: any ``nnx.Module``.
-        inputs: [batch, …].
+        inputs: the inputs before the transform, [batch, …].
         target: see ``Target``.
-        transform: what the inputs go through before the model.
-        floats: whether the model's inputs must have gradients.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+        floats: whether the model's inputs must be floating-point numbers.
 
     Raises:
-        InputError: if the model does not take the inputs, or has no such output.
+        InputError: if the model does not accept the inputs, or has no such output.
     """
     state, _ = for_prediction(model, transform)
     expected = "an array [examples, …]"
@@ -79,34 +79,43 @@ def asked(
         raise InputError("inputs", "at least one example", describe(inputs))
     x = after(transform, as_array("inputs", inputs))
     if floats and not jnp.issubdtype(x.dtype, jnp.floating):
-        what = "floating-point inputs, which have gradients; transform= makes them of others"
+        what = "floating-point inputs, as gradients need; transform= can convert others"
         raise InputError("inputs", what, describe(x))
     outputs = called(
-        "inputs", "what the model takes", jax.eval_shape, model_outputs, state, x, got=describe(x)
+        "inputs",
+        "an array that the model accepts",
+        jax.eval_shape,
+        model_outputs,
+        state,
+        x,
+        got=describe(x),
     )
     chosen = _checked_target(target, outputs, len(inputs))
     return Question(state, as_array("inputs", inputs), chosen)
 
 
 def after(transform: Transform | None, inputs: Any) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of what a transform makes of inputs.
+    """Returns the shape and dtype of the transformed inputs.
 
     Raises:
-        InputError: if it does not take them, or makes no array of them.
+        InputError: if the transform does not accept the inputs, or does not return an array.
     """
     expected, got = f"a function of a batch {describe(inputs)}", shown(transform)
     shapes = functools.partial(jax.eval_shape, functools.partial(applied, transform))
     x = called("transform", expected, shapes, inputs, got=got)
     if not hasattr(x, "shape"):
-        raise InputError("transform", f"{expected} to an array", f"one to {shown(x)}")
+        raise InputError("transform", f"{expected} to an array", f"one that returns {shown(x)}")
     return x
 
 
 def spec_of(inputs: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of inputs [batch, …], which may be given by those alone.
+    """Returns the shape and dtype of inputs [batch, …].
+
+    Args:
+        inputs: an array, or its ``jax.ShapeDtypeStruct``.
 
     Raises:
-        InputError: if they are neither.
+        InputError: if the inputs are neither.
     """
     if not isinstance(inputs, jax.ShapeDtypeStruct):
         inputs = as_array("inputs", inputs)
@@ -121,12 +130,12 @@ def _checked_target(target: Any, outputs: Any, batch: int) -> Any:
         made = called("target", _TARGET, jax.eval_shape, function, outputs, got=shown(target))
         if not hasattr(made, "shape") or made.shape != (batch,) or made.dtype.kind != "f":
             got = describe(made) if hasattr(made, "shape") else shown(made)
-            raise InputError("target", f"a function to a number for each of {batch} examples", got)
+            raise InputError("target", f"a function that returns floats [{batch}]", got)
         return function
     whole = hasattr(outputs, "shape") and jnp.issubdtype(outputs.dtype, jnp.floating)
     if not whole or len(outputs.shape) not in (1, 2) or outputs.shape[0] != batch:
         got = describe(outputs) if hasattr(outputs, "shape") else f"a {type(outputs).__name__}"
-        what = "a function of the outputs, as they are no floats [batch] or [batch, classes]"
+        what = "a function of the outputs, as they are not floats [batch] or [batch, classes]"
         raise InputError("target", what, f"outputs {got}")
     classes = outputs.shape[1] if len(outputs.shape) == 2 else 1
     if target is None:
@@ -143,15 +152,15 @@ def _checked_target(target: Any, outputs: Any, batch: int) -> Any:
 
 
 def model_outputs(state: TrainState, x: Any) -> Any:
-    """The outputs of a state's model, in evaluation mode, for what the transform has made."""
+    """Returns the outputs of a state's model for transformed inputs."""
     return outputs_of(state.model, x)
 
 
 def selected(outputs: jax.Array, target: Any) -> jax.Array:
-    """The output of each example that is explained [batch].
+    """Selects the explained output of each example, [batch].
 
     Args:
-        outputs: [batch], [batch, classes], or what a function as target takes.
+        outputs: the outputs, [batch] or [batch, classes]; of any shape if the target is a function.
         target: see ``Question``.
     """
     if callable(target):
@@ -163,7 +172,7 @@ def selected(outputs: jax.Array, target: Any) -> jax.Array:
 
 
 def settled(state: TrainState, x: jax.Array, target: Any) -> Any:
-    """The target, the predicted class in place of None: it then is the same for other inputs."""
+    """Replaces a target of None by the predicted classes, to use them for changed inputs too."""
     if target is not None:
         return target
     outputs = with_kernels(model_outputs)(state, x)
@@ -171,15 +180,16 @@ def settled(state: TrainState, x: jax.Array, target: Any) -> Any:
 
 
 def score(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
-    """The explained output [batch] for what the transform has made."""
+    """Returns the explained output [batch] for transformed inputs."""
     return with_kernels(_score)(state, x, target)
 
 
 def gradient(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
-    """The gradient of each example's explained output by its input [batch, …]."""
+    """Returns the gradient of each example's explained output by its transformed input."""
 
     def total(x: jax.Array, state: TrainState, target: Any) -> jax.Array:
-        return _score(state, x, target).sum()  # no example's output depends on another's input
+        # examples do not depend on each other, so one gradient of the sum has those of all
+        return _score(state, x, target).sum()
 
     return jax.grad(with_kernels(total))(x, state, target)
 
@@ -189,5 +199,5 @@ def _score(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
 
 
 def per_example(values: jax.Array, like: jax.Array) -> jax.Array:
-    """Numbers [batch] with as many axes as another array [batch, …] has."""
+    """Reshapes numbers [batch] to broadcast with an array [batch, …]."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))

@@ -1,4 +1,4 @@
-"""Trained networks as files that other programs read: StableHLO, ONNX, PyTorch."""
+"""Writes trained networks as files for other programs: StableHLO, ONNX, PyTorch."""
 
 from jaxnets.export.onnx_file import save_onnx
 from jaxnets.export.program import Program

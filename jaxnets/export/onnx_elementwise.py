@@ -1,4 +1,4 @@
-"""Operations on each element, on a whole axis, and on dtypes, as ONNX has them."""
+"""Translates elementwise operations, reductions and casts to ONNX."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,10 +9,10 @@ from jaxnets.arrays import InputError
 from jaxnets.export.onnx_graph import Builder
 from jaxnets.kernels.graph import Node
 
-#: (builder, operation, names of its inputs) → the name or names of its outputs.
+#: A function (builder, operation, *names of its inputs) → the name or names of its outputs.
 Rule = Callable[..., str | list[str]]
 
-#: Operations that ONNX has under a name of its own.
+#: JAX's operations, and the equivalent operators of ONNX.
 _SAME = {
     "abs": "Abs",
     "acos": "Acos",
@@ -57,7 +57,7 @@ _SAME = {
     "tan": "Tan",
     "tanh": "Tanh",
 }
-#: Of truth values and of the bits of integers.
+#: Operators for booleans, and for the bits of integers.
 _LOGIC = {
     "and": ("And", "BitwiseAnd"),
     "or": ("Or", "BitwiseOr"),
@@ -110,13 +110,13 @@ def _exp2(g: Builder, node: Node, x: str) -> str:
 
 
 def _expm1(g: Builder, node: Node, x: str) -> str:
-    """tanh(x/2) · (eˣ + 1), which keeps the digits of a small x."""
+    """Computes eˣ - 1 as tanh(x/2) · (eˣ + 1), which is accurate for small x."""
     half = g.add("Mul", x, g.constant(0.5, node.outputs[0].dtype))
     return g.add("Mul", g.add("Tanh", half), g.add("Add", g.add("Exp", x), _one(g, node)))
 
 
 def _log1p(g: Builder, node: Node, x: str) -> str:
-    """X · log(u) / (u - 1) for u = 1 + x, which keeps the digits of a small x."""
+    """Computes log(1 + x) as x · log(u) / (u - 1) with u = 1 + x, which is accurate for small x."""
     one = _one(g, node)
     u = g.add("Add", one, x)
     log, rest = g.add("Log", u), g.add("Sub", u, one)
@@ -139,7 +139,7 @@ def _is_finite(g: Builder, node: Node, x: str) -> str:
 
 
 def _round(g: Builder, node: Node, x: str) -> str:
-    if int(node.parameters["rounding_method"]) == 1:  # halves to the even number
+    if int(node.parameters["rounding_method"]) == 1:  # TO_NEAREST_EVEN
         return g.add("Round", x)
     half = g.constant(0.5, node.outputs[0].dtype)
     away = g.add("Floor", g.add("Add", g.add("Abs", x), half))
@@ -156,7 +156,7 @@ def _convert(g: Builder, node: Node, x: str) -> str:
 
 def _select(g: Builder, node: Node, which: str, *cases: str) -> str:
     if len(cases) != 2 or node.inputs[0].dtype != bool:  # type: ignore[union-attr]
-        raise InputError("model", "a choice between two arrays", f"one of {len(cases)}")
+        raise InputError("model", "a choice between two arrays", f"a choice between {len(cases)}")
     otherwise, chosen = cases
     if node.outputs[0].dtype != bool:
         return g.add("Where", which, chosen, otherwise)
@@ -169,7 +169,7 @@ def _reduced(kind: str, g: Builder, node: Node, x: str) -> str:
 
 
 def _every(kind: str, g: Builder, node: Node, x: str) -> str:
-    """Whether all, or some, of the truth values hold."""
+    """Reduces booleans by and (ReduceMin) or or (ReduceMax), as integers."""
     return g.cast(_reduced(kind, g, node, g.cast(x, np.int32)), bool)
 
 
@@ -191,9 +191,9 @@ def _top_k(g: Builder, node: Node, x: str) -> list[str]:
 
 
 def _sort(g: Builder, node: Node, *x: str) -> list[str]:
-    """Sorts by the first array; the others are put in the same order."""
+    """Sorts by the first array, and gathers the others in the same order."""
     if node.parameters["num_keys"] != 1:
-        raise InputError("model", "a sort by one array", f"by {node.parameters['num_keys']}")
+        raise InputError("model", "a sort by one array", f"a sort by {node.parameters['num_keys']}")
     axis = node.parameters["dimension"]
     count = g.integers(node.inputs[0].shape[axis])
     values, places = g.add_several("TopK", 2, x[0], count, axis=axis, largest=0)

@@ -1,4 +1,4 @@
-"""A network as ONNX, which onnxruntime and many other programs run."""
+"""Writes a network as ONNX, for onnxruntime and many other programs."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,12 +18,12 @@ from jaxnets.export.program import Program, description_of, outputs_named
 from jaxnets.kernels.graph import Graph, Node
 from jaxnets.optional import require
 
-#: What the metadata of a file has ``Program.description()`` under.
+#: The key of ``Program.description()`` in the metadata of a file.
 ABOUT = "about"
 
-#: By the name of JAX's operation.
+#: The translation of each operation, by JAX's name.
 RULES = {**onnx_elementwise.RULES, **onnx_shapes.RULES, **onnx_products.RULES}
-#: What no values are computed for beforehand: they depend on the batch's size.
+#: Operations that are never computed in advance, as they depend on the size of the batch.
 _OF_BATCH = ("dim_as_value",)
 _CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
@@ -32,16 +32,16 @@ def save_onnx(program: Program, path: Path | str) -> None:
     """Writes a network as ONNX, in operators of version 18.
 
     The traced function is translated operation by operation. The size of the batch is a free
-    dimension; what depends on the weights alone is computed beforehand. The entry ``about`` of the
-    file's metadata holds ``Program.description()`` as JSON.
+    dimension. Operations that depend only on the weights are computed in advance. The entry
+    ``about`` of the file's metadata contains ``Program.description()`` as JSON.
 
     Args:
-        program: the network, and what its inputs go through.
-        path: where to write; an existing file is replaced.
+        program: the network with its preprocessing.
+        path: the file, which is replaced if it exists.
 
     Raises:
-        InputError: if the network cannot be traced, or has an operation that is not translated;
-            the message names it.
+        InputError: if the network cannot be traced, or has an operation without a translation; the
+            message names the operation.
         ImportError: if onnx is not installed.
 
     Examples:
@@ -75,7 +75,7 @@ def _model(program: Program, about: str) -> Any:
 
 
 def _read(nodes: Iterable[Any]) -> set[str]:
-    """The names of all arrays that nodes read, and the graphs within them."""
+    """Returns the names of all arrays that nodes and the graphs within them read."""
     names = {name for node in nodes for name in node.input}
     for node in nodes:
         for attribute in node.attribute:
@@ -87,9 +87,9 @@ def translate(g: Builder, graph: Graph, given: Sequence[Held]) -> None:
     """Adds the operations of a traced function to a graph.
 
     Args:
-        g: to which they are added.
-        graph: the function.
-        given: its inputs.
+        g: the builder of the ONNX graph.
+        graph: the graph of the traced function.
+        given: the inputs of the function: names of arrays, or values.
     """
     g.held.update(zip(graph.inputs, given, strict=True))
     g.held.update((value, _plain(array)) for value, array in graph.constants.items())
@@ -98,13 +98,17 @@ def translate(g: Builder, graph: Graph, given: Sequence[Held]) -> None:
 
 
 def _plain(array: Any) -> Any:
-    """A known array as a NumPy array; a random key is returned unchanged."""
+    """Converts a constant to a NumPy array, except for a random key."""
     is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
     return array if is_key else np.asarray(array)
 
 
 def _made(g: Builder, node: Node) -> Sequence[Held]:
-    """What an operation makes: values where all that it reads is known, else names."""
+    """Translates an operation; if all its inputs are known, computes its outputs instead.
+
+    Returns:
+        The name or the values of each output.
+    """
     inner = _called(node)
     if inner is not None:
         translate(g, inner, [g.value(each) for each in node.inputs])
@@ -118,8 +122,8 @@ def _made(g: Builder, node: Node) -> Sequence[Held]:
         return _choice(g, node, held[0])
     rule = RULES.get(node.kind)
     if rule is None:
-        expected = "operations that jaxnets translates to ONNX"
-        raise InputError("model", expected, f"{node.kind} (--to stablehlo takes it)")
+        expected = "operations that can be translated to ONNX"
+        raise InputError("model", expected, f"{node.kind} (--to stablehlo supports it)")
     made = rule(g, node, *map(g.name, node.inputs))
     return [made] if isinstance(made, str) else made
 
@@ -132,7 +136,7 @@ def _is_known(node: Node, held: Sequence[Held]) -> bool:
 
 
 def _called(node: Node) -> Graph | None:
-    """The function that an operation merely calls; None of any other operation."""
+    """Returns the function that a call operation, such as ``jit``, calls; None for others."""
     if node.kind in ("scan", "cond", "while"):
         return None
     for name in _CALLED:
@@ -145,10 +149,10 @@ def _called(node: Node) -> Graph | None:
 
 
 def _scan(g: Builder, node: Node) -> Sequence[Held]:
-    """A loop over the first axis of arrays, with a state."""
+    """Translates ``lax.scan`` to the operator Scan."""
     given = node.parameters
     consts, carried = given["num_consts"], given["num_carry"]
-    if not given["length"] and carried == len(node.outputs):  # which onnxruntime refuses
+    if not given["length"] and carried == len(node.outputs):  # onnxruntime rejects empty loops
         return [g.value(each) for each in node.inputs[consts : consts + carried]]
     inner, body = Graph(given["jaxpr"]), Builder(g)
     states = [body.fresh("state") for _ in range(carried)]
@@ -160,7 +164,7 @@ def _scan(g: Builder, node: Node) -> Sequence[Held]:
         for each in zip([*states, *elements], inner.inputs[consts:], strict=True)
     ]
     read = [g.name(each) for each in node.inputs[consts:]]
-    if not elements:  # a loop that only counts
+    if not elements:  # Scan needs at least one array to iterate over
         declared.append(_counted(body))
         read.append(g.constant(np.zeros(given["length"], np.int32)))
     graph = g.onnx.helper.make_graph(body.nodes, body.fresh("body"), declared, returned)
@@ -168,7 +172,7 @@ def _scan(g: Builder, node: Node) -> Sequence[Held]:
     options: dict[str, Any] = {"body": graph, "num_scan_inputs": count}
     if given["reverse"]:
         options["scan_input_directions"] = [1] * count
-        if collected:  # ONNX has no empty list
+        if collected:  # ONNX does not allow an empty list
             options["scan_output_directions"] = [1] * collected
     return g.add_several("Scan", len(node.outputs), *read, **options)
 
@@ -179,7 +183,7 @@ def _counted(body: Builder) -> Any:
 
 
 def _choice(g: Builder, node: Node, which: Held) -> Sequence[Held]:
-    """One of several functions of the same arrays."""
+    """Translates ``lax.cond`` and ``lax.switch`` with two branches to the operator If."""
     branches = [Graph(each) for each in node.parameters["branches"]]
     arrays = [g.value(each) for each in node.inputs[1:]]
     if not isinstance(which, str):
@@ -187,7 +191,7 @@ def _choice(g: Builder, node: Node, which: Held) -> Sequence[Held]:
         translate(g, chosen, arrays)
         return [g.value(each) for each in chosen.outputs]
     if len(branches) != 2:
-        raise InputError("model", "a choice between two functions", f"one of {len(branches)}")
+        raise InputError("model", "a conditional with two branches", f"{len(branches)} branches")
     parts = [_branch(g, branch, arrays) for branch in branches]
     flag = g.cast(which, bool)
     return g.add_several("If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0])

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction."""
+"""Builds an ONNX graph."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from jaxnets.export.program import BATCH
 from jaxnets.kernels.graph import Number, Operand, Value
 from jaxnets.optional import require
 
-#: The version of ONNX's operators, and that of the file's format.
+#: The version of ONNX's operators, and the version of the file format.
 OPSET, IR_VERSION = 18, 9
 
-#: An array in a graph: its values where they are known, else its name.
+#: An array in a graph: its values if they are known, else its name.
 Held = np.ndarray | str
 
 
@@ -24,7 +24,7 @@ class Builder:
     """Collects the nodes of a graph, or of a graph within a node.
 
     Args:
-        outer: the builder of the graph that has this one within a node; None for the model's own.
+        outer: the builder of the graph whose node contains this graph; None for the main graph.
     """
 
     def __init__(self, outer: "Builder | None" = None) -> None:
@@ -38,24 +38,25 @@ class Builder:
         self._batch: str | None = None
 
     def fresh(self, word: str = "value") -> str:
-        """A name that no other array of the model has."""
+        """Returns a name that no other array of the model has."""
         return f"{word}_{next(self._numbers)}"
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node of one output; returns its name."""
+        """Adds a node with one output, and returns the name of the output."""
         return self.add_several(kind, 1, *inputs, **attributes)[0]
 
     def add_several(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Adds a node; returns the names of its outputs."""
+        """Adds a node, and returns the names of its outputs."""
         names = [self.fresh(kind) for _ in range(outputs)]
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, names, **attributes))
         return names
 
     def constant(self, array: Any, dtype: Any = None) -> str:
-        """The name of a constant; equal ones are stored once."""
+        """Adds a constant, and returns its name; equal constants are stored once."""
         if self._outer is not None:
             return self._outer.constant(array, dtype)
-        array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))  # that makes [] [1]
+        # reshaped because ascontiguousarray makes a scalar an array [1]
+        array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
         key = str(array.dtype), array.shape, array.tobytes()
         if key not in self._constants:
             self._constants[key] = self.fresh("constant")
@@ -64,11 +65,11 @@ class Builder:
         return self._constants[key]
 
     def integers(self, *numbers: int) -> str:
-        """A constant of int64, as shapes and axes are."""
+        """Adds a constant vector of int64, for shapes and axes, and returns its name."""
         return self.constant(numbers, np.int64)
 
     def value(self, operand: Operand) -> Held:
-        """An array's values where they are known, else its name."""
+        """Returns an array's values if they are known, else its name."""
         if isinstance(operand, Number):
             found = np.asarray(operand.value)
             return found.astype(jax.dtypes.canonicalize_dtype(found.dtype))
@@ -79,27 +80,27 @@ class Builder:
         return here.held[operand]
 
     def name(self, operand: Operand) -> str:
-        """The name of an array, which becomes a constant if its values are known."""
-        held = self.value(operand)
-        return held if isinstance(held, str) else self.constant(held)
+        """Returns the name of an array; known values become a constant."""
+        value = self.value(operand)
+        return value if isinstance(value, str) else self.constant(value)
 
     def type_of(self, dtype: Any) -> int:
-        """ONNX's number for a dtype.
+        """Returns ONNX's number of a dtype.
 
         Raises:
-            InputError: if ONNX has none.
+            InputError: if ONNX does not have the dtype.
         """
         try:
             return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError("model", "dtypes that ONNX has", str(dtype)) from error
+            raise InputError("model", "dtypes that ONNX supports", str(dtype)) from error
 
     def cast(self, name: str, dtype: Any) -> str:
-        """The array in another dtype."""
+        """Casts an array to a dtype, and returns the name of the result."""
         return self.add("Cast", name, to=self.type_of(dtype))
 
     def shape(self, sizes: Sequence[Any]) -> str:
-        """A shape, int64 [axes], some of whose sizes may be multiples of the batch's."""
+        """Returns the name of a shape, int64 [axes]; sizes may be multiples of the batch size."""
         if not any(map(export.is_symbolic_dim, sizes)):
             return self.integers(*sizes)
         return self.add("Concat", *map(self._size, sizes), axis=0)
@@ -112,19 +113,19 @@ class Builder:
 
     @property
     def batch(self) -> str:
-        """The number of examples, int64 [1]."""
+        """The name of the number of examples, int64 [1]."""
         if self._outer is not None:
             return self._outer.batch
         assert self._batch is not None
         return self._batch
 
     def read_batch(self, of: str) -> None:
-        """Takes the number of examples from the first axis of an array."""
+        """Reads the number of examples from the first axis of an array."""
         shape = self.add("Shape", of)
         self._batch = self.add("Gather", shape, self.integers(0), axis=0)
 
     def reshape(self, name: str, sizes: Sequence[Any]) -> str:
-        """The array in another shape."""
+        """Reshapes an array, and returns the name of the result."""
         symbols = [export.is_symbolic_dim(size) for size in sizes]
         if symbols.count(True) == 1 and 0 not in sizes:
             pairs = zip(sizes, symbols, strict=True)
@@ -133,13 +134,13 @@ class Builder:
         return self.add("Reshape", name, self.shape(sizes), **empty)
 
     def transpose(self, name: str, order: Sequence[int]) -> str:
-        """The array with its axes in another order."""
+        """Transposes an array, and returns the name of the result."""
         if list(order) == sorted(order):
             return name
         return self.add("Transpose", name, perm=list(order))
 
     def outputs(self, operands: Sequence[Operand], names: Sequence[str] | None = None) -> list[Any]:
-        """What a graph returns, each under a name of its own."""
+        """Declares the outputs of a graph, each with a new name or a name of ``names``."""
         made = []
         for place, operand in enumerate(operands):
             name = self.fresh("result") if names is None else names[place]
@@ -149,7 +150,7 @@ class Builder:
         return made
 
     def declared(self, name: str, operand: Operand) -> Any:
-        """An array as a graph declares it: with its dtype and shape."""
+        """Returns ONNX's declaration of an array, with its dtype and shape."""
         if isinstance(operand, Value):
             dtype, shape = operand.dtype, operand.shape
         else:
@@ -164,14 +165,14 @@ def _word(size: Any) -> str:
 
 
 def multiple(size: Any) -> int:
-    """How many times the batch's size a symbolic size is.
+    """Returns the factor of a symbolic size that is a multiple of the batch size.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if the size is not a multiple.
     """
     (symbol,) = export.symbolic_shape(BATCH, scope=size.scope)
     factor = size // symbol
     if not isinstance(factor, int) or factor * symbol != size:
-        expected = "a network whose sizes are numbers or multiples of the batch's"
+        expected = "a network whose sizes are numbers or multiples of the batch size"
         raise InputError("model", expected, f"the size {size}")
     return factor

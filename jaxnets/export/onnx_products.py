@@ -1,4 +1,4 @@
-"""Products, convolutions and windows, as ONNX has them."""
+"""Translates matrix products, convolutions and pooling to ONNX."""
 
 import math
 import string
@@ -35,7 +35,7 @@ def _product(g: Builder, node: Node, x: str, y: str) -> str:
 def _convolution(g: Builder, node: Node, x: str, kernel: str) -> str:
     given = node.parameters
     if given["batch_group_count"] != 1:
-        raise InputError("model", "convolutions without batch groups", "one with")
+        raise InputError("model", "convolutions without batch groups", "one with batch groups")
     numbers = given["dimension_numbers"]
     axes = len(numbers.lhs_spec) - 2
     x = g.transpose(x, numbers.lhs_spec)
@@ -63,7 +63,7 @@ def _convolution(g: Builder, node: Node, x: str, kernel: str) -> str:
 
 
 def _window(kind: str, g: Builder, node: Node, x: str) -> str:
-    """A window's largest element, or its sum, which is its mean times its size."""
+    """Translates a maximum or a sum over windows; ONNX has the mean instead of the sum."""
     given, rank = node.parameters, len(node.inputs[0].shape)
     sizes, steps, padding = (
         given[name] for name in ("window_dimensions", "window_strides", "padding")
@@ -73,11 +73,11 @@ def _window(kind: str, g: Builder, node: Node, x: str) -> str:
     moving = [axis for axis, one in enumerate(used) if one != (1, 1, (0, 0))]
     still = [axis for axis in range(rank) if axis not in moving]
     if any(one != 1 for one in given["base_dilation"]):
-        raise InputError("model", "windows of neighbours", "windows of a spread array")
+        raise InputError("model", "windows without base dilation", "a base dilation")
     order = [*still, *moving]
     x = g.transpose(x, order)
     shape = [node.inputs[0].shape[axis] for axis in order]
-    # all that does not move is one axis, as ONNX wants two before the moving ones
+    # axes without windows become one axis, as ONNX requires two axes before those with windows
     x = g.reshape(x, [math.prod(shape[: len(still)]), 1, *shape[len(still) :]])
     config = [(0, 0, 0)] * 2 + [(*padding[axis], 0) for axis in moving]
     least = g.constant(_neutral(kind, node.outputs[0].dtype), node.outputs[0].dtype)
@@ -89,7 +89,7 @@ def _window(kind: str, g: Builder, node: Node, x: str) -> str:
     if kind == "max":
         made = g.add("MaxPool", x, dilations=[apart[axis] for axis in moving], **options)
     elif any(one != 1 for one in apart):
-        raise InputError("model", "sums over windows of neighbours", "dilated windows")
+        raise InputError("model", "sums over windows without dilation", "dilated windows")
     else:
         count = g.constant(math.prod(sizes), node.outputs[0].dtype)
         made = g.add("Mul", g.add("AveragePool", x, **options), count)

@@ -1,4 +1,4 @@
-"""Operations on shapes, and on parts of arrays, as ONNX has them."""
+"""Translates reshaping, slicing, gathering and scattering to ONNX."""
 
 import functools
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def _expand_dims(g: Builder, node: Node, x: str) -> str:
 def _reverse(g: Builder, node: Node, x: str) -> str:
     axes = node.parameters["dimensions"]
     count = len(axes)
-    least = np.iinfo(np.int64).min  # beyond the first element
+    least = np.iinfo(np.int64).min  # the end of a slice with step -1, before the first element
     ends = g.integers(*[least] * count)
     return g.add(
         "Slice", x, g.integers(*[-1] * count), ends, g.integers(*axes), g.integers(*[-1] * count)
@@ -77,7 +77,15 @@ def _slice(g: Builder, node: Node, x: str) -> str:
 def cut(
     g: Builder, x: str, starts: Sequence[Any], ends: Sequence[Any], steps: Sequence[int] | None
 ) -> str:
-    """Every step-th element of each axis, from a start to before an end."""
+    """Adds a slice along each axis, and returns its name.
+
+    Args:
+        g: the builder.
+        x: the name of the array.
+        starts: the start along each axis.
+        ends: the end along each axis, exclusive.
+        steps: the step along each axis; None for 1.
+    """
     if not starts:
         return x
     axes = range(len(starts))
@@ -90,7 +98,15 @@ def _pad(g: Builder, node: Node, x: str, value: str) -> str:
 
 
 def padded(g: Builder, x: str, shape: Sequence[Any], value: str, padding: Sequence[Any]) -> str:
-    """Elements before, after and between those of each axis; a negative number takes some off."""
+    """Adds padding as in ``lax.pad``, and returns the name of the result.
+
+    Args:
+        g: the builder.
+        x: the name of the array.
+        shape: the shape of the array; only used for interior padding.
+        value: the name of the scalar to pad with.
+        padding: (before, after, between) for each axis; negative numbers remove elements.
+    """
     for axis, (_, _, between) in enumerate(padding):
         if between:
             x, shape = _spread(g, x, shape, value, axis, between)
@@ -103,7 +119,11 @@ def padded(g: Builder, x: str, shape: Sequence[Any], value: str, padding: Sequen
 def _spread(
     g: Builder, x: str, shape: Sequence[Any], value: str, axis: int, between: int
 ) -> tuple[str, list[Any]]:
-    """Puts so many elements after each element of an axis but the last."""
+    """Inserts ``between`` elements between adjacent elements of an axis.
+
+    The elements are appended on a new axis, which is then merged; those after the last element are
+    cut off.
+    """
     whole, rank = list(shape), len(shape)
     x = g.add("Unsqueeze", x, g.integers(axis + 1))
     after = [0] * (rank + 1)
@@ -136,7 +156,7 @@ def _dynamic_slice(g: Builder, node: Node, x: str, *starts: str) -> str:
 
 
 def _block(g: Builder, x: str, shape: Sequence[Any], start: str, sizes: Sequence[Any]) -> str:
-    """A block of an array, from a place that is moved until the block lies within."""
+    """Slices a block of an array; as in JAX, a start out of range is moved until the block fits."""
     last = g.add("Sub", g.shape(shape), g.shape(sizes))
     start = g.add("Min", g.add("Max", start, g.integers(*[0] * len(sizes))), last)
     end = g.add("Add", start, g.shape(sizes))
@@ -144,11 +164,11 @@ def _block(g: Builder, x: str, shape: Sequence[Any], start: str, sizes: Sequence
 
 
 def _gather(g: Builder, node: Node, x: str, places: str) -> str:
-    """Slices at indexed places."""
+    """Translates a gather of a single block, or of rows."""
     numbers, sizes = node.parameters["dimension_numbers"], node.parameters["slice_sizes"]
     shape, rank = node.inputs[0].shape, len(node.inputs[1].shape) - 1
     indexed = numbers.start_index_map
-    if not rank:  # a single place
+    if not rank:  # a single block
         count = len(indexed)
         each = g.add_several(
             "Split", count, g.cast(places, np.int64), g.integers(*[1] * count), axis=0
@@ -163,12 +183,12 @@ def _gather(g: Builder, node: Node, x: str, places: str) -> str:
         for axis, size in enumerate(shape)
         if axis not in (*indexed, *numbers.operand_batching_dims)
     ):
-        raise InputError("model", "indices of whole rows", f"slices {list(sizes)} of {shape}")
+        raise InputError("model", "a gather of whole rows", f"slices {list(sizes)} of {shape}")
     return _rows(g, node, x, places)
 
 
 def _rows(g: Builder, node: Node, x: str, places: str) -> str:
-    """Whole slices at indexed places: the indexed axes come first, and GatherND reads them."""
+    """Translates a gather of whole rows to GatherND, for which the indexed axes come first."""
     numbers, shape = node.parameters["dimension_numbers"], node.inputs[0].shape
     batching, indexed = numbers.operand_batching_dims, numbers.start_index_map
     rest = [axis for axis in range(len(shape)) if axis not in (*batching, *indexed)]
@@ -183,7 +203,7 @@ def _rows(g: Builder, node: Node, x: str, places: str) -> str:
     kept = [axis for axis in range(len(shape)) if axis not in gone]
     offsets = dict(zip(numbers.offset_dims, kept, strict=True))
     indices = iter(range(rank))
-    order = []  # of each axis of the output but those of size 1 that are indexed
+    order = []  # for each axis of the output, except for indexed axes of size 1
     for axis in range(len(node.outputs[0].shape)):
         if axis not in offsets:
             order.append([*of_batch, *others].index(next(indices)))
@@ -198,13 +218,13 @@ def _rows(g: Builder, node: Node, x: str, places: str) -> str:
 
 
 def _kept_inside(g: Builder, places: str, sizes: Sequence[Any]) -> str:
-    """Indices int64 [..., axes], brought within the array."""
+    """Clips indices, int64 [..., axes], to the range of the array."""
     last = g.add("Sub", g.shape(sizes), g.integers(*[1] * len(sizes)))
     return g.add("Min", g.add("Max", places, g.integers(*[0] * len(sizes))), last)
 
 
 def _filled(g: Builder, node: Node, made: str, given: str, kept: str) -> str:
-    """A gather's output, with NaN, or the gather's own number, where an index was out of range."""
+    """Replaces rows whose index was out of range by the fill value of the gather, or NaN."""
     same = g.cast(g.add("Equal", given, kept), np.int32)
     inside = g.cast(g.add("ReduceMin", same, g.integers(-1), keepdims=0), bool)
     numbers, dtype = node.parameters["dimension_numbers"], node.outputs[0].dtype
@@ -217,7 +237,7 @@ def _filled(g: Builder, node: Node, made: str, given: str, kept: str) -> str:
 
 
 def _scatter(reduction: str, g: Builder, node: Node, x: str, places: str, updates: str) -> str:
-    """Whole slices put at indexed places: the indexed axes come first, as ScatterND has them."""
+    """Translates a scatter of whole rows to ScatterND, for which the indexed axes come first."""
     numbers = node.parameters["dimension_numbers"]
     rank = len(node.inputs[0].shape)
     at = g.value(node.inputs[1])
@@ -225,7 +245,7 @@ def _scatter(reduction: str, g: Builder, node: Node, x: str, places: str, update
         return _block_put(reduction, g, node, x, at, updates)
     indexed = list(numbers.scatter_dims_to_operand_dims)
     if numbers.operand_batching_dims or list(numbers.inserted_window_dims) != sorted(indexed):
-        raise InputError("model", "whole rows put at indices", "parts of them")
+        raise InputError("model", "a scatter of whole rows", "a scatter of parts of rows")
     rest = [axis for axis in range(rank) if axis not in indexed]
     windows = numbers.update_window_dims
     first = [axis for axis in range(len(node.inputs[2].shape)) if axis not in windows]
@@ -243,10 +263,10 @@ def _scatter(reduction: str, g: Builder, node: Node, x: str, places: str, update
 def _block_put(
     reduction: str, g: Builder, node: Node, x: str, place: np.ndarray, updates: str
 ) -> str:
-    """A block put at a known place: filled up to the array's size, and taken where it is."""
+    """Translates a scatter of one block at a known place: pads the block, and selects it."""
     numbers, shape = node.parameters["dimension_numbers"], node.inputs[0].shape
     if reduction not in ("none", "add"):
-        raise InputError("model", "blocks that are put or added", f"scatter-{reduction}")
+        raise InputError("model", "a scatter or scatter-add of blocks", f"scatter-{reduction}")
     starts = dict(zip(numbers.scatter_dims_to_operand_dims, place.tolist(), strict=True))
     windows = iter(node.inputs[2].shape[axis] for axis in numbers.update_window_dims)
     sizes = [1 if axis in numbers.inserted_window_dims else next(windows)

@@ -1,4 +1,4 @@
-"""A trained network as one function of raw inputs, and what the reader of its file must know."""
+"""A trained network as one function of raw inputs, with a description for other programs."""
 
 import dataclasses
 import json
@@ -19,26 +19,27 @@ from jaxnets.kernels import native
 from jaxnets.training.epoch import predicted
 from jaxnets.training.evaluation import for_prediction
 
-#: What the size of the batch is called in a file.
+#: The name of the batch size in a file.
 BATCH = "batch"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A trained network with all that its inputs and outputs go through.
+    """A trained network with its preprocessing and postprocessing.
 
     Args:
-        model: any ``nnx.Module``, used in evaluation mode; it is left as it is.
-        inputs: the shape and dtype of one example as the data set holds it: a
+        model: any ``nnx.Module``; it runs in evaluation mode and is not changed.
+        inputs: the shape and dtype of one example before the transform: a
             ``jax.ShapeDtypeStruct``, or a tuple or dictionary of them.
-        transform: what inputs go through before the model; see ``fit``.
-        inputs_scaler: standardizes raw numbers before the transform; None for nothing.
-        labels_scaler: its inverse brings outputs to the labels' units; None for nothing.
-        about: more for the reader, of what JSON can hold, such as the names of the classes.
-        batch: the number of examples that the file takes; None for any.
+        transform: the preprocessing of inputs, see ``fit``; None for no preprocessing.
+        inputs_scaler: standardizes raw numbers before the transform; None for no scaler.
+        labels_scaler: a scaler whose inverse converts outputs to the labels' units; None for no
+            scaler.
+        about: further entries of the description, as values of JSON, such as the names of classes.
+        batch: the fixed number of examples; None for any number.
 
     Raises:
-        InputError: if the model does not take such inputs.
+        InputError: if the model does not accept such inputs.
 
     Examples:
         >>> program = Program(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jax.ShapeDtypeStruct((3,), float))
@@ -63,13 +64,13 @@ class Program:
             if not isinstance(getattr(self, name), Standardizer | None):
                 raise InputError(name, "a Standardizer, or None", getattr(self, name))
         if not isinstance(self.about, Mapping):
-            raise InputError("about", "values by name, of what JSON can hold", self.about)
+            raise InputError("about", "a dict of values of JSON", self.about)
         if self.batch is not None:
             check_positive("batch", self.batch)
         object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
 
     def __call__(self, inputs: Any) -> Any:
-        """The outputs for inputs [batch, …]."""
+        """Returns the outputs for raw inputs, [batch, …]."""
         if self.inputs_scaler is not None:
             scaler = self.inputs_scaler
             inputs = (inputs - _row(scaler.mean, inputs)) / _row(scaler.std, inputs)
@@ -81,7 +82,7 @@ class Program:
 
     @cached_property
     def specs(self) -> Any:
-        """The shape and dtype of the inputs with their batch, whose size may be a symbol."""
+        """The shape and dtype of the inputs with the batch axis, whose size may be symbolic."""
         (batch,) = export.symbolic_shape(BATCH) if self.batch is None else (self.batch,)
 
         def batched(_: str, spec: Any) -> jax.ShapeDtypeStruct:
@@ -95,13 +96,13 @@ class Program:
         """The traced function, without kernels, and the shapes and dtypes of its outputs.
 
         Raises:
-            InputError: if the model does not take the inputs, or not any number of examples.
+            InputError: if the model does not accept the inputs, or not any number of examples.
         """
         with native.aside():
             try:
                 return jax.make_jaxpr(self.__call__, return_shape=True)(self.specs)
             except Exception as error:
-                expected = "a network that takes any number of examples (or batch=N for one size)"
+                expected = "a network for any number of examples (or batch=N for a fixed one)"
                 if self.batch is not None or not self._takes_one_size():
                     if isinstance(error, InputError):
                         raise
@@ -118,37 +119,37 @@ class Program:
         return True
 
     def description(self) -> dict[str, Any]:
-        """What the file says of itself: names, shapes and dtypes, and ``about``."""
+        """Returns the description in the file: names, shapes and dtypes, and ``about``."""
         outputs = self.traced[1]
         return {
             "network": type(self.model).__name__,
-            "inputs": [_told(*each) for each in named("inputs", self.specs).items()],
-            "outputs": [_told(*each) for each in outputs_named(outputs).items()],
+            "inputs": [_described(*each) for each in named("inputs", self.specs).items()],
+            "outputs": [_described(*each) for each in outputs_named(outputs).items()],
             **self.about,
         }
 
 
 def description_of(program: Any) -> str:
-    """``Program.description()`` as JSON.
+    """Returns ``Program.description()`` as JSON.
 
     Raises:
-        InputError: if it is no ``Program``, or JSON cannot hold what is said about it.
+        InputError: if ``program`` is not a ``Program``, or ``about`` cannot be written as JSON.
     """
     if not isinstance(program, Program):
         raise InputError("program", "an export.Program", program)
     try:
         return json.dumps(program.description(), ensure_ascii=False, indent=2)
     except (TypeError, RecursionError, OverflowError) as error:
-        raise InputError("about", "what JSON can hold", str(error)) from error
+        raise InputError("about", "values of JSON", str(error)) from error
 
 
 def outputs_named(outputs: Any) -> dict[str, Any]:
-    """Each output by a name, such as ``outputs`` or ``outputs[0]``, in the order of leaves."""
+    """Returns each output by a name such as ``outputs`` or ``outputs[0]``, in pytree order."""
     paths = jax.tree_util.tree_flatten_with_path(outputs)[0]
     return {f"outputs{jax.tree_util.keystr(path)}": leaf for path, leaf in paths}
 
 
-def _told(name: str, spec: Any) -> dict[str, Any]:
+def _described(name: str, spec: Any) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else str(size) for size in spec.shape]
     return {"name": name, "shape": shape, "dtype": str(spec.dtype)}
 
@@ -160,5 +161,5 @@ def _check_spec(name: str, spec: Any) -> None:
 
 
 def _row(numbers: tuple[float, ...], array: jax.Array) -> jax.Array:
-    """One number for each entry of an array's last axis, or one for all."""
+    """Reshapes numbers to broadcast along the last axis of an array."""
     return jnp.asarray(numbers, jnp.float32).reshape(*[1] * (array.ndim - 1), -1)

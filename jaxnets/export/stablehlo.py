@@ -1,4 +1,4 @@
-"""A network as StableHLO, which JAX alone reads and runs on CPUs, GPUs and TPUs."""
+"""Writes a network as StableHLO, which JAX runs on CPUs, GPUs and TPUs without jaxnets."""
 
 import zipfile
 from pathlib import Path
@@ -14,22 +14,22 @@ from jaxnets.kernels import native
 from jaxnets.optional import require
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-#: The parts of a file, which is a zip archive.
+#: The members of a file, which is a zip archive.
 NETWORK, ABOUT = "network.bin", "about.json"
 
 
 def save_stablehlo(program: Program, path: Path | str) -> None:
     """Writes a network as StableHLO, which ``jax.export`` reads without jaxnets.
 
-    The file is a zip archive: ``network.bin`` holds the computation with its weights, for CPUs,
-    CUDA and TPUs; ``about.json`` holds ``Program.description()``.
+    The file is a zip archive: ``network.bin`` contains the computation with its weights, for CPUs,
+    CUDA and TPUs; ``about.json`` contains ``Program.description()``.
 
     Args:
-        program: the network, and what its inputs go through.
-        path: where to write; an existing file is replaced.
+        program: the network with its preprocessing.
+        path: the file, which is replaced if it exists.
 
     Raises:
-        InputError: if the network cannot be traced, or StableHLO cannot hold an operation.
+        InputError: if the network cannot be traced, or StableHLO does not support an operation.
         ImportError: if flatbuffers is not installed.
 
     Examples:
@@ -37,7 +37,7 @@ def save_stablehlo(program: Program, path: Path | str) -> None:
     """
     path = check_path("path", path, "a file to write")
     require("flatbuffers", extra="export", feature="a file of StableHLO")
-    about = description_of(program)  # says first what is wrong with the network
+    about = description_of(program)  # first, as it checks the network
     data = _serialized(program)
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(NETWORK, data)
@@ -45,7 +45,7 @@ def save_stablehlo(program: Program, path: Path | str) -> None:
 
 
 def _serialized(program: Program) -> bytes:
-    def run(inputs: Any) -> Any:  # its own name would be that of a class
+    def run(inputs: Any) -> Any:  # jax.jit needs a function with a name, unlike a Program
         return program(inputs)
 
     with native.aside():
@@ -54,4 +54,4 @@ def _serialized(program: Program) -> bytes:
             return bytes(exported.serialize())
         except (NotImplementedError, ValueError) as error:
             got = f"{type(program.model).__name__} ({str(error).partition(chr(10))[0]})"
-            raise InputError("model", "operations that StableHLO holds", got) from error
+            raise InputError("model", "operations that StableHLO supports", got) from error

@@ -1,4 +1,4 @@
-"""A network as PyTorch's state_dict, with the source of its class where that is known."""
+"""Writes a network as a PyTorch state_dict, with the source of its class if that is known."""
 
 from pathlib import Path
 
@@ -11,20 +11,21 @@ from jaxnets.export.torch_source import torch_source
 
 
 def save_torch(model: nnx.Module, path: Path | str) -> list[Path]:
-    """Writes the weights for ``torch.load``, and beside them the source of PyTorch's class.
+    """Writes the weights for ``torch.load``, and the source of the PyTorch class.
 
-    The source is written for the documented networks, under the same name with the ending
-    ``.py``; it needs torch alone. The network of a port has the file that it was ported from.
+    The source is written for the networks of ``jaxnets.models``, to a file with the same name and
+    the suffix ``.py``; it needs only torch. For a ported network, use the file that it was ported
+    from.
 
     Args:
         model: the network.
-        path: where to write; its name should end in ``.pt``.
+        path: the file, whose name should end in ``.pt``.
 
     Returns:
         The files that were written.
 
     Raises:
-        InputError: if the source's file exists, or PyTorch has no counterpart of a layer.
+        InputError: if the file of the source exists, or a layer has no counterpart in PyTorch.
         ImportError: if torch is not installed.
     """
     path = check_path("path", path, "a file to write")
@@ -33,7 +34,7 @@ def save_torch(model: nnx.Module, path: Path | str) -> list[Path]:
         interop.save_torch(model, path)
         return [path]
     if beside.exists() or beside == path:
-        raise InputError("path", f"no file {beside.name} beside it yet", str(path))
+        raise InputError("path", f"a folder without a file {beside.name}", str(path))
     interop.save_torch(model, path)
     with replacing(beside) as partial:
         partial.write_text(source.replace("FILE", path.name), encoding="utf-8")

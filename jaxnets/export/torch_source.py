@@ -1,4 +1,4 @@
-"""The documented networks as source files of PyTorch."""
+"""Writes the networks of ``jaxnets.models`` as PyTorch source."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,10 +37,16 @@ class Network(nn.Module):
 
 
 def torch_source(model: nnx.Module) -> str | None:
-    """The source of a class ``Network`` of PyTorch; None of a network that is not documented.
+    """Returns the source of a PyTorch class ``Network``.
 
-    The class takes the network's inputs in PyTorch's layout: images are [batch, channels, height,
-    width]. What they go through before the network is not in it.
+    The class accepts the network's inputs in PyTorch's layout: images are [batch, channels, height,
+    width]. It does not contain the preprocessing.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The source; None if the network is not one of ``jaxnets.models``.
     """
     write = _WRITERS.get(type(model))
     if write is None:
@@ -69,7 +75,7 @@ def _recurrent(name: str, layer: Any) -> str:
 
 
 def _ended(model: Any, value: str) -> list[str]:
-    """How a forward function ends whose outputs may be probabilities."""
+    """Returns the last line of ``forward``, with sigmoid or softmax for probabilities."""
     given = {"sigmoid": f"torch.sigmoid({value})", "softmax": f"torch.softmax({value}, dim=1)"}
     return [f"return {given.get(model.output, value)}"]
 

@@ -1,4 +1,4 @@
-"""Weights and optimizer state, from PyTorch and back."""
+"""Converts weights and optimizer state between PyTorch and JAX."""
 
 from jaxnets.interop.differences import Step, Trace
 from jaxnets.interop.exporting import save_safetensors, save_torch, to_numpy, to_torch

@@ -1,4 +1,4 @@
-"""Plain weights, where PyTorch keeps what it computes them from, or an older name."""
+"""Computes plain weights from the parts that PyTorch stores, and renames older parameters."""
 
 import contextlib
 import re
@@ -9,12 +9,12 @@ import numpy as np
 
 from jaxnets.interop.conversion import to_numpy, to_tensor
 
-#: Older names of LayerNorm's parameters, which TensorFlow's checkpoints of BERT have.
+#: Older names of LayerNorm's parameters, as in checkpoints of BERT converted from TensorFlow.
 _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
-#: The parameters that a parametrization keeps something beside, so that it is no weight_norm.
+#: Names of the extra arrays of a parametrization, which weight_norm does not have.
 _WITH_BUFFERS = re.compile(r"((?:.*\.)?parametrizations\.[^.]+)\.\d+\..*")
-#: How the parts of ``weight_norm`` and of ``spectral_norm`` ended before they were
-#: parametrizations, and their names since.
+#: The name endings of the parts of ``weight_norm`` and ``spectral_norm`` before PyTorch made them
+#: parametrizations, and the names of the parts as parametrizations.
 _OLDER_PARTS = (
     {"_g": "original0", "_v": "original1"},
     {"_orig": "original", "_u": "0._u", "_v": "0._v"},
@@ -24,17 +24,17 @@ _OLDER_PARTS = (
 def plain_weights(
     arrays: Mapping[str, Any], known: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The arrays, with weights that ``weight_norm`` or pruning has split computed from the parts.
+    """Computes the weights that ``weight_norm`` or pruning has split from their parts.
 
-    Parts that the model has under the same last name remain as they are. Those that it has as
-    parametrizations get the names of these.
+    Parts whose last name the model has remain unchanged. Parts that the model has as
+    parametrizations are renamed.
 
     Args:
         arrays: tensors or NumPy arrays by name.
-        known: the names that the model knows.
+        known: the names of the model.
 
     Returns:
-        The arrays, and for each name that is new what it was made from.
+        The arrays by name, and for each new name the names of the arrays it was computed from.
     """
     newer = newer_names(arrays, known)
     arrays = {newer.get(name, name): value for name, value in arrays.items()}
@@ -58,7 +58,7 @@ def plain_weights(
 
 
 def newer_names(arrays: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
-    """From older names of parts to those of the parametrizations that a model has."""
+    """Maps older names of parts to the names of the parametrizations in a model."""
     found: dict[str, str] = {}
     for parts in _OLDER_PARTS:
         first = next(iter(parts))
@@ -75,7 +75,7 @@ def newer_names(arrays: Mapping[str, Any], known: Collection[str]) -> dict[str, 
 
 
 def _has(known: Collection[str], name: str) -> bool:
-    """Whether a model knows a name, or what is left of it without some first parts."""
+    """Whether a model has a name, with or without some of its first parts."""
     parts = name.split(".")
     return any(".".join(parts[start:]) in known for start in range(len(parts)))
 
@@ -85,7 +85,7 @@ def _last(name: str) -> str:
 
 
 def _computed(name: str, value: Any, arrays: Mapping[str, Any]) -> tuple[str, str, Any]:
-    """The name of a plain weight, that of the part beside this one, and the weight or None."""
+    """Returns the name of a plain weight, the name of its second part, and the weight or None."""
     for pattern, second, whole, compute in _FORMS:
         found = pattern.fullmatch(name)
         other = found.expand(second) if found else ""
@@ -100,25 +100,28 @@ def _computed(name: str, value: Any, arrays: Mapping[str, Any]) -> tuple[str, st
 def _tried(compute: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     try:
         return compute(one, other)
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # of values that are not plain
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # the values are not plain
         return None
 
 
 def _normed(length: Any, direction: Any) -> Any:
-    """Weight_norm: g · v / ‖v‖, the norm over all axes but that in which g has several values."""
+    """Computes a weight of weight_norm, g · v / ‖v‖; the norm is over the axes where g has size 1.
+
+    Returns None if the shapes of g and v do not fit.
+    """
     shape, own = tuple(length.shape), tuple(direction.shape)
     long = [axis for axis, size in enumerate(shape) if size != 1]
     fits = len(shape) == len(own) and len(long) <= 1 and all(shape[a] == own[a] for a in long)
     if shape and not fits:
         return None
     dim = long[0] if long else (0 if shape else -1)
-    # PyTorch's own arithmetic, to the last bit; it lacks some dtypes.
+    # PyTorch's arithmetic is used for bitwise equality. It does not support all dtypes.
     with contextlib.suppress(ImportError, RuntimeError):
         return to_numpy(_torch_normed(direction, length, dim))
     g, v = to_numpy(length), to_numpy(direction)
     axes = tuple(axis for axis in range(v.ndim) if axis not in long)
     norm = np.sqrt(np.square(v.astype(np.float64)).sum(axes, keepdims=True))
-    with np.errstate(divide="ignore", invalid="ignore"):  # as PyTorch, which says nothing either
+    with np.errstate(divide="ignore", invalid="ignore"):  # PyTorch does not warn either
         return (v * (g.astype(np.float64) / norm)).astype(v.dtype)
 
 
@@ -130,12 +133,13 @@ def _torch_normed(direction: Any, length: Any, dim: int) -> Any:
 
 
 def _masked(weight: Any, mask: Any) -> Any:
-    """Pruning: what the mask has zeros for is zero."""
+    """Applies the mask of pruning to a weight; returns None if the shapes differ."""
     values, kept = to_numpy(weight), to_numpy(mask)
     return values * kept.astype(values.dtype) if values.shape == kept.shape else None
 
 
-#: The name of a first part, of the second, of the weight, and how it is computed from both.
+#: The pattern of the first part's name, the names of the second part and of the weight, and the
+#: function that computes the weight from both parts.
 _FORMS: tuple[tuple[re.Pattern[str], str, str, Callable[[Any, Any], Any]], ...] = (
     (re.compile(r"((?:.*\.)?(?:weight|bias)[^.]*)_g"), r"\1_v", r"\1", _normed),
     (

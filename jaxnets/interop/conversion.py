@@ -1,4 +1,4 @@
-"""Arrays of any library as NumPy's, and from one dtype to another without silent harm."""
+"""Converts arrays of any library to NumPy, and between dtypes without silent overflow."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +15,18 @@ _KINDS = {
     "complex": jnp.complexfloating,
 }
 
-#: What makes a plain tensor of one that is not.
+#: Flags of special tensors, and the tensor method that converts each to a plain tensor.
 _TO_PLAIN = {"is_quantized": "dequantize", "is_sparse": "to_dense", "is_nested": "to_padded_tensor"}
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Takes the place of an array of a file whose values NumPy has no numbers for.
+    """A placeholder for an array of a file whose dtype NumPy lacks.
 
     Attributes:
-        dtype: its dtype, by the file's name for it.
-        shape: its shape.
-        numbers: whether its values are numbers, as those of a weight.
+        dtype: the dtype as named in the file.
+        shape: the shape of the array.
+        numbers: whether the values are numbers, so that the array may be a weight.
     """
 
     dtype: str = ""
@@ -35,19 +35,19 @@ class Unreadable:
 
 
 def unreadable(value: Any) -> Unreadable | None:
-    """A placeholder for values of an array that are not read; None for other arrays."""
+    """Returns the ``Unreadable`` placeholder of an array, or None for a readable array."""
     return value if isinstance(value, Unreadable) else getattr(value, "unreadable", None)
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A tensor or an array as NumPy's; it may share the memory of what came.
+    """Converts a tensor or an array to NumPy; the result may share memory with the input.
 
     Raises:
-        ValueError: if it has no plain values: it is sparse, quantized, on the meta device, or of a
-            dtype that NumPy lacks.
+        ValueError: if the tensor has no plain values: it is sparse, quantized, on the meta device,
+            or of a dtype that NumPy lacks.
     """
     if (found := unreadable(value)) is not None:
-        raise ValueError(f"is {described(found)}, a dtype that is not read")
+        raise ValueError(f"is {described(found)}, an unsupported dtype")
     if not hasattr(value, "detach"):
         return np.asarray(value)
     import torch
@@ -57,26 +57,26 @@ def to_numpy(value: Any) -> np.ndarray:
         raise ValueError(f"is {described(value)}")
 
     try:
-        if value.dtype == torch.bfloat16:  # which NumPy lacks; JAX brings its own
+        if value.dtype == torch.bfloat16:  # NumPy lacks bfloat16, so JAX's is used
             return value.detach().cpu().view(torch.int16).numpy(force=True).view(jnp.bfloat16)
         return value.numpy(force=True)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         methods = (method for sign, method in _TO_PLAIN.items() if getattr(value, sign, False))
         remedy = "".join(f" (use its {method}() first, in PyTorch)" for method in methods)
         line = str(error).partition("\n")[0]
-        raise ValueError(f"is a tensor that gives no plain array: {line}{remedy}") from error
+        raise ValueError(f"is a tensor without plain values: {line}{remedy}") from error
 
 
 def as_count(array: np.ndarray) -> np.ndarray:
-    """A whole number of any dtype, alone or as a vector of one, as an integer without axes.
+    """Converts a whole number of any dtype and of shape [] or [1] to an int64 scalar.
 
     Raises:
-        ValueError: if it is another number, or several.
+        ValueError: if the array has several elements, or its element is not a whole number.
     """
     if array.size != 1 or _kind(array.dtype) not in ("integer", "floating-point"):
         raise ValueError(f"is {describe(array)}, not a whole number")
     number = array.reshape(()).item()
-    if number % 1 != 0:  # NaN for what is not finite
+    if number % 1 != 0:  # the remainder is NaN if the number is not finite
         raise ValueError(f"is {number:g}, not a whole number")
     if not abs(number) < 2**63:
         raise ValueError(f"is {number:g}, which is too large for int64")
@@ -84,15 +84,15 @@ def as_count(array: np.ndarray) -> np.ndarray:
 
 
 def described(value: Any) -> str:
-    """The dtype and shape of a tensor or an array, for a message."""
+    """Describes the dtype and shape of a tensor or an array for a message."""
     try:
         return describe(unreadable(value) or value)
-    except RuntimeError:  # PyTorch's, of a shape that is not known yet
-        return f"an {type(value).__name__}: run the network once, which gives it a shape"
+    except RuntimeError:  # PyTorch raises it for the shape of a lazy parameter
+        return f"an {type(value).__name__}: run the network once to initialize its shape"
 
 
 def to_tensor(array: np.ndarray) -> Any:
-    """A torch tensor of a NumPy array, which hands over its memory."""
+    """Converts a NumPy array to a torch tensor that shares the array's memory."""
     import torch
 
     if array.dtype == jnp.bfloat16:
@@ -101,7 +101,7 @@ def to_tensor(array: np.ndarray) -> Any:
 
 
 def check_kind(dtype: np.dtype, expected: np.dtype) -> None:
-    """Raises if one dtype is floating-point and the other integer, or the like.
+    """Checks that two dtypes are of the same kind, such as floating-point or integer.
 
     Raises:
         ValueError: if the kinds differ.
@@ -116,7 +116,7 @@ def _kind(dtype: np.dtype) -> str:
 
 
 def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A copy in another dtype of the same kind.
+    """Returns a copy of an array in another dtype of the same kind.
 
     Raises:
         ValueError: if a value is too large for the dtype.
@@ -128,5 +128,5 @@ def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     else:
         fits = np.array_equal(np.isfinite(result), np.isfinite(array))
     if not fits:
-        raise ValueError(f"holds {array.dtype} values that are too large for {dtype}")
+        raise ValueError(f"has {array.dtype} values that are too large for {dtype}")
     return result

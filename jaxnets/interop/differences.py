@@ -1,4 +1,4 @@
-"""The outputs of two models' layers, compared one by one."""
+"""Compares the outputs of two models layer by layer."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnets.arrays import printable
 
-_SCALE = 1e-3  # values below are compared by their absolute difference
+_SCALE = 1e-3  # smallest denominator of a relative difference
 
 #: The outputs of one call of a layer: its name ("" for the whole model) and its arrays.
 Call = tuple[str, list[np.ndarray]]
@@ -16,17 +16,18 @@ Call = tuple[str, list[np.ndarray]]
 
 @dataclass(frozen=True)
 class Step:
-    """One call of one layer in both frameworks.
+    """The comparison of one call of one layer in both frameworks.
 
     Attributes:
         name: PyTorch's name of the layer; empty for the whole model.
-        call: which call of this layer it is, from 0.
-        kind: PyTorch's kind of the layer.
-        shape: of PyTorch's output, or of the first of several.
+        call: the index of the call of this layer, from 0.
+        kind: the name of PyTorch's layer class.
+        shape: the shape of PyTorch's output, or of the first of several outputs.
         absolute: the largest absolute difference; infinite if the shapes do not match, or a value
-            is finite in one alone.
-        relative: the same, relative to the largest of PyTorch's values (or 0.001, if that is more).
-        note: what differs where the difference is infinite: the two shapes, say.
+            is finite in only one framework.
+        relative: ``absolute`` divided by the largest absolute value of PyTorch's output, or by
+            0.001 if that is larger.
+        note: the reason for an infinite difference, such as the two shapes; empty otherwise.
     """
 
     name: str
@@ -40,13 +41,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """The layers of a model against PyTorch's, in the order in which PyTorch finished them.
+    """The layer-by-layer comparison of a model with PyTorch, in the order PyTorch finished layers.
 
     Attributes:
-        steps: the calls that both made.
-        tolerance: the largest relative difference that is not a departure.
-        unmatched: layers that only one of the two called, or one called more often, and those
-            whose outputs have no common layout although the next layer agrees.
+        steps: the calls that were made in both frameworks.
+        tolerance: the largest relative difference that counts as equal.
+        unmatched: the names of layers that are not compared: layers that only one framework
+            called, or called more often, and layers whose outputs have no common layout although
+            the next layer agrees.
     """
 
     steps: tuple[Step, ...]
@@ -55,10 +57,10 @@ class Trace:
 
     @property
     def first(self) -> Step | None:
-        """The first layer that departs; None if none does.
+        """The first layer whose outputs differ, or None if all layers agree.
 
-        A layer is finished before the one that it is part of: where the first departure is a
-        block, the layers within it agree, and what the block does between them differs.
+        Inner layers finish before the block that contains them. If the first difference is in a
+        block, its inner layers agree and the computation between them differs.
         """
         return next((step for step in self.steps if not step.relative <= self.tolerance), None)
 
@@ -81,18 +83,18 @@ class Trace:
         if self.unmatched:
             lines.append(f"not compared: {', '.join(map(_label, self.unmatched))}")
         if self.first is None:
-            lines.append(f"no layer departs by more than {self.tolerance:g}")
+            lines.append(f"no layer differs by more than {self.tolerance:g}")
         else:
             lines.append(self.departure)
         return "\n".join(lines)
 
     @property
     def departure(self) -> str:
-        """The first layer that departs in a sentence; empty if none does."""
+        """A sentence that names the first layer whose outputs differ; empty if all agree."""
         if self.first is None:
             return ""
         note = f": {self.first.note}" if self.first.note else ""
-        return f"{_label(self.first.name)} is the first to depart{note}"
+        return f"{_label(self.first.name)} is the first layer that differs{note}"
 
 
 def _label(name: str) -> str:
@@ -100,26 +102,26 @@ def _label(name: str) -> str:
 
 
 def _numbers(step: Step) -> tuple[str, str]:
-    """The two differences; nothing where a note says more."""
+    """Formats the two differences; empty texts if the step has a note."""
     return ("", "") if step.note else (f"{step.absolute:.1e}", f"{step.relative:.1e}")
 
 
 def compared(
     theirs: list[Call], ours: list[Call], kinds: Mapping[str, str], tolerance: float
 ) -> Trace:
-    """Pairs the calls of two models by name and number, and compares what they returned.
+    """Pairs the calls of two models by name and call number, and compares their outputs.
 
     Args:
-        theirs: PyTorch's calls, in the order in which they ended.
-        ours: our calls.
-        kinds: PyTorch's kinds of layers by name.
+        theirs: PyTorch's calls, in the order in which they finished.
+        ours: the JAX model's calls.
+        kinds: the names of PyTorch's layer classes, by layer name.
         tolerance: see ``Trace``.
     """
     left = _by_name(ours)
     unmatched = []
     counts: Counter[str] = Counter()
     steps: list[Step] = []
-    strange: list[Step] = []  # the last steps, as long as there was nothing to compare in them
+    strange: list[Step] = []  # the steps without a common layout since the last comparison
     for name, wanted in theirs:
         if not left.get(name):
             unmatched.append(name)
@@ -135,7 +137,7 @@ def compared(
         if found is None:
             strange.append(step)
             continue
-        if step.relative <= tolerance:  # so what went into it was right
+        if step.relative <= tolerance:  # its inputs, the outputs of ``strange``, were right
             unmatched += [one.name for one in strange]
             steps = [one for one in steps if one not in strange]
         strange = []
@@ -144,14 +146,14 @@ def compared(
 
 
 def _note(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
-    """What differs between outputs whose difference is infinite."""
+    """Describes why the difference between outputs is infinite."""
     for mine, array in zip(ours, theirs, strict=False):
         if not _layouts(mine, array):
-            return f"{list(mine.shape)} here, {list(array.shape)} there"
+            return f"{list(mine.shape)} in JAX, {list(array.shape)} in PyTorch"
     here, there = (all(np.isfinite(array).all() for array in arrays) for arrays in (ours, theirs))
     if here == there:
-        return "not finite in both, and not the same"
-    return f"not finite {'there' if here else 'here'}"
+        return "not finite in both, and not equal"
+    return f"not finite in {'PyTorch' if here else 'JAX'}"
 
 
 def _by_name(calls: list[Call]) -> dict[str, list[list[np.ndarray]]]:
@@ -162,13 +164,13 @@ def _by_name(calls: list[Call]) -> dict[str, list[list[np.ndarray]]]:
 
 
 def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float] | None:
-    """The largest absolute and relative difference between outputs in any layout that fits.
+    """Returns the largest absolute and relative difference between outputs in the best layout.
 
-    None if nothing that can be compared differs and something has no common layout.
+    Returns None if some outputs have no common layout and all others agree.
     """
     absolute = relative = 0.0
     strange = False
-    # Some layers give less than PyTorch's, such as nnx.RNN, which gives no final state.
+    # Some layers return fewer outputs than PyTorch's: nnx.RNN returns no final state.
     for mine, array in zip(ours, theirs, strict=False):
         pairs = [distance(*pair) for pair in _layouts(mine, array)]
         best = min(pairs, key=lambda pair: pair[1], default=(0.0, 0.0))
@@ -178,23 +180,23 @@ def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float
 
 
 def _layouts(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Both outputs in the ways in which PyTorch's may be laid out here, where the shapes match."""
+    """Returns pairs of both outputs with equal shapes, in all plausible layouts of PyTorch's."""
     own, layouts = [ours], [theirs]
     if theirs.ndim >= 3:
         layouts.append(np.moveaxis(theirs, 1, -1))  # channels last
     if theirs.ndim == 3:
         layouts.append(np.swapaxes(theirs, 0, 1))  # batch first
     if ours.ndim == theirs.ndim == 3 and not ours[:, theirs.shape[1] :].any():
-        # PyTorch pads packed sequences only as far as the longest goes.
+        # PyTorch pads packed sequences only to the length of the longest sequence.
         own.append(ours[:, : theirs.shape[1]])
     return [(mine, layout) for mine in own for layout in layouts if layout.shape == mine.shape]
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """The largest absolute and relative difference of two arrays; NaN equals NaN.
+    """Returns the largest absolute and relative difference of two arrays; NaN equals NaN.
 
-    The latter is relative to the largest of theirs, or 0.001, if that is more. Both are infinite
-    where a value is finite in one alone.
+    The relative difference is divided by the largest absolute value of ``theirs``, or by 0.001 if
+    that is larger. Both differences are infinite if a value is finite in only one array.
     """
     mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     same = (mine == other) | (np.isnan(mine) & np.isnan(other))  # equal infinities too

@@ -1,4 +1,4 @@
-"""Dropout switched off on both sides, as no two frameworks draw the same masks."""
+"""Disables dropout in both frameworks, whose random masks differ."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from flax import nnx
 
 
 def without_dropout(model: nnx.Module) -> bool:
-    """Has the layers of a network drop nothing; returns whether one would have."""
+    """Sets the dropout rates of a network to 0; returns whether a rate was positive."""
     found = False
     for _, module in nnx.iter_modules(model):
         names = ("dropout", "dropout_rate", *(["rate"] if isinstance(module, nnx.Dropout) else []))
@@ -21,20 +21,20 @@ def without_dropout(model: nnx.Module) -> bool:
     return found
 
 
-#: PyTorch's functions that drop numbers.
+#: The dropout functions of ``torch.nn.functional``.
 DROPOUT_FUNCTIONS = (
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
 )
 
 
 def kept(input: Any, *args: Any, **kwargs: Any) -> Any:
-    """The input, in place of a function of PyTorch's that would drop some of it."""
+    """Returns the input; replaces PyTorch's dropout functions."""
     return input
 
 
 @contextlib.contextmanager
 def without_dropout_functions() -> Iterator[None]:
-    """While this holds, ``torch.nn.functional.dropout`` and its relatives drop nothing."""
+    """Within the context, PyTorch's dropout functions return their input."""
     import torch
 
     with contextlib.ExitStack() as stack:
@@ -44,7 +44,7 @@ def without_dropout_functions() -> Iterator[None]:
 
 
 def without_torch_dropout(network: Any) -> None:
-    """Has the layers of a network of PyTorch's drop nothing."""
+    """Sets the dropout rates of a PyTorch network to 0."""
     import torch
 
     for module in network.modules():

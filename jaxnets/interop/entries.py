@@ -1,4 +1,4 @@
-"""Every weight of a model, with its names in PyTorch."""
+"""Lists every weight of a model with its PyTorch names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,23 +12,25 @@ from jaxnets.interop import stock, table
 from jaxnets.interop.links import Leaf, Link
 from jaxnets.layers.parametrization import Parametrized
 
-#: Variables that say how a model runs, not what it has learned.
+#: Variables that are not part of PyTorch's state_dict.
 _NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
 
 
-#: Modules whose own name PyTorch gives to what they keep under an attribute.
+#: Modules with an attribute that has no part in PyTorch's names: the children of the attribute
+#: are named as direct children of the module.
 _NAMELESS = ((nnx.Sequential, "layers"), (Parametrized, "layer"))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One link at its place in a model.
+    """The link of one layer, with full paths in the model.
 
     Attributes:
-        link: how our arrays and PyTorch's go over into each other.
-        variables: ours, in the link's order.
-        ours: their paths in the model, such as ``encoder.layers.0.linear1.kernel``.
-        theirs: PyTorch's names in the model.
+        link: converts between the arrays of the model and PyTorch's.
+        variables: the model's variables, in the link's order.
+        ours: the paths of the variables in the model, such as
+            ``encoder.layers.0.linear1.kernel``.
+        theirs: PyTorch's names in the state_dict of the whole model.
     """
 
     link: Link
@@ -37,30 +39,30 @@ class Entry:
     theirs: tuple[str, ...]
 
     def to_torch(self, arrays: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-        """PyTorch's arrays by name, from ours in their order."""
+        """Converts the model's arrays, in the link's order, to PyTorch's arrays by name."""
         return dict(zip(self.theirs, self.link.to_torch(*arrays), strict=True))
 
     def template(self) -> dict[str, np.ndarray]:
-        """Arrays of the shapes and dtypes that PyTorch's should have."""
+        """Returns zeros with the shapes and dtypes of PyTorch's arrays, by name."""
         return self.to_torch(np.zeros(weight.shape, weight.dtype) for weight in self.variables)
 
     def own_shapes(self) -> str:
-        """Our weights with their shapes, for a message."""
+        """Describes the model's variables with their shapes for a message."""
         named = zip(self.ours, self.variables, strict=True)
         return ", ".join(f"{name} {describe(weight)}" for name, weight in named)
 
 
 def nodes(model: nnx.Module) -> Iterator[tuple[str, str, Any]]:
-    """Every module and container of a model, under every name that leads to it.
+    """Iterates over every module and container of a model, once for each path to it.
 
-    PyTorch's name is the path, except for the ``layers`` in which ``nnx.Sequential`` keeps its
-    children, and the ``layer`` in which ``WeightNorm`` and ``SpectralNorm`` keep theirs.
+    PyTorch's name is the path without the attribute ``layers`` of ``nnx.Sequential`` and the
+    attribute ``layer`` of ``WeightNorm`` and ``SpectralNorm``.
 
     Args:
-        model: the module to walk through.
+        model: the module to traverse.
 
     Yields:
-        Its path, PyTorch's name for it and the module; both names are empty or end in a dot.
+        The path of a node, its PyTorch name and the node. Path and name are empty or end in a dot.
     """
     yield from _walk(model, "", "", ())
 
@@ -77,7 +79,7 @@ def _walk(node: Any, path: str, name: str, above: tuple[Any, ...]) -> Iterator[t
 
 
 def _items(node: Any) -> list[tuple[str, Any]]:
-    """What a module or a container holds, by name, in the order in which it came."""
+    """Returns the (name, value) pairs of a module or a container in insertion order."""
     if isinstance(node, nnx.Pytree):
         return [(k, v) for k, v in vars(node).items() if not k.startswith("_pytree__")]
     if isinstance(node, Mapping):
@@ -86,7 +88,7 @@ def _items(node: Any) -> list[tuple[str, Any]]:
 
 
 def plain_arrays(model: nnx.Module) -> dict[str, str]:
-    """The arrays of a model that are no variables: their paths by PyTorch's names."""
+    """Returns the paths of a model's arrays that are not ``nnx.Variable``, by PyTorch's names."""
     return {
         name + key: path + key
         for path, name, node in nodes(model)
@@ -96,26 +98,27 @@ def plain_arrays(model: nnx.Module) -> dict[str, str]:
 
 
 def entries(model: nnx.Module) -> list[Entry]:
-    """The links of all layers of a model, which reach each of its weights.
+    """Returns an entry for every weight of a model.
 
-    A weight of a layer without a rule, such as a user's own parameter, has the same name and
-    layout in PyTorch. A weight or a layer with several names has an entry for each.
+    A weight of a layer without a rule, such as a user-defined parameter, has the same name and
+    layout in PyTorch. A weight or a layer with several names has an entry for each name.
 
     Args:
         model: any ``nnx.Module``.
 
     Raises:
-        InputError: if a layer has no counterpart in PyTorch, or a weight is out of reach.
+        InputError: if a layer has no counterpart in PyTorch, or a weight is neither in a module
+            nor in a list, tuple or dict.
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", type(model).__name__)
     found: list[Entry] = []
-    taken: set[str] = set()  # a link of a layer may take weights of the layers within it
+    taken: set[str] = set()  # paths with an entry, as a link may include weights of inner layers
     reached: set[int] = set()
     for path, name, node in nodes(model):
         if isinstance(node, stock.STRANGERS) and _unreached(node, reached):
             got = f"{type(node).__name__} at {path.rstrip('.') or 'the top'}"
-            raise InputError("model", "layers that PyTorch has a counterpart of", got)
+            raise InputError("model", "layers with a counterpart in PyTorch", got)
         for link in _links(node):
             ours = tuple(path + part for part in link.ours)
             if not taken.intersection(ours):
@@ -130,7 +133,7 @@ def entries(model: nnx.Module) -> list[Entry]:
 
 
 def _links(node: Any) -> list[Link]:
-    """The links of one layer whose arrays are all there."""
+    """Returns the links of one layer, without those of which the layer lacks an array."""
     links = [leaf.link(attribute) for attribute, leaf in table.leaves(node).items()]
     for kind in type(node).__mro__:
         if kind in stock.LINKS:
@@ -143,7 +146,7 @@ def _links(node: Any) -> list[Link]:
 
 
 def _value(node: Any, path: str) -> Any:
-    """The value at a path of attributes within a layer; None if there is none."""
+    """Returns the value at a dotted path within a layer, or None if the path does not exist."""
     for part in path.split("."):
         node = dict(_items(node)).get(part)
     return node
@@ -151,11 +154,11 @@ def _value(node: Any, path: str) -> Any:
 
 def _is_weight(value: Any) -> bool:
     weight = isinstance(value, nnx.Variable) and not isinstance(value, _NO_WEIGHTS)
-    return weight and hasattr(value.get_value(), "shape")  # a variable may hold anything
+    return weight and hasattr(value.get_value(), "shape")  # a variable may contain any object
 
 
 def _unreached(node: Any, reached: set[int]) -> str:
-    """The path of a weight in a module that is not among those reached; empty if there is none."""
+    """Returns the path of a weight in ``node`` that is not in ``reached``, or an empty string."""
     for path, value in nnx.iter_graph(node):
         if _is_weight(value) and id(value) not in reached:
             return ".".join(map(str, path))

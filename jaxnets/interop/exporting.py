@@ -1,4 +1,4 @@
-"""A model's weights as PyTorch's."""
+"""Exports a model's weights to PyTorch."""
 
 import os
 from collections import OrderedDict
@@ -15,16 +15,16 @@ from jaxnets.optional import require
 
 
 def to_numpy(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The state_dict of a model's PyTorch twin, as NumPy arrays.
+    """Converts the weights of a model to a PyTorch state_dict of NumPy arrays.
 
-    Flax's recurrent cells have one bias where PyTorch has two: the second is zeros. A weight that
-    two layers share comes under both names.
+    Flax's recurrent cells have one bias where PyTorch has two; PyTorch's second bias is zeros. A
+    weight that two layers share has an array under both names.
 
     Args:
-        model: any network of jaxnets' and Flax's layers whose attributes have PyTorch's names.
+        model: any network of jaxnets and Flax layers whose attributes have PyTorch's names.
 
     Returns:
-        Arrays by PyTorch's names and in its layouts. They are copies.
+        Copies of the arrays by PyTorch's names, in PyTorch's layouts.
 
     Raises:
         InputError: if a layer has no counterpart in PyTorch, or two weights get the same name.
@@ -39,19 +39,20 @@ def to_numpy(model: nnx.Module) -> dict[str, np.ndarray]:
         values = [np.asarray(variable.get_value()) for variable in entry.variables]
         for name, array in entry.to_torch(values).items():
             if name in found:
-                raise InputError("model", "a PyTorch name of its own for each weight", name)
-            found[name] = np.array(array, order="C")  # never JAX's memory
+                raise InputError("model", "a unique PyTorch name for each weight", name)
+            found[name] = np.array(array, order="C")  # a copy, as JAX's memory is immutable
     return found
 
 
 def to_torch(model: nnx.Module) -> OrderedDict[str, Any]:
-    """The state_dict of a model's PyTorch twin, which its ``load_state_dict`` takes.
+    """Converts the weights of a model to a state_dict for PyTorch's ``load_state_dict``.
 
     Args:
-        model: as of ``to_numpy``, which says the rest.
+        model: see ``to_numpy``.
 
     Returns:
-        Tensors on the CPU by PyTorch's names; they share no memory with the model.
+        Tensors on the CPU by PyTorch's names, in PyTorch's layouts. They share no memory with the
+        model.
 
     Raises:
         InputError: if a layer has no counterpart in PyTorch, or two weights get the same name.
@@ -62,16 +63,16 @@ def to_torch(model: nnx.Module) -> OrderedDict[str, Any]:
 
 
 def save_safetensors(model: nnx.Module, path: str | os.PathLike[str]) -> None:
-    """Writes ``to_numpy(model)`` to a .safetensors file, which needs no torch to read or write.
+    """Writes ``to_numpy(model)`` to a .safetensors file, without requiring torch.
 
-    The file appears whole or not at all; one of the same name is replaced.
+    The file is written atomically; an existing file is replaced.
 
     Args:
-        model: as of ``to_numpy``.
-        path: the file.
+        model: see ``to_numpy``.
+        path: the path of the file.
 
     Raises:
-        InputError: if the file cannot be written, or as of ``to_numpy``.
+        InputError: if the file cannot be written, or for the reasons of ``to_numpy``.
         ImportError: if safetensors is not installed.
     """
     files.write_safetensors(to_numpy(model), path)
@@ -80,14 +81,14 @@ def save_safetensors(model: nnx.Module, path: str | os.PathLike[str]) -> None:
 def save_torch(model: nnx.Module, path: str | os.PathLike[str]) -> None:
     """Writes ``to_torch(model)`` with ``torch.save``.
 
-    The file appears whole or not at all; one of the same name is replaced.
+    The file is written atomically; an existing file is replaced.
 
     Args:
-        model: as of ``to_numpy``.
-        path: the file, by custom a .pt or .pth.
+        model: see ``to_numpy``.
+        path: the path of the file, usually with the suffix .pt or .pth.
 
     Raises:
-        InputError: if the file cannot be written, or as of ``to_numpy``.
+        InputError: if the file cannot be written, or for the reasons of ``to_numpy``.
         ImportError: if torch is not installed.
     """
     files.write_torch(to_torch(model), path)

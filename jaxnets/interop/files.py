@@ -1,4 +1,4 @@
-"""Checkpoint files: read without running anything that they say, written whole or not at all."""
+"""Reads checkpoint files without running code from them, and writes checkpoint files atomically."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from jaxnets.interop.conversion import Unreadable
 from jaxnets.interop.report import listed
 from jaxnets.optional import require
 
-#: Safetensors' names of dtypes.
+#: NumPy's dtypes by the dtype names of safetensors.
 _DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -39,34 +39,34 @@ _DTYPES = {
     "BOOL": np.bool_,
     "C64": np.complex64,
 }
-_HEADER_LIMIT = 100_000_000  # bytes that safetensors allows for its header
-_MOST_UNPACKED = 2**30  # bytes of an archive that is a small file
-_OLD_PICKLES = b"(}]c"  # how those of protocols 0 and 1 begin
+_HEADER_LIMIT = 100_000_000  # largest header of a safetensors file in bytes
+_MOST_UNPACKED = 2**30  # largest unpacked size in bytes of a highly compressed archive
+_OLD_PICKLES = b"(}]c"  # possible first bytes of pickles in protocols 0 and 1
 _TRUSTED = "torch.load(path, weights_only=False)"
 _SAVE_INSTEAD = "save model.state_dict() instead"
-#: How files begin that come in place of a checkpoint.
+#: First bytes of files that are often mistaken for checkpoints, with a description.
 _LOOKS: tuple[tuple[bytes, str], ...] = (
-    (b"<", "a web page: was it downloaded by its page's address?"),
+    (b"<", "a web page: download the file itself, not its page"),
     (b"version https://git-lfs", "a pointer of Git LFS: run `git lfs pull` for the file itself"),
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
-    (b"{", "JSON, and no index of a checkpoint in several files"),
-    (b"", "nothing known"),
+    (b"{", "JSON, but not the index of a checkpoint in several files"),
+    (b"", "no known format"),
 )
 
 
 def read(path: str | os.PathLike[str]) -> Any:
-    """Reads a checkpoint, of whichever of the known formats its content shows.
+    """Reads a checkpoint; the format is recognized by the content of the file.
 
     Args:
         path: a file written by ``torch.save``, ``pickle.dump``, safetensors or ``numpy.savez``,
-            whatever its name; or the index of a checkpoint in several files.
+            with any file name; or the index of a checkpoint in several files.
 
     Returns:
-        What the file holds: a mapping of tensors or NumPy arrays if all is well.
+        The content of the file, for a valid checkpoint a mapping of tensors or NumPy arrays.
 
     Raises:
-        InputError: if there is no such file, it is not one of the formats, it is damaged, or it
-            holds more than data.
+        InputError: if there is no such file, its format is not supported, it is damaged, or it
+            contains more than data.
         ImportError: if the package that reads the format is not installed.
     """
     path = check_path("source", path, "a checkpoint file")
@@ -74,12 +74,13 @@ def read(path: str | os.PathLike[str]) -> Any:
 
 
 def _read_one(path: Path) -> Any:
-    """Reads a file that holds arrays itself."""
+    """Reads a checkpoint file that is not an index."""
     if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no file"
-        raise _refused(path, f"which is {kind}", "a checkpoint file")
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise _refused(path, f"which {kind}", "a checkpoint file")
     with path.open("rb") as file:
         head = file.read(100)
+    # A safetensors file begins with the length of its header in 8 bytes, then the JSON header.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT:
         return _read_safetensors(path)
     if head.startswith(b"PK\x03\x04"):
@@ -91,7 +92,7 @@ def _read_one(path: Path) -> Any:
     if head[0] in _OLD_PICKLES and pickles.is_pickle(path.read_bytes()):
         return _read_pickle(path)
     look = next(look for start, look in _LOOKS if head.lstrip().startswith(start))
-    raise _refused(path, f"which begins with {_quoted(head)} and looks like {look}")
+    raise _refused(path, f"which begins with {_quoted(head)}: {look}")
 
 
 def _is_index(path: Path) -> bool:
@@ -102,7 +103,7 @@ def _is_index(path: Path) -> bool:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
-    """From names of arrays to those of files, as an index has it; empty for any other JSON."""
+    """Returns the file name of each array from an index; empty for any other JSON."""
     try:
         names = json.loads(path.read_bytes())["weight_map"]
     except (LookupError, RecursionError, TypeError, ValueError):
@@ -112,17 +113,17 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    """The arrays of a checkpoint in several files, by the file that says which are where."""
+    """Reads the arrays of a checkpoint in several files from the path of its index."""
     names = _weight_map(path)
     arrays: dict[str, Any] = {}
     for part in dict.fromkeys(names.values()):
         if part in ("", "..") or Path(part).name != part:
             raise _refused(path, f"which names {part!r}, a file in another folder")
         if not (path.parent / part).is_file():
-            raise _refused(path, f"whose part {part} is not beside it")
+            raise _refused(path, f"whose part {part} is not in the same folder")
         found = _read_one(path.parent / part)
         if not isinstance(found, Mapping):
-            raise _refused(path, f"whose part {part} holds a {type(found).__name__}")
+            raise _refused(path, f"whose part {part} contains a {type(found).__name__}")
         arrays |= found
     if lacking := [name for name in names if name not in arrays]:
         raise _refused(path, f"whose parts lack {listed(lacking)}")
@@ -142,21 +143,21 @@ def _refused(
 def _read_safetensors(path: Path) -> dict[str, np.ndarray | Unreadable]:
     safetensors = require("safetensors", extra="torch", feature="reading .safetensors files")
     try:
-        # Its reader for NumPy knows no bfloat16, so the bytes are viewed here.
+        # The NumPy reader of safetensors does not support bfloat16, so the bytes are viewed here.
         found = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         if unknown := re.search(r"unknown variant `(\w+)`", str(error)):
-            reason = f"which has the dtype {unknown[1]}, unknown to safetensors: update it"
+            reason = f"which has the dtype {unknown[1]}: update safetensors, which lacks it"
             raise _refused(path, reason) from error
         raise _refused(path, f"which is damaged or incomplete ({error})") from error
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    contents = dict(found)  # in no certain order
+    contents = dict(found)  # in arbitrary order; the header has the order of the file
     return {name: _array(contents[name]) for name in header if name in contents}
 
 
 def _array(found: Mapping[str, Any]) -> np.ndarray | Unreadable:
-    """One of safetensors' arrays; of a dtype that NumPy lacks, what says so when it is needed."""
+    """Returns an array of a safetensors file, or a placeholder if NumPy lacks its dtype."""
     name, shape = found["dtype"], found["shape"]
     if name not in _DTYPES:
         return Unreadable(name, tuple(shape), numbers=True)
@@ -164,19 +165,19 @@ def _array(found: Mapping[str, Any]) -> np.ndarray | Unreadable:
 
 
 def _read_zip(path: Path) -> Any:
-    """A zip archive: one of torch.save or of numpy.savez, by what is in it."""
+    """Reads a zip archive written by torch.save or numpy.savez, recognized by its records."""
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
             size = sum(record.file_size for record in records)
             if size > _MOST_UNPACKED and size > 100 * path.stat().st_size:
                 raise _refused(path, f"which would unpack to {size:,} bytes")
-            # torch.save can be told to leave them out, which it does by zeros.
+            # torch.save has an option to omit checksums, which writes zeros.
             checked = any(record.CRC for record in records)
             damaged = archive.testzip() if checked else None
     except InputError:
         raise
-    except Exception as error:  # damage shows in many ways
+    except Exception as error:  # damage raises many kinds of exceptions
         reason = f"which is damaged or incomplete ({_first_line(error)})"
         raise _refused(path, reason) from error
     names = [record.filename for record in records]
@@ -209,13 +210,13 @@ def _array_of_npz(arrays: Any, name: str) -> np.ndarray | Unreadable:
 
 
 def _read_torch(path: Path) -> Any:
-    """An archive of torch.save."""
+    """Reads an archive of torch.save."""
     _check_torch(path)
     return _read_in_either(path, pickles.is_read_of_archive, pickles.archive_in_protocol_2)
 
 
 def _read_pickle(path: Path) -> Any:
-    """A file of torch.save from before it wrote archives, or a pickle of arrays."""
+    """Reads a pickle of arrays, or a file of torch.save in the format before archives."""
     _check_torch(path)
     with path.open("rb") as file:
         legacy = pickles.is_legacy(file.read(100))
@@ -225,16 +226,16 @@ def _read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             pickles.is_read(file)
         return _load(io.BytesIO(pickles.archive_of(path.read_bytes())))
-    except Exception as error:  # a damaged pickle can fail in any way
+    except Exception as error:  # damage raises many kinds of exceptions
         raise _refused(path, _why_not(error, 'pickle.load(open(path, "rb"))')) from error
 
 
 def _read_in_either(
     path: Path, is_read: Callable[[BinaryIO], bool], rewritten: Callable[[bytes], bytes]
 ) -> Any:
-    """A file as it is, or rewritten if its pickle is of a protocol that torch does not read."""
+    """Loads a file, rewritten first if torch does not read the protocol of its pickle."""
     try:
-        with path.open("rb") as file:  # opened here, as torch.load goes by a path's suffix
+        with path.open("rb") as file:  # opened here, as torch.load interprets a path's suffix
             if is_read(file):
                 file.seek(0)
                 return _load(file)
@@ -255,24 +256,25 @@ def _check_torch(path: Path) -> None:
 
 
 def _load(file: BinaryIO) -> Any:
-    """What ``torch.load`` makes of a file without running anything that it says."""
+    """Loads a file with ``torch.load(weights_only=True)``, which runs no code from the file."""
     import torch
 
     with warnings.catch_warnings(), torch.serialization.safe_globals(inert.safe_globals()):
-        warnings.simplefilter("ignore")  # about the age of a file's pickle
+        warnings.simplefilter("ignore")  # torch warns about old pickles
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _why_not(error: Exception, trusted: str = _TRUSTED) -> str:
     stranger = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
-    if stranger is not None and stranger[2] == "whose":  # module torch blocks: os, posix, sys
+    # Torch blocks all names of modules such as os, posix and sys with this message.
+    if stranger is not None and stranger[2] == "whose":
         return f"which would run {stranger[1]}, as malicious files do"
     if stranger is not None:
-        holds = f"which holds {stranger[1]} and not just data"
+        holds = f"which contains {stranger[1]} and not just data"
     elif more := re.search(r"(Can only|Trying to call|\S+ must be imported)[^.]*", str(error)):
-        holds = f"which holds more than data ({more[0]})"
+        holds = f"which contains more than data ({more[0]})"
     else:
-        return f"which is damaged, incomplete or no checkpoint ({_first_line(error)})"
+        return f"which is damaged, incomplete or not a checkpoint ({_first_line(error)})"
     return (
         f"{holds}; if you trust the file: load_torch(model, {trusted}), "
         f"or {trusted}.state_dict() if it is a whole module"
@@ -285,7 +287,7 @@ def _first_line(error: Exception) -> str:
 
 
 def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Writes arrays to a .safetensors file, as PyTorch's libraries expect it.
+    """Writes arrays to a .safetensors file that PyTorch libraries can read.
 
     Raises:
         InputError: if the file cannot be written.
@@ -312,14 +314,15 @@ def write_torch(tensors: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A file beside the path that takes its place when it is complete."""
+    """Yields a temporary path in the same folder, which replaces ``path`` when it is complete."""
     path = check_path("path", path, "a file in a folder that exists")
     if path.is_dir() or not path.parent.is_dir():
         raise InputError("path", "a file in a folder that exists", str(path))
     try:
         with replacing(path) as partial:
             partial.touch()
-            # Of the file that is replaced, or what the umask says; safetensors has its own.
+            # The file keeps the mode of the replaced file, or the default mode of a new file;
+            # safetensors would set another mode.
             mode = (path if path.exists() else partial).stat().st_mode
             yield partial
             partial.chmod(stat.S_IMODE(mode))

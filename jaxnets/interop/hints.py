@@ -1,4 +1,4 @@
-"""What to do about weights that do not fit."""
+"""Suggestions for weights that do not fit a model."""
 
 import itertools
 import re
@@ -10,14 +10,15 @@ from jaxnets.interop.entries import plain_arrays
 
 _QUANTIZED = "the weights are quantized: save the state_dict() of the network before that"
 _MERGED = "use model.merge_and_unload() first, in PEFT, and save the result"
-#: What names have for a part where there are no plain weights, and what to do.
+#: Name parts that show that a file has no plain weights, with the suggestion.
 _SIGNS = {
     "_packed_params": "the weights are quantized: save the state_dict() of the network "
     "before torch.ao.quantization.convert",
     **dict.fromkeys(("qweight", "quant_state", "SCB"), _QUANTIZED),
     **dict.fromkeys(("lora_A", "lora_B", "base_layer"), f"the weights are an adapter's: {_MERGED}"),
 }
-#: How the names of parts end from which PyTorch computes a weight, and what undoes that.
+#: Name endings of the parts from which PyTorch computes a weight, with the function that removes
+#: the computation.
 _COMPUTED = {
     "_u": "torch.nn.utils.remove_spectral_norm",
     "_mask": "torch.nn.utils.prune.remove",
@@ -27,7 +28,7 @@ _COMPUTED = {
 }
 _PARAMETRIZED = re.compile(r"(?:.*\.)?parametrizations\.([^.]+)\..*")
 _COUNT = "num_batches_tracked"
-_MOST_TRIED = 1000  # first parts; a file may have any number of names
+_MOST_TRIED = 1000  # pairs of prefixes that are tried; a file may have any number of names
 
 
 def hints(
@@ -37,14 +38,14 @@ def hints(
     mismatched: Collection[str] = (),
     aside: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """The next steps for names that a model has no place for.
+    """Returns suggestions for arrays that do not fit a model.
 
     Args:
         model: the model.
-        missing: PyTorch's names of the weights that are not there, with their shapes.
-        unexpected: the names that the model does not know, with their shapes.
+        missing: PyTorch's names of the weights that the source lacks, with their shapes.
+        unexpected: the names that the model lacks, with their shapes.
         mismatched: the names of arrays that do not fit.
-        aside: the names of what is no weight.
+        aside: the names of entries that are not weights.
     """
     found = []
     for name, path in plain_arrays(model).items():
@@ -61,7 +62,7 @@ def hints(
 
 
 def _no_plain_weights(names: Collection[str]) -> Iterator[str]:
-    """What to do where names show that there are none: by the surest sign alone."""
+    """Yields at most one suggestion if the names show that the file has no plain weights."""
     parts = {part for name in names for part in name.split(".")}
     for found in filter(None, map(_PARAMETRIZED.fullmatch, names)):
         yield _undone("torch.nn.utils.parametrize.remove_parametrizations", found[1])
@@ -83,7 +84,7 @@ def _undone(remedy: str, name: str) -> str:
 
 
 def _other_first_part(missing: Mapping[str, str], unexpected: Mapping[str, str]) -> list[str]:
-    """The rename of one first part with which most of what is missing is there."""
+    """Suggests the rename of a prefix that finds most of the missing names, if there is one."""
     step = max(1, len(missing) // 4)
     pairs = dict.fromkeys(
         pair
@@ -107,7 +108,7 @@ def _size(described: str) -> str:
 
 
 def _first_parts(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
-    """The first parts in which two names differ, with less and less of the end that they share."""
+    """Yields pairs of prefixes in which two names differ, from the shortest to the longest."""
     one, other = theirs.split("."), ours.split(".")
     shared = 0
     while shared < min(len(one), len(other)) and one[-1 - shared] == other[-1 - shared]:
@@ -119,7 +120,7 @@ def _first_parts(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
 def _brought(
     pair: tuple[str, str], missing: Mapping[str, str], unexpected: Mapping[str, str]
 ) -> int:
-    """How many of the missing names are there with another first part."""
+    """Counts the missing names that a rename of a prefix would find with the right shape."""
     theirs, ours = (f"{part}." if part else "" for part in pair)
     return sum(
         name.startswith(ours)

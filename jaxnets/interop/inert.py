@@ -1,8 +1,8 @@
-"""What checkpoints hold beside tensors and can do no harm: rebuilt by code of ours alone.
+"""Safe replacements for the callables that rebuild a pickle's objects other than tensors.
 
-A pickle names the callables that rebuild its objects. Those of NumPy were not written for hostile
-files (the state of a dtype can claim that numbers are pointers), so each is replaced by one that
-takes plain numbers only; ``torch.load`` refuses every other name.
+A pickle names the callables that rebuild its objects. NumPy's callables are not safe for malicious
+files: the state of a dtype can declare that numbers are pointers. Each is therefore replaced by a
+callable that accepts plain values only. ``torch.load`` rejects every other name.
 """
 
 import argparse
@@ -17,22 +17,22 @@ import numpy as np
 from jaxnets.interop import pickles
 from jaxnets.interop.conversion import Unreadable
 
-#: What defaultdicts name as the maker of their values, and what is of no use beside weights.
+#: Names that are rebuilt as None: factories of defaultdicts, and values that no caller uses.
 _UNREAD = (
     *("builtins.list", "builtins.dict", "builtins.int", "builtins.float", "builtins.str"),
     *("builtins.range", "builtins.slice", "datetime.date", "datetime.datetime", "datetime.time"),
     *("datetime.timedelta", "datetime.timezone"),
 )
 _BFLOAT16 = np.dtype(jnp.bfloat16)
-_LONGEST_CODE = 20  # of a dtype: "U1000000"
+_LONGEST_CODE = 20  # characters of a dtype's code, such as "U1000000"
 
 
 class PickledDtype:
-    """Stands for ``np.dtype`` in a pickle, of which it takes the kind and the order of bytes.
+    """Replaces ``np.dtype`` in a pickle; only the type code and the byte order are read.
 
     Attributes:
-        name: what to call it.
-        dtype: NumPy's, if its values are plain: numbers, booleans, texts.
+        name: the name of the dtype, for messages.
+        dtype: the NumPy dtype, or None if its values are not numbers, booleans or texts.
     """
 
     def __init__(self, code: str | type, *_: Any) -> None:
@@ -51,10 +51,10 @@ class PickledDtype:
 
 
 class PickledArray(np.ndarray):
-    """An array of plain values from a pickle; ``np.ndarray`` except for how it is rebuilt.
+    """A NumPy array that can be rebuilt from a pickle with plain values only.
 
     Attributes:
-        unreadable: stands for it if its values are not plain: objects, dates, records.
+        unreadable: a placeholder if the values are not plain (objects, dates, records), else None.
     """
 
     unreadable: Unreadable | None = None
@@ -64,16 +64,17 @@ class PickledArray(np.ndarray):
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, content = state
-        # Looked at first, as NumPy takes a list of objects for some dtypes.
+        # Checked first, as NumPy accepts a list of objects as the content for some dtypes.
         if type(dtype) is not PickledDtype:
             raise ValueError("an array of something other than plain values")
         if dtype.dtype is None:
             self.unreadable = Unreadable(dtype.name, tuple(map(int, shape)))
             return
-        if type(content) is str:  # of Python 2
+        if type(content) is str:  # bytes written by Python 2
             content = content.encode("latin-1")
         if type(content) is not bytes:
             raise ValueError("an array of something other than plain values")
+        # The version 1 is fixed, so that the pickle cannot choose another format.
         super().__setstate__((1, shape, dtype.dtype, is_fortran, content))
 
 
@@ -96,37 +97,38 @@ def _jax_array(make: Any, arguments: Any, state: tuple, *_: Any) -> PickledArray
 def _scalar(dtype: PickledDtype, content: bytes) -> Any:
     if dtype.dtype is None:
         return Unreadable(dtype.name)
-    content = content.encode("latin-1") if isinstance(content, str) else content  # of Python 2
+    # Python 2 wrote bytes as str.
+    content = content.encode("latin-1") if isinstance(content, str) else content
     return np.frombuffer(content, dtype.dtype, count=1)[0]
 
 
 def _mapping(*_: Any) -> dict:
-    return {}  # a defaultdict's, without what would make up values
+    return {}  # replaces a defaultdict, without its default factory
 
 
 def _no_bytes(*_: Any) -> bytes:
-    return b""  # which protocol 2 has no other words for
+    return b""  # protocol 2 writes empty bytes as a call of bytes()
 
 
 def _nothing(*_: Any) -> None:
-    """Takes the place of what nobody reads; ``str`` would write out lists that share others."""
+    """Replaces callables whose results are unused, as ``str`` would expand shared nested lists."""
 
 
 def _storage(content: bytes) -> Any:
-    """The numbers of a tensor that was pickled without torch.save."""
+    """Loads the storage of a tensor that was pickled without torch.save."""
     import torch
 
     if not pickles.is_legacy(content):
-        raise ValueError("numbers that torch.save has not written")
+        raise ValueError("a storage that torch.save did not write")
     if not pickles.is_read_of_legacy(io.BytesIO(content)):
         content = pickles.legacy_in_protocol_2(content)
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def safe_globals() -> list[tuple[Callable[..., Any], str]]:
-    """Callables, each with the name for which ``torch.load`` is to take it."""
+    """Returns safe callables, each with the name in a pickle for which ``torch.load`` uses it."""
     found: list[tuple[Callable[..., Any], str]] = [
-        (argparse.Namespace, "argparse.Namespace"),  # sets attributes, and has no hooks
+        (argparse.Namespace, "argparse.Namespace"),  # safe: it only sets attributes
         (PickledDtype, "numpy.dtype"),
         (PickledArray, "numpy.ndarray"),
         (_mapping, "collections.defaultdict"),
@@ -141,7 +143,7 @@ def safe_globals() -> list[tuple[Callable[..., Any], str]]:
         found.append((_scalar, f"numpy.{core}.multiarray.scalar"))
         found.append((_from_buffer, f"numpy.{core}.numeric._frombuffer"))
     for module in ("pathlib", "pathlib._local"):
-        # Pure: a name alone, on whichever system it was written.
+        # Pure paths are names without file access and exist on every operating system.
         for name, kind in (("Posix", PurePosixPath), ("Windows", PureWindowsPath)):
             found += [(kind, f"{module}.{name}Path"), (kind, f"{module}.Pure{name}Path")]
     found += [(_nothing, name) for name in _UNREAD]

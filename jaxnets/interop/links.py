@@ -1,4 +1,4 @@
-"""What ties the arrays of a layer to the arrays that hold the same numbers in PyTorch."""
+"""Links between the arrays of a layer and the corresponding arrays in PyTorch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,18 @@ def _same(value: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Link:
-    """Some arrays of a layer, and those that they are in PyTorch: any number for any number.
+    """A conversion between some arrays of a layer and the corresponding arrays in PyTorch.
+
+    The two sides may have different numbers of arrays.
 
     Attributes:
-        ours: paths of our arrays within the layer, such as ``("query.kernel", "key.kernel")``.
+        ours: paths of the arrays within the layer, such as ``("query.kernel", "key.kernel")``.
         theirs: PyTorch's names within the layer, such as ``("in_proj_weight",)``.
-        to_jax: takes PyTorch's arrays in their order and returns ours in theirs; raises
-            ``ValueError`` for values that ours cannot express.
-        to_torch: takes ours and returns PyTorch's, so that ``to_jax`` of them is ours again.
-        optional: whether a source without PyTorch's arrays will do.
-        note: what happens on the way, where it is more than another layout.
+        to_jax: converts PyTorch's arrays, in the order of ``theirs``, to the arrays of ``ours``;
+            raises ``ValueError`` for values that have no equivalent.
+        to_torch: converts the arrays of ``ours`` to PyTorch's. ``to_jax`` of the result is exact.
+        optional: whether PyTorch's arrays may be missing in a source.
+        note: a description of the conversion, if it is more than a change of layout.
     """
 
     ours: tuple[str, ...]
@@ -34,13 +36,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array of a layer and its name and layout in PyTorch: the common case of a link.
+    """The name and layout in PyTorch of a single array of a layer.
 
     Attributes:
         name: PyTorch's name within the layer, such as ``weight``.
-        to_jax: from PyTorch's layout to ours.
-        to_torch: from ours to PyTorch's; the exact inverse.
-        optional: whether a source without it will do.
+        to_jax: converts the array from PyTorch's layout.
+        to_torch: converts the array to PyTorch's layout; the exact inverse of ``to_jax``.
+        optional: whether the array may be missing in a source.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Leaf:
     optional: bool = False
 
     def link(self, attribute: str) -> Link:
-        """The link of a layer's attribute to this leaf."""
+        """Returns the link between a layer's attribute and this leaf."""
         return Link(
             (attribute,),
             (self.name,),

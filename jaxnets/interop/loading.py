@@ -1,4 +1,4 @@
-"""PyTorch's weights into a model."""
+"""Loads PyTorch's weights into a model."""
 
 import os
 from collections.abc import Mapping
@@ -27,14 +27,15 @@ def read_torch(source: Source, *, rename: Rename | None = None) -> StateDict:
     """Reads the arrays of a checkpoint without a model.
 
     Args:
-        source: as of ``load_torch``.
-        rename: as of ``load_torch``.
+        source: see ``load_torch``.
+        rename: see ``load_torch``.
 
     Returns:
-        Tensors or NumPy arrays by name, and what was taken off from around them.
+        Tensors or NumPy arrays by name, and the removed wrappers.
 
     Raises:
-        InputError: if there is no state_dict in it, or the file is not one that can be trusted.
+        InputError: if the source has no state_dict, or the file cannot be read safely.
+        ImportError: if the package that reads the file is not installed.
     """
     return unwrap(*_open(source), rename=rename)
 
@@ -42,54 +43,55 @@ def read_torch(source: Source, *, rename: Rename | None = None) -> StateDict:
 def load_torch(
     model: nnx.Module, source: Source, *, strict: bool = True, rename: Rename | None = None
 ) -> Report:
-    """Fills a model with the weights of its PyTorch twin.
+    """Loads PyTorch's weights into a model of the same architecture.
 
-    The model may be any network of jaxnets' and Flax's layers whose attributes bear PyTorch's
-    names. Each parameter and each running statistic is filled exactly once; if anything is wrong,
-    the model stays as it is. Weights alone carry over, not settings: ``nnx.LayerNorm`` has an
-    epsilon of 1e-6 by default where PyTorch has 1e-5.
+    The model may be any network of jaxnets and Flax layers whose attributes have PyTorch's names.
+    Every parameter and running statistic is set exactly once. After an error the model is
+    unchanged. Only weights are loaded, not settings: the default epsilon of ``nnx.LayerNorm`` is
+    1e-6, PyTorch's is 1e-5.
 
-    What wraps the weights is recognised and taken off: a mapping within a checkpoint (``{"epoch":
+    Wrappers of the weights are recognized and removed: a mapping within a checkpoint (``{"epoch":
     3, "state_dict": …}``), the ``module.`` of DataParallel, the ``_orig_mod.`` of
-    ``torch.compile``, and a first part that the model lacks (``model.``, where a few others such
-    as ``loss_fn.weight`` may lack it). Where several would do, ``rename={"online_model": None}``
-    decides. AveragedModel's ``n_averaged`` is left aside. Floating-point arrays are converted to
-    the dtypes of the model. ``num_batches_tracked`` may be absent, or a whole number of any dtype.
-    Weights that ``weight_norm`` or pruning has split are computed from their parts. Flax's
-    recurrent cells have one bias where PyTorch has two: they get the sum. A parameter of your own
-    has PyTorch's name and layout; a layer of your own that differs gets a row in
-    ``jaxnets.interop.table.RULES``.
+    ``torch.compile``, and a prefix that the model lacks, such as ``model.``, even if a few names
+    such as ``loss_fn.weight`` lack the prefix. If several prefixes fit equally well,
+    ``rename={"online_model": None}`` drops one. AveragedModel's ``n_averaged`` is ignored.
 
-    A weight that PyTorch ties to another comes under both names; name it twice as well::
+    Floating-point arrays are converted to the dtypes of the model. ``num_batches_tracked`` may be
+    missing, or a whole number of any dtype. Weights that ``weight_norm`` or pruning has split are
+    computed from their parts. Flax's recurrent cells have one bias where PyTorch has two; the bias
+    is their sum. A user-defined parameter has the same name and layout in PyTorch. For a
+    user-defined layer with another layout, add a rule to ``jaxnets.interop.table.RULES``.
+
+    A state_dict contains a tied weight under both names. The model needs both names as well::
 
         self.wte = layers.Embedding(vocabulary, features, rngs=rngs)
         self.lm_head = TiedHead(self.wte)  # a module with self.weight = wte.embedding
 
-    A buffer of PyTorch's, such as a mask, needs a variable to go to:
+    A buffer, such as a mask, is loaded into an ``nnx.Variable`` of the same name:
     ``self.bias = nnx.Variable(mask)``.
 
     Args:
-        model: filled in place.
-        source: a state_dict of tensors or NumPy arrays, or the path of a file, which is known by
-            its content: one of ``torch.save`` or ``pickle.dump`` (read by ``weights_only``, which
-            runs no code), of safetensors or of ``numpy.savez``; or the ``.index.json`` of a
-            checkpoint in several files.
-        strict: whether every weight must be filled and every array used. If not, what fits is
-            filled, and the report says the rest; nothing at all is an error.
-        rename: from names, or their first parts, to others, or to None for arrays to be dropped:
-            ``{"features.0": "conv1", "*.attn.bias": None}``, where ``*``, ``?`` and ``[…]`` stand
-            for any characters; or a function from a name to another or None. Names may be given
-            with or without their wrapping; a function sees them without.
+        model: the model, whose weights are set in place.
+        source: a state_dict of tensors or NumPy arrays, or the path of a file. The format is
+            recognized by the content: ``torch.save`` or ``pickle.dump`` (read with
+            ``weights_only``, which runs no code), safetensors, ``numpy.savez``, or the
+            ``.index.json`` of a checkpoint in several files.
+        strict: whether every weight must be set and every array used. If False, all arrays that
+            fit are loaded and the report lists the others; it is an error if no array fits.
+        rename: a mapping from names, or their first parts, to new names, or to None for arrays to
+            drop: ``{"features.0": "conv1", "*.attn.bias": None}``, with the wildcards ``*``, ``?``
+            and ``[…]``; or a function from a name to a new name or None. The keys of a mapping may
+            include wrappers; a function gets names without wrappers.
 
     Returns:
-        What was loaded, converted and taken off; ``print`` shows it.
+        The report of loaded, converted and ignored arrays; ``print`` shows it.
 
     Raises:
-        WeightsError: a ``ValueError`` that names all arrays that are missing, unexpected or do
-            not fit, and holds the report.
-        InputError: a ``ValueError``: the source is not one of the above, ``rename`` matches
-            nothing, or a layer has no counterpart in PyTorch.
-        ImportError: the package that reads the file is not installed.
+        WeightsError: a ``ValueError`` that lists all arrays that are missing, unexpected or do
+            not fit; its attribute ``report`` has the report.
+        InputError: a ``ValueError``: the source has no readable state_dict, a key of ``rename``
+            matches nothing, or a layer has no counterpart in PyTorch.
+        ImportError: if the package that reads the file is not installed.
 
     Examples:
         >>> from jaxnets.layers import Linear
@@ -97,7 +99,7 @@ def load_torch(
         >>> weights = {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}
         >>> print(load_torch(layer, weights))
         2 arrays of state_dict loaded into Linear
-          taken off: module.
+          unwrapped: module.
           float64 to float32: weight, bias
     """
     check_bool("strict", strict)
@@ -130,7 +132,7 @@ def load_torch(
 
 
 def _open(source: Source) -> tuple[Any, str]:
-    """What a source holds, and what to call it."""
+    """Returns the content of a source and its name for messages."""
     if isinstance(source, str | os.PathLike):
         return files.read(Path(source)), str(source)
     return source, "state_dict"
@@ -138,7 +140,7 @@ def _open(source: Source) -> tuple[Any, str]:
 
 @dataclass
 class _Plan:
-    """What each weight of a model is to become; nothing is changed before all is known."""
+    """The planned new values of a model's weights, so that an error leaves the model unchanged."""
 
     arrays: Mapping[str, Any]
     computed: Mapping[str, str]
@@ -151,13 +153,13 @@ class _Plan:
     _values: dict[int, tuple[nnx.Variable, np.ndarray, str]] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Plans one entry, or notes why it cannot be filled."""
+        """Plans the values of one entry, or records why it cannot be filled."""
         absent = [name for name in entry.theirs if name not in self.arrays]
         if absent and entry.link.optional:
             self.kept += absent if entry.ours else []
         elif absent:
             self._lacking.append(entry)
-        elif not entry.ours:  # a count, say, that PyTorch keeps and Flax does not
+        elif not entry.ours:  # an array without a counterpart in Flax, such as a batch count
             self.aside += entry.theirs
         elif (arrays := self._read(entry)) is not None:
             try:
@@ -170,7 +172,7 @@ class _Plan:
                 self.loaded += entry.theirs
 
     def _read(self, entry: Entry) -> list[np.ndarray] | None:
-        """The arrays of an entry, or None if one is of a wrong shape or kind."""
+        """Reads the arrays of an entry; returns None if one has a wrong shape or dtype."""
         arrays = []
         for name, expected in entry.template().items():
             try:
@@ -200,7 +202,7 @@ class _Plan:
             raise ValueError(f"differs from {other}, to which the model ties it")
 
     def missing(self) -> dict[str, str]:
-        """The absent names, but those of weights that came under another name."""
+        """Returns the missing names, except for tied weights that are set by another name."""
         return {
             name: describe(array)
             for entry in self._lacking
@@ -210,7 +212,7 @@ class _Plan:
         }
 
     def carry_out(self) -> None:
-        """Fills the model; all arrays are on their devices before the first is put in."""
+        """Sets the weights after all arrays are on their devices, so that a failure sets none."""
         placed = [
             (variable, jax.device_put(value, getattr(variable.get_value(), "sharding", None)))
             for variable, value, _ in self._values.values()

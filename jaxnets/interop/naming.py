@@ -1,4 +1,4 @@
-"""From the names of a checkpoint to those of a model: wrappers taken off, parts renamed."""
+"""Maps the array names of a checkpoint to a model's names: removes wrappers, renames parts."""
 
 import difflib
 import fnmatch
@@ -10,28 +10,28 @@ from dataclasses import dataclass, replace
 from jaxnets.arrays import InputError, called, check_function, printable, shown
 from jaxnets.interop.report import listed
 
-#: Takes a name to another, or to None where the array is to be dropped.
+#: Maps a name to its new name, or to None if the array is dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 
-#: The parts that compile, FSDP, activation checkpointing and parallel training add to names.
+#: Name parts that torch.compile, FSDP, activation checkpointing and DataParallel add.
 _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"))
 
 
-_MOST_STARTS = 20  # of any number in a large file; what fits equally well is refused
-_MOST_PARTS = 50  # of a name
+_MOST_STARTS = 20  # candidate prefixes that are tried; a large file may have any number
+_MOST_PARTS = 50  # dot-separated parts of a name that are considered
 
 
 @dataclass(frozen=True)
 class Naming:
-    """A way to name the arrays of a checkpoint.
+    """A candidate mapping from the array names of a checkpoint to new names.
 
     Attributes:
-        names: the new name of each; None for one that is dropped.
-        stripped: the name of each without its wrapping, before it was renamed.
-        taken_off: the parts that were removed, each with its dot.
-        strangers: names that lack the first parts that were removed.
-        unmatched: parts to be renamed that were not found.
-        rivals: first parts that could be removed instead, with as much to be said for them.
+        names: the new name of each array, or None if the array is dropped.
+        stripped: the name of each array without wrappers, before renaming.
+        taken_off: the removed name parts, each with its dot.
+        strangers: names without the removed prefix.
+        unmatched: keys of ``rename`` that match no name.
+        rivals: prefixes whose removal gives an equally good fit.
     """
 
     names: dict[str, str | None]
@@ -42,7 +42,7 @@ class Naming:
     rivals: tuple[str, ...] = ()
 
     def score(self, known: Collection[str]) -> int:
-        """How many names are known ones, not counting strangers'; -1 if two became one."""
+        """Counts the new names that the model has, without strangers; -1 if two names collide."""
         new = self._kept()
         if len(set(new)) < len(new):
             return -1
@@ -51,23 +51,28 @@ class Naming:
         return sum(new in known for old, new in self.names.items() if old not in self.strangers)
 
     def check(self) -> None:
-        """Raises if two names became one, or it is not certain what is meant."""
+        """Checks that the new names are unique and that the choice is unambiguous.
+
+        Raises:
+            InputError: if two names collide, a key of ``rename`` matches nothing, or several
+                prefixes fit equally well.
+        """
         name, count = next(iter(Counter(self._kept()).most_common(1)), ("", 0))
         if count > 1:
             old = [printable(old) for old, other in self.names.items() if other == name]
             got = f"{printable(name)} for {' and '.join(old[:10])}"
-            raise InputError("rename", "a name of its own for each array", got)
+            raise InputError("rename", "a unique name for each array", got)
         if self.unmatched:
             key = self.unmatched[0]
             there = listed(_nearest(key, self.stripped.values()))
-            expected = "names that the source has, or their first parts"
-            raise InputError("rename", expected, f"{key!r}, while there are {there}")
+            expected = "names in the source, or the first parts of such names"
+            raise InputError("rename", expected, f"{key!r}; the source has {there}")
         if self.rivals:
             first, *others = self.rivals
             apart = [o for o in others if not f"{o}.".startswith(f"{first}.")]
             parts = ", ".join([f"{first!r}: ''", *(f"{other!r}: None" for other in apart[:3])])
-            got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])} of equal fit"
-            expected = f"one first part of names that fits best (pass, say, rename={{{parts}}})"
+            got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])}, which fit equally well"
+            expected = f"a single best prefix of names (pass, say, rename={{{parts}}})"
             raise InputError("source", expected, got, whole=True)
 
     def _kept(self) -> list[str]:
@@ -75,15 +80,16 @@ class Naming:
 
 
 def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | None) -> Naming:
-    """The naming that gives the most names that a model knows, with as little taken off as can be.
+    """Returns the naming that matches the most names of a model and removes the least.
 
-    Wrappers' parts go wherever they are. First parts go if more names are known without them, even
-    if a few strangers lack them; ``rename`` is looked at, so that it can drop a rival.
+    Wrapper parts are removed wherever they occur. A prefix is removed if more names match without
+    it, even if a few names lack it. ``rename`` is applied to every candidate, so that it can drop
+    one of several equally good prefixes.
 
     Args:
-        names: those of the checkpoint.
-        known: those of the model; without them wrappers' parts go, and nothing else.
-        rename: applied to what is left of each name, or else to the name with its wrapping.
+        names: the array names of the checkpoint.
+        known: the names of the model. If empty, only wrapper parts are removed.
+        rename: applied to the stripped name, or else to the name with its wrappers.
     """
     if rename is not None and not isinstance(rename, Mapping):
         check_function("rename", rename, "a mapping of names or a function")
@@ -100,6 +106,7 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         start: _without(start, bare, found, rename)
         for start in _starts(bare, frozenset(known), rename)
     }
+    # With equal scores the naming that removes less is preferred; without a model the wrappers go.
     best = max(one.score(known) for one in (plain, unwrapped, *deeper.values()))
     for one in (plain, unwrapped) if known else (unwrapped, plain):
         if one.score(known) == best:
@@ -112,7 +119,7 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
 def _starts(
     bare: Mapping[str, list[str]], known: frozenset[str], rename: Rename | None
 ) -> list[tuple[str, ...]]:
-    """First parts of names without which a name is a known one: those of the most names."""
+    """Returns the prefixes whose removal makes a name match, the most frequent first."""
     found: Counter[tuple[str, ...]] = Counter()
     for split in bare.values():
         for count in range(1, min(len(split), _MOST_PARTS)):
@@ -127,7 +134,7 @@ def _without(
     found: Sequence[str],
     rename: Rename | None,
 ) -> Naming:
-    """The naming in which some first parts are removed from the names that have them."""
+    """Returns the naming in which a prefix is removed from the names that have it."""
     count = len(start)
     has = {name for name, parts in bare.items() if tuple(parts[:count]) == start}
     split = {
@@ -155,7 +162,11 @@ def _renamed(
 
 
 def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> str | None:
-    """What a name becomes that may be given with less or more of its wrapping, the least first."""
+    """Returns the new name of an array, or None if the array is dropped.
+
+    ``names`` are the forms of the old name, from without wrappers to with all of them. The first
+    form that matches ``rename`` decides.
+    """
     if rename is None:
         return names[0]
     if not isinstance(rename, Mapping):
@@ -178,7 +189,7 @@ def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> st
 
 
 def _keys(name: str, rename: Mapping[str, str | None]) -> Iterator[tuple[str, list[str]]]:
-    """The keys that a name has, with the parts after them: the longest first, patterns last."""
+    """Yields the keys that match a name, with the remaining parts; longest first, patterns last."""
     parts = name.split(".")
     for count in range(len(parts), -1, -1):
         start = ".".join(parts[:count])

@@ -1,4 +1,4 @@
-"""The state of LBFGS, whose slots are vectors of all parameters in PyTorch, and trees here."""
+"""Converts the state of LBFGS: PyTorch's flat vectors of all parameters are trees in JAX."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,8 +21,9 @@ _PARTS = (*_COUNTS, *_NUMBERS, *VECTORS, *HISTORIES, "ro")
 class VectorPair(Pair):
     """The ``OptimizerState`` of LBFGS and its one param_group.
 
-    PyTorch keeps all with the first parameter. Its pairs are a list from the oldest to the newest;
-    ours are a ring, in which pair n is at n modulo the size.
+    PyTorch stores the whole state under the first parameter. PyTorch's history is a list from the
+    oldest to the newest pair. The history in JAX is a ring buffer: pair n is at index n modulo the
+    size.
     """
 
     def from_torch(self, step: int | None) -> dict[Key, np.ndarray]:
@@ -64,22 +65,22 @@ class VectorPair(Pair):
         return {self.group.options["params"][0]: found}
 
     def _fill(self, values: dict[Key, np.ndarray], kept: Mapping[str, Any]) -> None:
-        """Puts PyTorch's state in place.
+        """Writes PyTorch's state into ``values``.
 
         Raises:
-            TypeError: if a part of it is of another kind.
-            ValueError: if it does not fit ours, or lacks a part.
+            TypeError: if a slot has a value of the wrong type.
+            ValueError: if a slot is missing, or its shape or length does not fit.
         """
         entries = self._entries()
         if not kept or entries is None:
             return
-        # Where its first gradient was small enough there are counts alone.
+        # PyTorch stores only the counts if the first gradient was below the tolerance.
         parts = _COUNTS if kept.keys() <= {*_COUNTS} else _PARTS
         if lacking := [slot for slot in parts if slot not in kept]:
             raise ValueError(f"without {listed(lacking)}")
         for slot in _COUNTS:
             if not is_count(plain(kept[slot])):
-                raise ValueError(f"{slot} is no count")
+                raise ValueError(f"{slot} is not a count")
             values[slot, 0] += int(plain(kept[slot]))
         if parts is _COUNTS:
             return
@@ -93,7 +94,7 @@ class VectorPair(Pair):
         count = counts[0]
         if max(counts) > room or set(counts) != {count}:
             sizes = " and ".join(map(str, counts))
-            raise ValueError(f"lists of {sizes} pairs, for {room} places")
+            raise ValueError(f"histories of {sizes} pairs, for a history size of {room}")
         values["pairs", 0] += count
         for i in range(count):
             values["ro", 0][i] = float(kept["ro"][i])
@@ -102,7 +103,10 @@ class VectorPair(Pair):
                     values[key][i] = converted(array, values[key].dtype)
 
     def _entries(self) -> list[Entry] | None:
-        """The parameters in PyTorch's order; None, with a fault noted, if one carries no state."""
+        """Returns the parameters in PyTorch's order.
+
+        Adds a fault and returns None if the state of a parameter cannot be converted.
+        """
         numbers = self.group.options["params"]
         if lacking := [number for number in numbers if number not in self.group.names]:
             self.faults["unexpected"].append(f"{len(lacking)} parameters in the vectors of LBFGS")
@@ -112,7 +116,7 @@ class VectorPair(Pair):
         return entries if len(entries) == len(found) else None
 
     def _vector(self, slot: str, entries: Sequence[Entry], *place: int) -> np.ndarray:
-        """One of PyTorch's vectors; of pairs the one at a place."""
+        """Returns a slot as PyTorch's flat vector; for a history, the vector at an index."""
         parts = []
         for entry in entries:
             own = [np.asarray(leaf)[place] for leaf in self._leaves(slot, entry).values()]
@@ -121,7 +125,7 @@ class VectorPair(Pair):
 
 
 def _cut(vector: np.ndarray, slot: str, entries: Sequence[Entry]) -> dict[Key, np.ndarray]:
-    """A vector of all parameters as arrays of our variables."""
+    """Splits a flat vector of all parameters into one array for each variable of the model."""
     shapes = [next(iter(entry.template().values())).shape for entry in entries]
     sizes = [int(np.prod(shape)) for shape in shapes]
     if vector.shape != (sum(sizes),):

@@ -1,4 +1,4 @@
-"""The parameters that a torch optimizer numbers, by name."""
+"""Maps the parameter numbers of a torch optimizer to parameter names."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ from jaxnets.interop.optimizer_source import Source
 from jaxnets.interop.report import listed
 from jaxnets.interop.unwrapping import unwrap
 
-#: PyTorch's parameter names in its order; for several param_groups, a list of them for each.
+#: PyTorch's parameter names in PyTorch's order; for several param_groups, one list for each.
 Names = Iterable[str] | Sequence[Iterable[str]]
-#: What is wrong, by kind: collected, to be raised at once.
+#: Error messages by kind, collected so that one exception can list all of them.
 Faults = defaultdict[str, list[str]]
 
 
@@ -23,8 +23,8 @@ class Group:
     """A param_group.
 
     Attributes:
-        options: its hyperparameters.
-        names: PyTorch's names of its parameters, as the model knows them, by number.
+        options: the hyperparameters.
+        names: the model's PyTorch name of each parameter, by parameter number.
     """
 
     options: Mapping[str, Any]
@@ -38,22 +38,23 @@ def groups_of(
     rename: Rename | None,
     faults: Faults,
 ) -> list[Group]:
-    """The param_groups that have parameters of the model, these by name.
+    """Returns the param_groups that have parameters of the model, with parameter names.
 
     Args:
-        source: whose groups.
-        parameters: the model's.
-        names: PyTorch's, or None to find them in the source.
-        rename: from PyTorch's names to the model's; None for parameters that the model lacks.
-        faults: gets what is wrong with single parameters.
+        source: the optimizer's state_dict.
+        parameters: the parameters of the model.
+        names: PyTorch's parameter names, or None to find them in the source.
+        rename: maps PyTorch's names to the model's, or to None for parameters that the model lacks.
+        faults: collects the errors of single parameters.
 
     Raises:
-        InputError: if the names are not to be found, or of another number than the parameters.
+        InputError: if the names cannot be found, or if the number of names differs from the
+            number of parameters.
     """
     lists = _names(source, parameters, names)
     flat = [name for own in lists for name in own]
     if repeated := sorted({name for name in flat if flat.count(name) > 1}):
-        raise InputError("names", "each parameter once", f"{listed(repeated)} again")
+        raise InputError("names", "each parameter once", f"{listed(repeated)} more than once")
     naming = best_naming(flat, parameters.known, rename)
     naming.check()
     groups = []
@@ -75,7 +76,7 @@ def groups_of(
 def _fitted(
     names: list[str | None], numbers: list[Any], parameters: Parameters
 ) -> Sequence[str | None]:
-    """As many names as numbers: those of a state_dict are without the buffers and repetitions."""
+    """Returns one name for each number, after dropping the buffers and tied names if needed."""
     if len(names) == len(numbers):
         return names
     own = parameters.without_others(name for name in names if name is not None)
@@ -86,29 +87,29 @@ def _fitted(
 
 
 def _names(source: Source, parameters: Parameters, names: Names | None) -> list[list[str]]:
-    """The names of each group, given or read from the source."""
+    """Returns the parameter names of each group, from the argument or from the source."""
     groups = source.groups
     if names is not None:
         return _given(names, len(groups))
     if all("param_names" in group for group in groups):
         return [list(group["param_names"]) for group in groups]
     if all(isinstance(number, str) for group in groups for number in group["params"]):
-        return [list(group["params"]) for group in groups]  # as torch.distributed.checkpoint has it
+        return [list(group["params"]) for group in groups]  # as in torch.distributed.checkpoint
     if len(groups) > 1:
         expected = f"a list of names for each of the {len(groups)} param_groups"
-        raise InputError("names", f"{expected}, whose parameters are only numbered", None)
+        raise InputError("names", f"{expected}, as the source has only numbers", None)
     try:
         found = unwrap(source.tree, source.origin, parameters.known) if source.path else None
     except InputError:
         found = None
     if found is None:
-        expected = "PyTorch's parameter names in its order, as there are no weights that tell it"
+        expected = "PyTorch's parameter names in PyTorch's order, as the source has no weights"
         raise InputError("names", expected, None)
     return [list(found.arrays)]
 
 
 def _given(names: Names, count: int) -> list[list[str]]:
-    """The names as a list for each of so many groups."""
+    """Returns the ``names`` argument as one list of names for each of ``count`` groups."""
     expected = f"{count} lists of names, one for each param_group" if count > 1 else "a list"
     scalar = getattr(names, "shape", None) == ()
     if isinstance(names, str) or scalar or not isinstance(names, Iterable):

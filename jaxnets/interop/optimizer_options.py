@@ -1,4 +1,4 @@
-"""From the hyperparameters in a torch optimizer's state_dict to the same optimizer here."""
+"""Creates an optimizer from the hyperparameters in a torch optimizer's state_dict."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ from jaxnets.interop.optimizer_source import OptimizerSource, Source, read
 from jaxnets.interop.report import listed
 from jaxnets.optimizers import OPTIMIZERS, Schedule, param_groups
 
-#: What a param_group says besides hyperparameters: the parameters, how to compute, what PyTorch's
-#: schedulers keep there.
+#: Keys of a param_group other than hyperparameters: the parameters, implementation flags, and
+#: values of PyTorch's schedulers.
 _ASIDE = {
     *("params", "param_names"),
     *("foreach", "fused", "capturable", "differentiable"),
@@ -37,27 +37,28 @@ def optimizer_from_torch(
     names: Names | None = None,
     rename: Rename | None = None,
 ) -> optax.GradientTransformation:
-    """The counterpart of a torch optimizer, made from its state_dict, with its hyperparameters.
+    """Creates the counterpart of a torch optimizer with the hyperparameters of its state_dict.
 
-    Several param_groups become ``jaxnets.optimizers.param_groups``; as in PyTorch, parameters in
-    none of them stay as they are. Hyperparameters that a group lacks take PyTorch's defaults.
+    Several param_groups become ``jaxnets.optimizers.param_groups``. As in PyTorch, parameters in
+    no group are not updated. Hyperparameters that a group lacks take PyTorch's defaults.
 
     Args:
-        source: a torch optimizer, its state_dict, a checkpoint that holds it, or a file's path.
-        name: which optimizer it is, such as ``"adamw"``: a state_dict does not say. It may be left
-            out where the hyperparameters tell, as they do in the files of PyTorch 2.6 and later
-            for all but Adamax before its first step.
-        lr: takes the place of the learning rate of every group: a schedule, say.
-        model: the model, needed with several groups alone.
-        names: as of ``load_torch_optimizer``; with several groups alone.
-        rename: as of ``load_torch_optimizer``; with several groups alone.
+        source: a torch optimizer, its state_dict, a checkpoint that contains its state_dict, or
+            the path of a file.
+        name: the name of the optimizer, such as ``"adamw"``, which a state_dict does not contain.
+            None infers the name from the hyperparameters, which works for files of PyTorch 2.6
+            and later, except for Adamax before its first step.
+        lr: a learning rate or schedule that replaces the learning rate of every group.
+        model: the model; required only with several groups.
+        names: see ``load_torch_optimizer``; used only with several groups.
+        rename: see ``load_torch_optimizer``; used only with several groups.
 
     Returns:
-        A gradient transformation, whose state ``load_torch_optimizer`` can then fill.
+        A gradient transformation. ``load_torch_optimizer`` can load its state.
 
     Raises:
-        InputError: if the source has no such state_dict, the optimizer is unknown or has other
-            hyperparameters, or the parameters of several groups cannot be told.
+        InputError: if the source has no optimizer's state_dict, the optimizer is unknown or has
+            other hyperparameters, or the parameters of several groups cannot be identified.
         ImportError: if the package that reads the file is not installed.
 
     Examples:
@@ -71,7 +72,7 @@ def optimizer_from_torch(
     kind = name or kind_of(found)
     if kind not in OPTIMIZERS:
         expected = f"one of {', '.join(OPTIMIZERS)}"
-        raise InputError("name", expected, "None, and the hyperparameters do not tell")
+        raise InputError("name", expected, "None, and the hyperparameters are ambiguous")
 
     def make(options: Mapping[str, Any]) -> optax.GradientTransformation:
         given = options_of(kind, options)
@@ -80,7 +81,7 @@ def optimizer_from_torch(
     if len(found.groups) == 1:
         return make(found.groups[0])
     if model is None:
-        expected = f"the model, for {len(found.groups)} param_groups whose parameters have names"
+        expected = f"the model, to identify the parameters of {len(found.groups)} param_groups"
         raise InputError("model", expected, None)
     parameters, faults = Parameters(model), Faults(list)
     groups = groups_of(found, parameters, names, rename, faults)
@@ -103,24 +104,25 @@ def _selector(group: Group, parameters: Parameters) -> Callable[[str], bool]:
 
 
 def kind_of(source: Source) -> str | None:
-    """Which of our optimizers a torch optimizer is; None where that is not sure.
+    """Returns the name of a torch optimizer's counterpart, or None if it is ambiguous.
 
-    An optimizer is known by its class, or by having just the options of one of ours. Two sets of
-    options are shared: Adam's and AdamW's before PyTorch 2.6, and Adamax' with others'.
+    An optimizer is identified by its class, or by having exactly the options of one counterpart.
+    Adam and AdamW have the same options before PyTorch 2.6; Adamax shares its options with other
+    optimizers, but not its slots.
     """
     if source.optimizer.lower() in OPTIMIZERS:
         return source.optimizer.lower()
     options = {*(option for group in source.groups for option in group)} - _ASIDE
     for name, own in _OPTIONS.items():
         sure = name != "adamw" and (name != "adamax" or "exp_inf" in source.slots)
-        # PyTorch's first versions lack maximize, as LBFGS and Muon do here too.
+        # Early versions of PyTorch lack maximize, as do LBFGS and Muon.
         if sure and options | {"maximize"} == own | {"maximize"}:
             return name
     return None
 
 
 def options_of(kind: str, group: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for one of our optimizers, from a param_group.
+    """Returns the keyword arguments of an optimizer function from a param_group.
 
     Raises:
         InputError: if the group has options of another optimizer.
@@ -129,13 +131,13 @@ def options_of(kind: str, group: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "adamw" and given.get("decoupled_weight_decay"):
         del given["decoupled_weight_decay"]
     if foreign := given.keys() - _OPTIONS[kind]:
-        expected = f"the optimizer that has {listed(sorted(foreign))}"
+        expected = f"an optimizer with the options {listed(sorted(foreign))}"
         raise InputError("name", expected, kind)
     return given
 
 
 def slots_of(source: Source, group: Mapping[str, Any]) -> set[str] | None:
-    """The slots that a torch optimizer keeps by its hyperparameters; None where it is unknown."""
+    """Returns the slots that a torch optimizer has, or None if the optimizer is unknown."""
     kind = kind_of(source)
     if kind is None:
         return None
@@ -145,10 +147,10 @@ def slots_of(source: Source, group: Mapping[str, Any]) -> set[str] | None:
 
 
 def plain(value: Any) -> Any:
-    """Numbers of PyTorch or NumPy as Python's."""
+    """Converts numbers of PyTorch or NumPy to Python numbers."""
     if isinstance(value, list | tuple):
         return tuple(map(plain, value))
     try:
         return value.item() if hasattr(value, "item") else value
-    except (RuntimeError, ValueError):  # of several numbers
+    except (RuntimeError, ValueError):  # an array of several numbers
         return value

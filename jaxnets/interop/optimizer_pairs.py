@@ -1,4 +1,4 @@
-"""One of our optimizers' states and PyTorch's for the same parameters, from one to the other."""
+"""Converts between an ``OptimizerState`` and PyTorch's state of the same parameters."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ class Pair:
     """One ``OptimizerState`` and the param_group of its parameters.
 
     Attributes:
-        part: ours.
-        group: PyTorch's.
-        source: the group's place in the state.
-        parameters: the model's.
-        faults: gets what is wrong; what the methods return then counts for nothing.
+        part: the ``OptimizerState``.
+        group: PyTorch's param_group.
+        source: the state_dict that contains the group.
+        parameters: the parameters of the model.
+        faults: collects error messages; after an error the return values are unusable.
     """
 
     part: Part
@@ -39,10 +39,10 @@ class Pair:
     faults: Faults
 
     def from_torch(self, step: int | None) -> dict[Key, np.ndarray]:
-        """Our arrays, from PyTorch's.
+        """Converts PyTorch's state to the arrays of the ``OptimizerState``.
 
         Args:
-            step: how many steps have been taken, where PyTorch does not count them.
+            step: the number of steps taken, for optimizers whose steps PyTorch does not count.
         """
         self._check_members()
         kept = {
@@ -59,22 +59,23 @@ class Pair:
                 values |= self._from_torch(name, state)
                 counts[count].append(name)
             elif count and self.part.slots:
-                self.faults["unexpected"].append(f"{name}, for which this optimizer keeps nothing")
+                self.faults["unexpected"].append(f"{name}, for which this optimizer has no state")
             elif count:
                 self._check_names(name, state.keys() - {"step"})
         if len(counts) > 1:
-            counts.pop(0, None)  # parameters that have never had a gradient
+            counts.pop(0, None)  # count 0: parameters that have never had a gradient
         numbers = {STEP: self._step(counts, step), LR: float(self.group.options["lr"])}
         return values | {k: np.asarray(v, self.part.leaves[k].dtype) for k, v in numbers.items()}
 
     def to_torch(self) -> dict[Any, dict[str, np.ndarray]]:
-        """What PyTorch keeps for each parameter, by its number."""
+        """Returns PyTorch's state of each parameter, by parameter number."""
         self._check_members()
         self.check_slots()
         step, slots = int(self.part.leaves[STEP]), self.part.slots
-        if step == 0 and "sum" not in slots:  # which Adagrad, and no other, has from the start
+        if step == 0 and "sum" not in slots:  # only Adagrad has a state before the first step
             return {}
-        counted = {} if slots <= {"momentum_buffer"} else {"step": np.asarray(step)}  # not by SGD
+        # SGD does not count steps.
+        counted = {} if slots <= {"momentum_buffer"} else {"step": np.asarray(step)}
         found = {
             number: counted | self._to_torch(name)
             for number, name in self.group.names.items()
@@ -89,28 +90,29 @@ class Pair:
         }
 
     def lr_to_torch(self) -> Any:
-        """Our learning rate as a number, or as a tensor where PyTorch has one."""
+        """Returns the learning rate as a number, or as a tensor if PyTorch's is a tensor."""
         there, here = self.group.options["lr"], np.asarray(self.part.leaves[LR])
         if here.dtype.type(float(there)) == here:
             return there
-        # In float32 0.1 is 0.100000001490…: what was meant is the shortest number that rounds so.
+        # 0.1 in float32 is 0.100000001490…. The shortest decimal that rounds to the float32 value
+        # is most likely the number that the user wrote.
         rate = float(str(here))
         return there.new_tensor(rate) if hasattr(there, "new_tensor") else rate
 
     def check_slots(self) -> None:
-        """Notes if PyTorch's hyperparameters need other slots than ours."""
+        """Adds a fault if PyTorch's optimizer has other slots than the ``OptimizerState``."""
         slots = slots_of(self.source, self.group.options)
         if slots is not None and slots != self.part.slots:
             both = slots, self.part.slots
             there, here = (" and ".join(sorted(names)) or "none" for names in both)
-            self.faults["slots"].append(f"{there} there, {here} here")
+            self.faults["slots"].append(f"{there} in PyTorch, {here} in JAX")
 
     def _stepped(self, number: Any) -> bool:
-        """Whether PyTorch has taken a step with a parameter; with frozen ones it has not."""
+        """Whether PyTorch has taken a step with a parameter; False for frozen parameters."""
         return any(value is not None for value in self.source.state.get(number, {}).values())
 
     def _is_fresh(self, kept: Mapping[str, np.ndarray]) -> bool:
-        """Whether the slots of a parameter are those that PyTorch makes at its first gradient."""
+        """Whether all slots of a parameter have PyTorch's initial values."""
         slots = ((slot, array) for slot, array in kept.items() if slot != "step")
         return all(np.all(array == self._start(slot)) for slot, array in slots)
 
@@ -124,7 +126,7 @@ class Pair:
         self.faults["missing"] += sorted(self.parameters.names[variable] for variable in lacking)
 
     def _is_ours(self, name: str) -> bool:
-        """Whether our state has slots for a parameter."""
+        """Whether the ``OptimizerState`` has slots for a parameter."""
         return bool(self.part.slots) and self.parameters.ids(name) <= self.part.members
 
     def _check_names(self, name: str, there: set[str]) -> None:
@@ -133,7 +135,7 @@ class Pair:
             self.faults[kind] += [f"{slot} of {name}" for slot in sorted(slots)]
 
     def _own(self, name: str) -> frozenset[str]:
-        """The slots that our state has for a parameter."""
+        """Returns the slots that the ``OptimizerState`` has for a parameter."""
         ids = self.parameters.ids(name)
         return frozenset(
             slot for slot in self.part.slots if all((slot, one) in self.part.leaves for one in ids)
@@ -144,24 +146,27 @@ class Pair:
         return {key: self.part.leaves[key] for key in keys}
 
     def _entry(self, name: str) -> Entry | None:
-        """The link of a parameter; None, with a fault noted, if it carries no state."""
+        """Returns the entry of a parameter.
+
+        Adds a fault and returns None if the state of the parameter cannot be converted.
+        """
         entry = self.parameters.entries[name]
         factored = len(entry.ours) > 1 and FACTORS & self.part.slots
         if len(entry.theirs) == 1 and not factored:
             return entry
         theirs, ours = " and ".join(entry.theirs), " and ".join(entry.ours)
-        reason = f"{ours} stands for {theirs}, which have a state each"
+        reason = f"{ours} combines {theirs}, which have separate states in PyTorch"
         if factored:
-            reason = f"{ours} have rows and columns each, {theirs} has them together"
+            reason = f"{ours} have separate factors, {theirs} has common factors in PyTorch"
         self.faults["mismatched"].append(f"{name} ({reason})")
         return None
 
     def _from_torch(self, name: str, state: Mapping[str, Any]) -> dict[Key, np.ndarray]:
-        """The slots of one parameter."""
+        """Converts the slots of one parameter from PyTorch."""
         entry, values = self._entry(name), dict[Key, np.ndarray]()
         if entry is None:
             return values
-        if not state:  # PyTorch has nothing before a parameter's first gradient
+        if not state:  # PyTorch has no state before a parameter's first gradient
             for slot in self._own(name):
                 for key, leaf in self._leaves(slot, entry).items():
                     values[key] = np.full(leaf.shape, self._start(slot), leaf.dtype)
@@ -178,7 +183,7 @@ class Pair:
         return values
 
     def _to_torch(self, name: str) -> dict[str, np.ndarray]:
-        """The slots of one parameter, as PyTorch has them."""
+        """Converts the slots of one parameter to PyTorch's layout."""
         entry = self._entry(name)
         if entry is None:
             return {}
@@ -193,21 +198,24 @@ class Pair:
         return {slot: np.array(array, order="C") for slot, array in found.items()}
 
     def _step(self, counts: Mapping[int | str, Sequence[str]], given: int | None) -> int:
-        """The count of steps that all parameters share."""
+        """Returns the number of steps, which must be the same for all parameters."""
         if not counts:  # an optimizer without slots
             return given or 0
         if len(counts) > 1 or not is_count(next(iter(counts))):
             words = (f"{count} of {listed(names)}" for count, names in counts.items())
-            self.faults["steps, which should be one number"].append(" and ".join(words))
+            self.faults["different numbers of steps"].append(" and ".join(words))
             return 0
         (count,) = counts
         if given is not None and count != given:
-            self.faults["step"].append(f"{count} there, {given} given")
+            self.faults["step"].append(f"{count} in PyTorch, {given} given")
         return int(count)
 
 
 def _count(state: Mapping[str, Any], given: int | None) -> int | str:
-    """How many steps a parameter has seen; SGD, which does not say, has a buffer from the first."""
+    """Returns the number of steps of a parameter, or a description of an invalid count.
+
+    SGD, Muon and LBFGS store no count, but a nonempty state means at least one step.
+    """
     if not state:
         return 0
     count = plain(state["step"]) if "step" in state else max(given or 1, 1)
@@ -217,13 +225,13 @@ def _count(state: Mapping[str, Any], given: int | None) -> int | str:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a number can be a count of steps, as int32."""
+    """Whether a value is a whole number in [0, 2³¹ - 1], so that it can be a count of steps."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and value % 1 == 0 and 0 <= value <= LARGEST_STEP
 
 
 def _laid_out(slot: str, value: Any, entry: Entry, leaves: Sequence[Any]) -> Sequence[np.ndarray]:
-    """A slot of one of PyTorch's parameters as those of our variables."""
+    """Converts a slot of one of PyTorch's parameters to one array for each variable."""
     array, like = to_numpy(value), [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
     (expected,) = like[:1] if slot in SCALARS else entry.link.to_torch(*like)
     if array.shape != expected.shape:

@@ -1,4 +1,4 @@
-"""The slots of an optimizer's state, by the parameters of the model that they belong to."""
+"""Maps the slots of an optimizer's state to the parameters of the model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,25 +15,26 @@ from jaxnets.optimizers.groups import dotted
 from jaxnets.optimizers.lbfgs import HISTORIES, OF_ALL
 from jaxnets.optimizers.state import OptimizerState
 
-#: A leaf of an ``OptimizerState``: a slot and a variable's id, or a name and 0, as ``("lr", 0)``.
+#: Identifies a leaf of an ``OptimizerState``: (slot, id of the variable), or (name, 0), such as
+#: ``("lr", 0)``.
 Key = tuple[str, int]
 STEP: Key = ("step", 0)
 LR: Key = ("lr", 0)
 
-#: Slots that are one number for each parameter, in no layout.
+#: Slots with one number for each parameter, which need no change of layout.
 SCALARS = frozenset(("mu_product", "eta", "mu"))
-#: Slots without the numbers along one axis, which has the size 1.
+#: Slots that are reduced over one axis, which has size 1.
 FACTORS = frozenset(("row_var", "col_var"))
 
 
 class Parameters:
-    """The parameters of a model, as PyTorch names them and as our trees do.
+    """The parameters of a model, by PyTorch's names and by paths in the model.
 
     Attributes:
-        model: the kind of model.
-        known: PyTorch's names of all weights, buffers among them.
-        entries: the links of the parameters, by PyTorch's names.
-        names: PyTorch's first name of each variable, by its id.
+        model: the name of the model's class.
+        known: PyTorch's names of all weights, including buffers.
+        entries: the entries of the parameters, by PyTorch's names.
+        names: PyTorch's first name of each variable, by the variable's id.
     """
 
     def __init__(self, model: nnx.Module) -> None:
@@ -51,20 +52,20 @@ class Parameters:
                 self.names.setdefault(id(variable), entry.theirs[0])
 
     def ids(self, *names: str) -> frozenset[int]:
-        """The variables that some of PyTorch's parameters are."""
+        """Returns the ids of the variables that correspond to some of PyTorch's parameters."""
         return frozenset(id(v) for name in names for v in self.entries[name].variables)
 
     def paths(self, name: str) -> list[str]:
-        """The places of these variables in our trees, under every name that leads to them."""
+        """Returns all paths in the model to the variables of one of PyTorch's parameters."""
         ids = self.ids(name)
         return [path for path, variable in self._variables.items() if id(variable) in ids]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one of PyTorch's parameters."""
+        """Returns the shape of one of PyTorch's parameters."""
         return self.entries[name].template()[name].shape
 
     def without_others(self, names: Iterable[str]) -> list[str]:
-        """The names without those of buffers, and of parameters that another name is tied to."""
+        """Removes the names of buffers, and all but the first name of tied parameters."""
         left: list[str] = []
         seen: set[int] = set()
         for name in names:
@@ -76,10 +77,10 @@ class Parameters:
         return left
 
     def key(self, path: KeyPath, leaf: Any) -> Key:
-        """The leaf of an ``OptimizerState`` at a path within it.
+        """Returns the key of a leaf at a path within an ``OptimizerState``.
 
         Raises:
-            InputError: if the model has no such parameter.
+            InputError: if the model has no such parameter, or its shape does not fit.
         """
         attribute = path[0].name
         if attribute != "slots":
@@ -99,11 +100,11 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Part:
-    """One ``OptimizerState``: that of all parameters, or of a parameter group.
+    """One ``OptimizerState``, of all parameters or of a parameter group.
 
     Attributes:
-        slots: the names of its slots.
-        leaves: its arrays.
+        slots: the names of the slots.
+        leaves: the arrays by key.
     """
 
     slots: frozenset[str]
@@ -111,17 +112,17 @@ class Part:
 
     @property
     def members(self) -> frozenset[int]:
-        """The variables that it keeps something for."""
+        """The ids of the variables that have slots."""
         return frozenset(
             variable for slot, variable in self.leaves if slot in self.slots and variable
         )
 
 
 def parts(optimizer_state: Any, parameters: Parameters) -> list[Part]:
-    """The states of the optimizers in a tree, such as those of a chain or of parameter groups.
+    """Returns every ``OptimizerState`` in a tree, such as those of a chain or parameter groups.
 
     Raises:
-        InputError: if there is none, or it belongs to other parameters than the model's.
+        InputError: if the tree has no ``OptimizerState``, or its parameters are not the model's.
     """
     found = [part for part in jax.tree.leaves(optimizer_state, is_leaf=_is_part) if _is_part(part)]
     if not found:
@@ -140,12 +141,12 @@ def parts(optimizer_state: Any, parameters: Parameters) -> list[Part]:
 def replaced(
     optimizer_state: Any, parameters: Parameters, values: Iterable[Mapping[Key, np.ndarray]]
 ) -> Any:
-    """The tree with new arrays, on the devices of the old ones.
+    """Returns a copy of a state tree with new arrays on the same devices.
 
     Args:
-        optimizer_state: the tree, which stays as it is.
-        parameters: the model's.
-        values: the arrays for each of ``parts``, in their order.
+        optimizer_state: the tree, which is not changed.
+        parameters: the parameters of the model.
+        values: the new arrays for each ``Part``, in the order of ``parts``.
     """
     following = iter(values)
 
@@ -155,7 +156,7 @@ def replaced(
         own = next(following)
 
         def place(path: KeyPath, leaf: Any) -> jax.Array:
-            # What is bound to no device stays free, to go with arrays that lie on several.
+            # Uncommitted arrays stay uncommitted, so that they can be combined with sharded arrays.
             sharding = leaf.sharding if getattr(leaf, "committed", False) else None
             return jax.device_put(own[parameters.key(path, leaf)], sharding)
 
@@ -165,7 +166,7 @@ def replaced(
 
 
 def _fits(slot: str, found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a slot has the shape that belongs to a parameter's."""
+    """Whether the shape ``found`` of a slot fits the shape of its parameter."""
     if slot in SCALARS:
         return found == ()
     if slot in HISTORIES:

@@ -1,4 +1,4 @@
-"""A torch optimizer's state_dict, wherever it is."""
+"""Finds the state_dict of a torch optimizer in a checkpoint."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from jaxnets.interop.unwrapping import items_of, shown_key
 #: A torch optimizer, its state_dict, a checkpoint around one, or the path of a file with either.
 OptimizerSource = Any
 
-_DEPTH = 4  # a file may hold a mapping that holds itself
+_DEPTH = 4  # a limit, as a mapping in a file may contain itself
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Source:
     """The state_dict of a torch optimizer.
 
     Attributes:
-        origin: the file's name, or the argument's, for messages.
-        tree: the checkpoint around it.
-        path: the keys that lead to it there.
-        state: what is kept for each parameter, by its number.
-        groups: the param_groups: hyperparameters, and the numbers of the parameters.
-        optimizer: the name of the optimizer's class, where the optimizer itself came.
-        shapes: of the parameters by number, where the optimizer itself came.
+        origin: the name of the file or of the argument, for messages.
+        tree: the whole checkpoint.
+        path: the keys that lead from ``tree`` to the state_dict.
+        state: the slots of each parameter, by parameter number.
+        groups: the param_groups: hyperparameters and parameter numbers.
+        optimizer: the name of the optimizer's class; empty if the source is not an optimizer.
+        shapes: the parameter shapes by number; empty if the source is not an optimizer.
     """
 
     origin: str
@@ -40,15 +40,15 @@ class Source:
 
     @property
     def slots(self) -> set[str]:
-        """The names of all that is kept for some parameter."""
+        """The names of the slots of all parameters."""
         return {slot for kept in self.state.values() for slot in kept}
 
 
 def read(source: OptimizerSource, argument: str = "source") -> Source:
-    """Finds the one optimizer's state_dict in a source, by its state and param_groups.
+    """Finds the optimizer's state_dict in a source by its keys ``state`` and ``param_groups``.
 
     Raises:
-        InputError: if there is none, there are several, or it is malformed.
+        InputError: if the source has no such state_dict, has several, or it is malformed.
     """
     optimizer, shapes = "", dict[Any, tuple[int, ...]]()
     tree, origin = source, argument
@@ -63,7 +63,7 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
     if len(found) != 1:
         expected = "the state_dict of one torch optimizer, with state and param_groups"
         places = listed(repr(".".join(path)) for path, _ in found)
-        got = f"{origin}, which has them at {places}" if found else _contents(tree, origin)
+        got = f"{origin}, which has several at {places}" if found else _contents(tree, origin)
         raise InputError(argument, expected, got)
     ((path, state_dict),) = found
     state, groups = state_dict["state"], state_dict["param_groups"]
@@ -76,9 +76,9 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
 def _find(
     tree: Any, path: tuple[str, ...], seen: set[tuple[int, int]]
 ) -> Iterator[tuple[tuple[str, ...], Mapping]]:
-    """The mappings that look like an optimizer's state_dict, with the keys that lead to them.
+    """Yields the mappings with the keys of an optimizer's state_dict, and the keys to them.
 
-    What a tree holds many times is looked into once at each depth.
+    Shared containers are searched once at each depth.
     """
     if not isinstance(tree, Mapping | list | tuple) or (id(tree), len(path)) in seen:
         return

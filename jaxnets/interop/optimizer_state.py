@@ -1,4 +1,4 @@
-"""The state of PyTorch's optimizers into ours, and back."""
+"""Converts optimizer state between PyTorch and JAX."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -28,48 +28,48 @@ def load_torch_optimizer(
     rename: Rename | None = None,
     step: int | None = None,
 ) -> Any:
-    """Fills the state of an optimizer with that of its PyTorch twin, so that training continues.
+    """Loads the state of a PyTorch optimizer into an optimizer state, so that training continues.
 
-    Each slot of each parameter, the count of steps and the learning rate are taken over; slots
-    through the same layouts as weights. Hyperparameters are no part of a state:
-    ``optimizer_from_torch`` takes those.
+    The slots of each parameter, the number of steps and the learning rate are loaded. Slots change
+    their layout like weights. Hyperparameters are not part of a state; ``optimizer_from_torch``
+    reads them.
 
-    PyTorch numbers the parameters of an optimizer in the order of ``model.parameters()``, which is
-    that of its own network's registration. A checkpoint that holds the weights as well
-    (``{"model_state_dict": …, "optimizer_state_dict": …}``) tells it by their order; so do the
-    names that an optimizer made from ``model.named_parameters()`` keeps. Or else give ``names``.
-    Several param_groups are numbered one after the other, and go to those of
-    ``jaxnets.optimizers.param_groups`` that have the same parameters, or, where there are no slots
-    to tell, in their order::
+    PyTorch numbers the parameters of an optimizer in the order of ``model.parameters()``. The
+    names are found in a checkpoint that also contains the weights
+    (``{"model_state_dict": …, "optimizer_state_dict": …}``), or in the state_dict of an optimizer
+    that was created from ``model.named_parameters()``. Otherwise pass ``names``. Several
+    param_groups are numbered consecutively. Each is loaded into the group of
+    ``jaxnets.optimizers.param_groups`` with the same parameters, or, for optimizers without slots,
+    in order::
 
         name_of = {p: name for name, p in torch_model.named_parameters()}
         names = [[name_of[p] for p in group["params"]] for group in optimizer.param_groups]
 
-    PyTorch counts steps for each parameter; they must agree. Parameters that have never had a
-    gradient, such as frozen ones, have no state there, and start at zeros here. SGD, Muon and LBFGS
-    count no steps: then the schedules of the learning rate begin anew, at step 1 if there is
-    momentum and at 0 if not, unless ``step`` is given.
+    PyTorch counts steps for each parameter; the counts must be equal. Parameters that have never
+    had a gradient, such as frozen ones, have no state in PyTorch; their slots are set to the
+    initial values. SGD, Muon and LBFGS do not count steps: learning rate schedules then restart,
+    at step 1 with momentum and at step 0 without, unless ``step`` is given.
 
     Args:
-        optimizer_state: what ``optimizer.init(parameters)`` returned, whatever optimizers are
-            chained or grouped in it; it stays as it is. ``parameters`` are the model's, such as
+        optimizer_state: the result of ``optimizer.init(parameters)`` for any chain or groups of
+            optimizers. It is not changed. ``parameters`` are the model's, such as
             ``nnx.state(model, nnx.Param)``.
         source: a torch optimizer, its state_dict of tensors or NumPy arrays, a checkpoint that
-            holds it under any name, or the path of a file.
-        model: the network; its weights are not looked at.
-        names: PyTorch's parameter names in its order: a list, or the state_dict of the network
-            (not one from a .safetensors file, whose order is another); with several param_groups
-            a list for each.
-        rename: from PyTorch's names to the model's, as of ``load_torch``; None for parameters that
-            the model lacks.
-        step: how many steps SGD, Muon or LBFGS has taken.
+            contains the state_dict under any key, or the path of a file.
+        model: the network. Its weights are not read.
+        names: PyTorch's parameter names in PyTorch's order: a list, or the state_dict of the
+            network; with several param_groups, a list for each. A state_dict from a .safetensors
+            file does not work, as its order differs.
+        rename: maps PyTorch's names to the model's (see ``load_torch``), or to None for parameters
+            that the model lacks.
+        step: the number of steps that SGD, Muon or LBFGS has taken.
 
     Returns:
         The new state.
 
     Raises:
-        InputError: a ``ValueError`` that names all that is missing, unexpected or does not fit; or
-            the source holds no optimizer's state_dict, or no names are to be found.
+        InputError: a ``ValueError`` that lists everything that is missing, unexpected or does not
+            fit; also if the source has no optimizer's state_dict, or no names are found.
         ImportError: if the package that reads the file is not installed.
 
     Examples:
@@ -105,23 +105,23 @@ def to_torch_optimizer(
     names: Names | None = None,
     rename: Rename | None = None,
 ) -> dict[str, Any]:
-    """The state_dict of the PyTorch twin of an optimizer, which its ``load_state_dict`` takes.
+    """Converts an optimizer state to a state_dict for PyTorch's ``Optimizer.load_state_dict``.
 
-    Hyperparameters are taken from ``like``, except for the learning rate, which is written as it
-    stands here. Where it follows a schedule, that is the rate of the last step, from which
-    PyTorch's schedulers continue if they are given ``last_epoch=step - 1``.
+    Hyperparameters are copied from ``like``, except for the learning rate, which is that of
+    ``optimizer_state``. With a schedule, it is the learning rate of the last step; PyTorch's
+    schedulers continue from it with ``last_epoch=step - 1``.
 
     Args:
-        optimizer_state: the state of an optimizer of jaxnets, chained or in groups as may be.
-        model: the network; its weights are not looked at.
-        like: the torch optimizer that is to continue, its state_dict, a checkpoint that holds it,
-            or the path of a file. Of its state it counts only which parameters have none: if ours
-            are at their start, they have none in the result either.
-        names: as of ``load_torch_optimizer``.
-        rename: as of ``load_torch_optimizer``.
+        optimizer_state: the state of a jaxnets optimizer, which may be chained or grouped.
+        model: the network. Its weights are not read.
+        like: the torch optimizer that continues the training, its state_dict, a checkpoint that
+            contains its state_dict, or the path of a file. A parameter without a state in
+            ``like`` has no state in the result if its slots have their initial values.
+        names: see ``load_torch_optimizer``.
+        rename: see ``load_torch_optimizer``.
 
     Returns:
-        Tensors on the CPU, which share no memory with ours.
+        The state_dict, with tensors on the CPU that share no memory with ``optimizer_state``.
 
     Raises:
         InputError: if ``like`` is another optimizer, or its parameters are not the model's.
@@ -153,9 +153,9 @@ def _paired(
     parameters: Parameters,
     faults: Faults,
 ) -> list[Pair]:
-    """Our states, each with the param_group of its parameters."""
+    """Pairs each ``OptimizerState`` with the param_group of its parameters."""
     if len(own) != len(groups):
-        faults["param_groups"].append(f"{len(groups)} there, {len(own)} here")
+        faults["param_groups"].append(f"{len(groups)} in PyTorch, {len(own)} in JAX")
         return []
     left, found = list(groups), dict[int, Group]()
     for index, part in enumerate(own if len(own) > 1 else ()):
@@ -163,12 +163,12 @@ def _paired(
         fitting = [group for group in left if members <= parameters.ids(*group.names.values())]
         if members and not fitting:
             together = sorted(parameters.names[variable] for variable in members)
-            faults["param_groups"].append(f"none there has {' and '.join(together)}")
+            faults["param_groups"].append(f"none in PyTorch has {' and '.join(together)}")
             return []
         if members:
             found[index] = fitting[0]
             left.remove(fitting[0])
-    following = iter(left)  # those of our states that have no slots to tell their parameters
+    following = iter(left)  # for states without slots, whose parameters are unknown
     return [
         (VectorPair if "old_dirs" in part.slots else Pair)(
             part, found.get(index) or next(following), source, parameters, faults
@@ -185,7 +185,7 @@ def _raise(faults: Faults, source: Source, parameters: Parameters) -> None:
 
 
 def _tensors(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors of arrays, with the count of steps in the dtype that PyTorch keeps it in."""
+    """Converts arrays to tensors; the count of steps gets PyTorch's default floating dtype."""
     import torch
 
     wide = torch.get_default_dtype() is torch.float64

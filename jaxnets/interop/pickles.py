@@ -1,7 +1,7 @@
-"""Pickles of any protocol rewritten in protocol 2, the only one that ``weights_only`` reads.
+"""Rewrites pickles of any protocol in protocol 2, which ``torch.load(weights_only=True)`` reads.
 
-A pickle is a program for a small machine. Here its instructions are translated and not run;
-``torch.load`` decides which of them are allowed.
+A pickle is a program for a stack machine. This module translates its instructions without running
+them. ``torch.load`` decides which of them are allowed.
 """
 
 import io
@@ -12,9 +12,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-#: How a file of torch.save begins that is no archive.
+#: The magic number of torch.save's legacy format, which is not an archive.
 _MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_PICKLES = 5  # the magic number, two more, the object and the keys of its storages
+_LEGACY_PICKLES = 5  # magic number, protocol version, system information, object, storage keys
 _PICKLE = "data.pkl"
 
 #: Opcodes that are the same in protocol 2.
@@ -25,105 +25,106 @@ _SAME = frozenset(
         *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
     )
 )
-#: Sets become lists, and frozen ones tuples: nobody asks whether a checkpoint's set has something.
+#: Sets become lists and frozensets become tuples, as ``weights_only`` reads only empty sets.
 _INSTEAD = {
     "EMPTY_SET": pickle.EMPTY_LIST,
     "ADDITEMS": pickle.APPENDS,
     "FROZENSET": pickle.TUPLE,
 }
-#: Opcodes that torch reads as well.
+#: All opcodes that ``weights_only`` reads.
 _READ = _SAME | {
     *("PROTO", "GLOBAL", "EMPTY_SET", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
     *("BININT", "BININT1", "BININT2", "LONG1", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
 }
-#: Names that become others: torch would call this one, which takes as much memory as it is told.
+#: Names that are replaced: torch would call bytearray, whose argument may be a huge size.
 _INSTEAD_OF = {
     "builtins bytearray": "builtins bytes",
     "__builtin__ bytearray": "builtins bytes",
 }
 _TEXTS = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
 _BYTES = frozenset(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"))
-_OLD_STRINGS = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))  # Python 2's, texts or bytes
+_OLD_STRINGS = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))  # Python 2: text or bytes
 _NUMBERS = frozenset(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
-#: Opcodes whose result may be a key that holds what they take.
+#: Opcodes whose result may be a dictionary key that contains their arguments.
 _COMPOSE = frozenset(
     ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX")
 )
-#: Opcodes that put something into what is there.
+#: Opcodes that add to an existing object.
 _FILL = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"))
-_MOST_SHARED = 1000  # objects in a tuple for each opcode before it
+_MOST_SHARED = 1000  # largest expanded size of an object, per opcode so far
 _FROM_MARK = {"LIST": pickle.EMPTY_LIST, "DICT": pickle.EMPTY_DICT}
 
 
 def is_pickle(content: bytes) -> bool:
-    """Whether the content is one whole pickle, of whatever protocol."""
+    """Whether the content begins with a complete pickle of any protocol."""
     try:
         return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(content))
-    except Exception:  # damage shows in many ways
+    except Exception:  # damage raises many kinds of exceptions
         return False
 
 
 def is_legacy(content: bytes) -> bool:
-    """Whether a pickle is the first of those that torch.save once wrote, without an archive."""
+    """Whether a pickle is the first of a file in torch.save's legacy format."""
     try:
         found = (arg for op, arg, _ in pickletools.genops(content) if op.name in _NUMBERS)
         return next(found, None) == _MAGIC
-    except Exception:  # damage shows in many ways
+    except Exception:  # damage raises many kinds of exceptions
         return False
 
 
 def is_read_of_legacy(file: BinaryIO) -> bool:
-    """As ``is_read``, of a file of torch.save that is no archive."""
+    """Whether ``weights_only`` reads a file in torch.save's legacy format (see ``is_read``)."""
     return _are_read(file for _ in range(_LEGACY_PICKLES))
 
 
 def is_read_of_archive(file: BinaryIO) -> bool:
-    """As ``is_read``, of an archive of torch.save."""
+    """Whether ``weights_only`` reads an archive of torch.save (see ``is_read``)."""
     with zipfile.ZipFile(file) as archive:
         records = [one for one in archive.infolist() if one.filename.endswith(_PICKLE)]
         return _are_read(io.BytesIO(_content(archive, record)) for record in records)
 
 
 def _are_read(files: Iterable[BinaryIO]) -> bool:
-    found = [is_read(file) for file in files]  # each is looked at, whatever the first one says
+    found = [is_read(file) for file in files]  # a list, as every pickle has to be checked
     return all(found)
 
 
 def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
-    """The content of a record, whose checksum torch.save can be told to leave out."""
+    """Returns the content of a record, unchecked, as torch.save has an option to omit checksums."""
     del record.CRC
     return archive.read(record)
 
 
 def is_read(file: BinaryIO) -> bool:
-    """Whether ``weights_only`` reads a pickle as it is; the file's position is then after it.
+    """Whether ``weights_only`` reads a pickle without rewriting; moves the file behind the pickle.
 
-    A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
-    Python would walk through it in 2⁵⁰ steps, and so would functions that take nested lists.
+    A tuple that contains the same tuple twice, nested 50 times, makes a small file. Hashing such a
+    tuple as a dictionary key takes 2⁵⁰ steps, and so do functions of nested lists. Such pickles
+    are rejected.
 
     Raises:
-        ValueError: if tuples and arguments hold others so often, or the pickle is damaged.
+        ValueError: if objects are shared that often, or the pickle is damaged.
     """
     sizes, read = _Sizes(), True
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         read = read and opcode.name in _READ and argument not in _INSTEAD_OF
         if sizes.after(opcode, argument) > _MOST_SHARED * (number + 1000):
-            raise ValueError("tuples or lists that hold others many times")
+            raise ValueError("tuples or lists that contain others too many times")
     return read
 
 
 class _Sizes:
-    """How many objects each one on the stack holds, those that it holds twice counted twice."""
+    """Tracks the expanded size of each object on the stack; shared objects count repeatedly."""
 
     def __init__(self) -> None:
-        self._stack: list[list[int]] = []  # each in a list, as an object may grow
+        self._stack: list[list[int]] = []  # each size is in a list, as an object may grow
         self._marks: list[int] = []
         self._memo: dict[Any, list[int]] = {}
 
     def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
-        """The size of what an opcode makes of others; 0 if it makes nothing of them."""
+        """Updates the stack; returns the size of an object composed by the opcode, or 0."""
         name = opcode.name
         if name == "MARK":
             self._marks.append(len(self._stack))
@@ -148,16 +149,16 @@ class _Sizes:
             count = kinds.index(pickletools.markobject) + len(self._stack) - self._marks.pop()
         start = len(self._stack) - count
         if start < 0:
-            raise ValueError("it begins in the middle")
+            raise ValueError("it pops an empty stack")
         taken, self._stack[start:] = self._stack[start:], []
         return taken
 
 
 def legacy_in_protocol_2(content: bytes) -> bytes:
-    """The content of a file of torch.save that is no archive, with its pickles in protocol 2.
+    """Rewrites the pickles of a file in torch.save's legacy format in protocol 2.
 
     Raises:
-        ValueError: if a pickle cannot be said in that protocol.
+        ValueError: if a pickle cannot be expressed in protocol 2.
     """
     file = io.BytesIO(content)
     pickles = [in_protocol_2(file) for _ in range(_LEGACY_PICKLES)]
@@ -165,10 +166,10 @@ def legacy_in_protocol_2(content: bytes) -> bytes:
 
 
 def archive_in_protocol_2(content: bytes) -> bytes:
-    """The content of an archive of torch.save, with its pickle in protocol 2.
+    """Rewrites the pickle of an archive of torch.save in protocol 2.
 
     Raises:
-        ValueError: if the pickle cannot be said in that protocol.
+        ValueError: if the pickle cannot be expressed in protocol 2.
     """
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(result, "w") as new:
@@ -181,10 +182,10 @@ def archive_in_protocol_2(content: bytes) -> bytes:
 
 
 def archive_of(content: bytes) -> bytes:
-    """An archive as torch.save writes it, of a single pickle.
+    """Wraps a single pickle in an archive in the format of torch.save.
 
     Raises:
-        ValueError: if the pickle cannot be said in protocol 2.
+        ValueError: if the pickle cannot be expressed in protocol 2.
     """
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w") as archive:
@@ -194,24 +195,24 @@ def archive_of(content: bytes) -> bytes:
 
 
 def in_protocol_2(file: io.BytesIO) -> bytes:
-    """Reads one pickle and says the same in protocol 2.
+    """Reads one pickle and rewrites it in protocol 2.
 
     Raises:
-        ValueError: if that has no words for it, or the pickle is damaged.
+        ValueError: if the pickle cannot be expressed in protocol 2, or is damaged.
     """
     return b"".join([pickle.PROTO + b"\2", *_Translation().of(file)])
 
 
 class _Translation:
-    """The opcodes so far, and what has to be known of them."""
+    """The opcodes written so far and the state of the translation."""
 
     def __init__(self) -> None:
-        self._code: list[tuple[bytes, str | None]] = []  # with the text, where an opcode is one
-        self._texts: dict[int, str] = {}  # the memo's texts, which are repeated instead
+        self._code: list[tuple[bytes, str | None]] = []  # with the text of opcodes for texts
+        self._texts: dict[int, str] = {}  # memoized texts; each use writes the text again
         self._memo: set[int] = set()
 
     def of(self, file: io.BytesIO) -> Iterator[bytes]:
-        """The code of one pickle."""
+        """Returns the translated code of one pickle."""
         for opcode, argument, _ in pickletools.genops(file):
             self._add(opcode.name, opcode.code.encode("latin-1"), argument)
         return (code for code, _ in self._code)
@@ -245,7 +246,7 @@ class _Translation:
         elif name == "STACK_GLOBAL":
             (_, module), (_, attribute) = self._last(2)
             if module is None or attribute is None:
-                raise ValueError("it makes a name on the way")
+                raise ValueError("it has a computed name")
             self._code[-2:] = [(_global(module, attribute), None)]
         elif name in _FROM_MARK and self._last(1)[0][0] == pickle.MARK:
             self._code[-1:] = [(_FROM_MARK[name], None)]
@@ -254,14 +255,15 @@ class _Translation:
 
     def _last(self, count: int) -> list[tuple[bytes, str | None]]:
         if len(self._code) < count:
-            raise ValueError("it begins in the middle")
+            raise ValueError("it pops an empty stack")
         return self._code[-count:]
 
     def _put(self, number: int) -> None:
-        """Remembers what has come last."""
+        """Memoizes the last object under a number."""
         ((_, text),) = self._last(1)
         self._memo.add(number)
         self._texts.pop(number, None)
+        # Texts are repeated instead of memoized, so that STACK_GLOBAL can replace their opcodes.
         if text is None:
             self._code.append((pickle.LONG_BINPUT + struct.pack("<I", number), None))
         else:
@@ -274,7 +276,10 @@ def _text(text: str) -> tuple[bytes, str]:
 
 
 def _bytes(characters: str) -> bytes:
-    """Bytes, given as characters of the same numbers."""
+    """Returns the code for bytes, which are given as Latin-1 characters.
+
+    Protocol 2 has no opcode for bytes; Python writes bytes as a call of ``_codecs.encode``.
+    """
     word, _ = _text(characters)
     encoding, _ = _text("latin1")
     encode = _global("_codecs", "encode")

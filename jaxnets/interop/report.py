@@ -1,4 +1,4 @@
-"""What loading weights has found, and the error that says what was wrong."""
+"""The report of loading weights, and the error for weights that do not fit."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 from jaxnets.arrays import InputError, printable
 
 _LONGEST = 500  # characters of an item in a message
-_SHOWN = 20  # of a list in a message; the report itself holds all
+_SHOWN = 20  # items of a list in a message; the report itself contains all
 
 
 @dataclass(frozen=True)
 class Report:
-    """How every array of a source and every weight of a model were used.
+    """The use of every array of a source and of every weight of a model.
 
     Attributes:
         source: the file, or "state_dict".
-        model: the kind of model.
-        loaded: PyTorch's names of the arrays that filled the model.
-        kept: optional names that the source lacks; the model keeps its own values.
-        missing: names that the source lacks, each with the shape it should have.
-        unexpected: names that the model has no place for, each with its shape.
-        mismatched: names that do not fit, each with the reason.
-        conversions: names of arrays that were not merely laid out anew, each with what was done,
-            such as "float64 to float32".
-        wrapping: what was taken off the names and from around them, outermost first.
-        aside: entries of the file that are no weights of the model: an epoch, an optimizer.
-        hints: what may help where something is wrong.
+        model: the name of the model's class.
+        loaded: PyTorch's names of the loaded arrays.
+        kept: optional names that the source lacks; the model keeps its current values.
+        missing: required names that the source lacks, each with the expected shape.
+        unexpected: names that the model lacks, each with its shape.
+        mismatched: names of arrays that do not fit, each with the reason.
+        conversions: names of arrays that were changed in more than their layout, each with the
+            change, such as "float64 to float32".
+        wrapping: removed checkpoint keys and name parts, outermost first.
+        aside: entries of the file that are not weights, such as an epoch or an optimizer's state.
+        hints: suggestions for fixing errors.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def faults(self) -> list[str]:
-        """Everything that is wrong, a line for each kind; empty if nothing is."""
+        """One line for each kind of error; empty if there is no error."""
         kinds = {"missing": self.missing, "unexpected": self.unexpected}
         kinds["mismatched"] = self.mismatched
         return [
@@ -54,9 +54,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} arrays of {self.source} loaded into {self.model}"]
         if self.wrapping:
-            lines.append(f"taken off: {listed(self.wrapping)}")
+            lines.append(f"unwrapped: {listed(self.wrapping)}")
         if self.aside:
-            lines.append(f"left aside: {listed(self.aside)}")
+            lines.append(f"ignored: {listed(self.aside)}")
         if self.kept:
             lines.append(f"kept: {listed(self.kept)}")
         for change in dict.fromkeys(self.conversions.values()):
@@ -66,10 +66,10 @@ class Report:
 
 
 class WeightsError(InputError):
-    """A state_dict does not fit a model; the message lists every fault.
+    """Raised if a state_dict does not fit a model; the message lists every error.
 
     Attributes:
-        report: what was found, name by name.
+        report: the details by name.
     """
 
     def __init__(self, report: Report) -> None:
@@ -80,13 +80,13 @@ class WeightsError(InputError):
         faults = ";\n  ".join(self.report.faults)
         lines = [f"{self.argument}: expected {self.expected}, got", faults]
         if self.report.wrapping:
-            lines.append(f"(taken off: {listed(self.report.wrapping)})")
+            lines.append(f"(unwrapped: {listed(self.report.wrapping)})")
         text = "\n  ".join([*lines, *(f"({hint})" for hint in self.report.hints)])
         return printable(text, limit=None, lines=True)
 
 
 def listed(items: Iterable[str]) -> str:
-    """Some words in a row; of a long list, the first."""
+    """Joins texts with commas; a long list is shortened to its first items."""
     items = list(items)
     more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
     return ", ".join([*(printable(item, limit=_LONGEST) for item in items[:_SHOWN]), *more])

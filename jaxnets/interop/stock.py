@@ -1,4 +1,4 @@
-"""Flax's own layers whose arrays are not one by one those of PyTorch."""
+"""Links for Flax layers whose arrays do not correspond one to one to PyTorch's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def _with_zeros(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _biases(ours: str, suffix: str) -> Link:
-    # The gates see the sum of PyTorch's two biases alone; on the way back the second is zeros.
+    # The gates depend only on the sum of PyTorch's two biases. In export the second is zeros.
     names = f"bias_ih{suffix}", f"bias_hh{suffix}"
     return Link((ours,), names, _summed, _with_zeros, note=_SUM)
 
@@ -76,12 +76,12 @@ def _rnn(path: str, suffix: str) -> list[Link]:
 
 
 def _gru(path: str, suffix: str) -> list[Link]:
-    # PyTorch multiplies the last third of bias_hh by the reset gate; Flax has nothing there.
+    # PyTorch multiplies the last third of bias_hh by the reset gate; Flax has no such bias.
     def to_jax(inputs: np.ndarray, states: np.ndarray) -> tuple[np.ndarray]:
         if np.any(states[-(states.size // 3) :]):
             raise ValueError(
-                "the new gate's part of bias_hh is not zero, and nnx.GRUCell has no place for it; "
-                "jaxnets.layers.GRU has"
+                "the new gate's part of bias_hh is not zero, which nnx.GRUCell does not support; "
+                "use jaxnets.layers.GRU"
             )
         return (inputs + states,)
 
@@ -102,7 +102,11 @@ _CELLS: dict[type[nnx.Module], Callable[[str, str], list[Link]]] = {
 
 
 def _cell(cell: nnx.Module, path: str = "", suffix: str = "") -> list[Link]:
-    """The links of a cell: PyTorch's LSTMCell, or, with a suffix, a direction of its LSTM."""
+    """Returns the links of a recurrent cell.
+
+    Without a suffix they are for PyTorch's cells, such as LSTMCell; with a suffix for one
+    direction of PyTorch's layers, such as LSTM.
+    """
     found = (build for kind, build in _CELLS.items() if isinstance(cell, kind))
     build = next(found, None)
     return [] if build is None else build(path, suffix)
@@ -122,7 +126,7 @@ def _both_directions(layer: nnx.Bidirectional) -> list[Link]:
 
 
 def _batch_norm(layer: nnx.BatchNorm) -> list[Link]:
-    # Flax counts no batches; PyTorch wants a count, though only momentum=None would use it.
+    # Flax does not count batches. PyTorch requires a count, but uses it only with momentum=None.
     def zero() -> tuple[np.ndarray]:
         return (np.zeros((), np.int64),)
 
@@ -135,9 +139,9 @@ def _attention(layer: nnx.MultiHeadAttention) -> list[Link]:
     if sizes != {size} or layer.num_kv_heads != heads or layer.normalize_qk:
         raise InputError(
             "model",
-            "an nnx.MultiHeadAttention as PyTorch's: in_features = qkv_features = out_features, "
-            "as many key as query heads, no normalize_qk",
-            "another, which torch.nn.MultiheadAttention has no counterpart of",
+            "an nnx.MultiHeadAttention with in_features = qkv_features = out_features, "
+            "num_kv_heads = num_heads and no normalize_qk",
+            "one with other settings, which torch.nn.MultiheadAttention does not support",
         )
     return [
         *_projections(heads, packed=layer.in_kv_features == size),
@@ -158,7 +162,7 @@ def _attention(layer: nnx.MultiHeadAttention) -> list[Link]:
 
 
 def _projections(heads: int, packed: bool) -> list[Link]:
-    """The kernels of query, key and value, [I, heads, d] here."""
+    """Returns the links of the query, key and value kernels, [I, heads, d] in Flax."""
 
     def flat(kernel: np.ndarray) -> np.ndarray:  # to [heads · d, I]
         return kernel.reshape(kernel.shape[0], -1).T
@@ -182,8 +186,8 @@ def _projections(heads: int, packed: bool) -> list[Link]:
     ]
 
 
-#: From a kind of Flax layer to its links beyond those of the table of rules. A link whose arrays
-#: are not all there (no bias, say) does not count. The most derived class wins.
+#: The links of a Flax layer class, in addition to those of the table of rules. A link is ignored
+#: if the layer lacks one of its arrays, such as a bias. The most derived class takes precedence.
 LINKS: dict[type[nnx.Module], Callable[[Any], list[Link]]] = {
     nnx.BatchNorm: _batch_norm,
     nnx.MultiHeadAttention: _attention,
@@ -192,5 +196,5 @@ LINKS: dict[type[nnx.Module], Callable[[Any], list[Link]]] = {
     **dict.fromkeys(_CELLS, _cell),
 }
 
-#: Kinds of Flax layers that PyTorch has no counterpart of.
+#: Flax layer classes without a counterpart in PyTorch.
 STRANGERS = (nnx.Einsum, nnx.LinearGeneral, nnx.LoRA, nnx.SpectralNorm, nnx.WeightNorm)

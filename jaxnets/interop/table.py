@@ -1,7 +1,7 @@
-"""Each of PyTorch's names with its counterpart here, or why it has no counterpart.
+"""Tables of PyTorch's names with their counterparts in jaxnets, or the reason for having none.
 
-Weights, tests and the page ``docs/coverage.md`` follow from these tables: a new layer is one row
-of ``LAYERS``. The rows are in alphabetical order.
+The conversion of weights, the tests and ``docs/coverage.md`` use these tables. A new layer is one
+row of ``LAYERS``. The rows are in alphabetical order.
 """
 
 import inspect
@@ -23,11 +23,11 @@ class Layer(NamedTuple):
     """The counterpart of one class of ``torch.nn``.
 
     Attributes:
-        ours: our class, of the same name.
-        leaves: how its arrays are called and laid out in PyTorch; None if it has no arrays.
-        spatial: how many axes come after the channels in PyTorch's inputs and outputs and before
-            them in ours; 0 where the axes are PyTorch's.
-        note: what differs from PyTorch, in a sentence.
+        ours: the class of the same name in jaxnets.
+        leaves: the rule for PyTorch's names and layouts of its arrays; None without arrays.
+        spatial: the number of spatial axes, which follow the channels in PyTorch and precede them
+            in jaxnets; 0 if the axes are as in PyTorch.
+        note: the difference from PyTorch, in a sentence; empty without a difference.
     """
 
     ours: type[nnx.Module]
@@ -37,7 +37,7 @@ class Layer(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Where our class is found."""
+        """The qualified name of the class in jaxnets."""
         return f"jaxnets.layers.{self.ours.__name__}"
 
     @property
@@ -47,11 +47,11 @@ class Layer(NamedTuple):
 
 
 class Counterpart(NamedTuple):
-    """The counterpart of another name.
+    """The counterpart of a name of PyTorch other than a layer.
 
     Attributes:
-        name: where ours is found.
-        note: what differs from PyTorch, in a sentence.
+        name: the qualified name of the counterpart.
+        note: the difference from PyTorch, in a sentence; empty without a difference.
     """
 
     name: str
@@ -62,17 +62,17 @@ _BATCH_FIRST = "Sequences are batch first."
 _CLASSES = "Classes are the last axis."
 _DIM = "The channels, PyTorch's `dim=1`, are `-1`."
 _DRAWS = "The masks are drawn by another generator."
-_FANS = "Of a transposed convolution, `fan_in` and `fan_out` change places."
-_IMAGE = "`normalized_shape` of an image is (H, W, C); `channels_last` says what two axes are."
+_FANS = "`fan_in` and `fan_out` of transposed convolutions are swapped."
+_IMAGE = "`normalized_shape` of an image is (H, W, C); with two axes `channels_last` decides."
 _KERNEL = "`weight` is laid out as the layer's `kernel`: [..., I / groups, O]."
-_FLIPPED = f"{_KERNEL} PyTorch's, flipped in space."
-_KEY = "What is drawn in training follows from `key`."
-_LAST = "The normalized axes are those of our layout."
-_PLAIN_ROWS = "`max_norm`, `scale_grad_by_freq` and `sparse` are refused."
-_NEAREST = "Where PyTorch rounds by the memory layout, as for channels last."
-_RANDOM = "The windows are placed by another generator, in place of which `_random_samples` may be."
-_RUNNING = "Running statistics that move are `nnx.Variable`s."
-_SIXTH = "In float64 PyTorch's slope is a sixth rounded to float32."
+_FLIPPED = f"{_KERNEL} It is PyTorch's weight, flipped spatially."
+_KEY = "In training, `key` determines the random numbers."
+_LAST = "The normalized axes are those of the channels-last layout."
+_PLAIN_ROWS = "`max_norm`, `scale_grad_by_freq` and `sparse` are not supported."
+_NEAREST = "Rounds as PyTorch does for the memory format channels last."
+_RANDOM = "Another generator places the windows, unless `_random_samples` is given."
+_RUNNING = "Running statistics to update are `nnx.Variable`s."
+_SIXTH = "In float64, PyTorch's slope is 1/6 rounded to float32."
 _STABLE = "Does not overflow where PyTorch's does."
 _WINDOWS = "Windows are rows: [N, L, C · kh · kw], in PyTorch's order."
 
@@ -161,7 +161,7 @@ LAYERS: dict[str, Layer] = {
     "MultiheadAttention": Layer(
         layers.MultiheadAttention,
         rules.attention,
-        note=f"{_BATCH_FIRST} `add_bias_kv` and `add_zero_attn` are refused.",
+        note=f"{_BATCH_FIRST} `add_bias_kv` and `add_zero_attn` are not supported.",
     ),
     "PReLU": Layer(layers.PReLU, rules.prelu, spatial=ANY),
     "PairwiseDistance": Layer(layers.PairwiseDistance),
@@ -199,7 +199,7 @@ LAYERS: dict[str, Layer] = {
     "Unflatten": Layer(
         layers.Unflatten,
         spatial=ANY,
-        note="`(C, H, W)` makes [N, H, W, C]; `channels_last=False` any other array.",
+        note="`(C, H, W)` makes [N, H, W, C]; `channels_last=False` is for any other array.",
     ),
     "Unfold": Layer(layers.Unfold, spatial=2, note=_WINDOWS),
     "Upsample": Layer(layers.Upsample, spatial=ANY, note=_NEAREST),
@@ -210,7 +210,7 @@ LAYERS: dict[str, Layer] = {
     "ZeroPad3d": Layer(layers.ZeroPad3d, spatial=3),
 }
 
-#: The rest of ``torch.nn`` that holds layers or parameters.
+#: The classes of ``torch.nn`` that contain layers or parameters.
 CONTAINERS: dict[str, Counterpart] = {
     "Module": Counterpart("flax.nnx.Module", "`forward` is `__call__`."),
     "ModuleDict": Counterpart("jaxnets.layers.ModuleDict"),
@@ -220,7 +220,7 @@ CONTAINERS: dict[str, Counterpart] = {
     "Sequential": Counterpart("jaxnets.layers.Sequential"),
 }
 
-#: The losses of ``torch.nn``, which are functions here: ``MSELoss(...)(outputs, labels)`` is
+#: The losses of ``torch.nn``, which are functions in jaxnets: ``MSELoss(...)(outputs, labels)`` is
 #: ``mse_loss(outputs, labels, ...)``.
 LOSSES: dict[str, Counterpart] = {
     "BCELoss": Counterpart("jaxnets.losses.binary_cross_entropy"),
@@ -257,7 +257,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "adaptive_max_pool2d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool2d"),
     "adaptive_max_pool3d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool3d"),
     "affine_grid": Counterpart(
-        "jaxnets.layers.grid.affine_grid", "`size` is the shape of the output here: (N, H, W, C)."
+        "jaxnets.layers.grid.affine_grid", "`size` is the shape of the output: (N, H, W, C)."
     ),
     "alpha_dropout": Counterpart("jaxnets.layers.dropout_functions.alpha_dropout", _KEY),
     "avg_pool1d": Counterpart("jaxnets.layers.pooling.avg_pool1d"),
@@ -304,7 +304,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "grid_sample": Counterpart("jaxnets.layers.grid.grid_sample"),
     "gumbel_softmax": Counterpart(
         "jaxnets.layers.categories.gumbel_softmax",
-        "`rngs` has the random key, from another generator.",
+        "`rngs` provides the random key, for another generator.",
     ),
     "group_norm": Counterpart("jaxnets.layers.norm_functions.group_norm"),
     "hardshrink": Counterpart("jaxnets.layers.shrinkage.hardshrink"),
@@ -341,10 +341,10 @@ FUNCTIONS: dict[str, Counterpart] = {
     "nll_loss": Counterpart("jaxnets.losses.nll_loss", _CLASSES),
     "normalize": Counterpart("jaxnets.layers.distance.normalize", _DIM),
     "one_hot": Counterpart(
-        "jaxnets.layers.categories.one_hot", "Under `jax.jit`, `num_classes` is given."
+        "jaxnets.layers.categories.one_hot", "Under `jax.jit`, `num_classes` is required."
     ),
     "pad": Counterpart(
-        "jaxnets.layers.padding.pad", "`channels_last=False` for arrays with the axes of PyTorch."
+        "jaxnets.layers.padding.pad", "`channels_last=False` is for arrays with PyTorch's axes."
     ),
     "pairwise_distance": Counterpart("jaxnets.layers.distance.pairwise_distance"),
     "pdist": Counterpart("jaxnets.layers.distance.pdist"),
@@ -356,7 +356,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "relu6": Counterpart("jaxnets.layers.activation_functions.relu6"),
     "scaled_dot_product_attention": Counterpart(
         "jaxnets.layers.scaled_dot_product.scaled_dot_product_attention",
-        "`rngs` has the random key of dropout, from another generator.",
+        "`rngs` provides the random key of dropout, for another generator.",
     ),
     "rms_norm": Counterpart("jaxnets.layers.norm_functions.rms_norm", _LAST),
     "rrelu": Counterpart("jaxnets.layers.rrelu.rrelu", _KEY),
@@ -399,7 +399,7 @@ INITIALIZERS: dict[str, Counterpart] = {
     "zeros_": Counterpart("jaxnets.initializers.zeros"),
 }
 
-#: The functions of ``torch.nn.utils.parametrizations``, which are layers around a layer here.
+#: The functions of ``torch.nn.utils.parametrizations``, which are wrapper layers in jaxnets.
 PARAMETRIZATIONS: dict[str, Counterpart] = {
     "spectral_norm": Counterpart("jaxnets.layers.SpectralNorm", "Takes `rngs`."),
     "weight_norm": Counterpart("jaxnets.layers.WeightNorm"),
@@ -415,7 +415,7 @@ OPTIMIZERS: dict[str, Counterpart] = {
     "AdamW": Counterpart("jaxnets.optimizers.adamw"),
     "Adamax": Counterpart("jaxnets.optimizers.adamax"),
     "LBFGS": Counterpart(
-        "jaxnets.optimizers.lbfgs", "Running statistics change by the first evaluation of a step."
+        "jaxnets.optimizers.lbfgs", "Running statistics are updated by a step's first evaluation."
     ),
     "Muon": Counterpart("jaxnets.optimizers.muon"),
     "NAdam": Counterpart("jaxnets.optimizers.nadam"),
@@ -426,18 +426,18 @@ OPTIMIZERS: dict[str, Counterpart] = {
     "SGD": Counterpart("jaxnets.optimizers.sgd"),
 }
 
-#: The classes of ``torch.optim.lr_scheduler``, which are functions of the count of steps here.
+#: The classes of ``torch.optim.lr_scheduler``, which are functions of the step in jaxnets.
 SCHEDULES: dict[str, Counterpart] = {
     "ChainedScheduler": Counterpart(
         "jaxnets.optimizers.chained_scheduler",
-        "The schedules multiply the learning rate; others are refused.",
+        "Supports only schedules that multiply the learning rate.",
     ),
     "ConstantLR": Counterpart("jaxnets.optimizers.constant_lr"),
     "CosineAnnealingLR": Counterpart("jaxnets.optimizers.cosine_annealing_lr"),
     "CosineAnnealingWarmRestarts": Counterpart("jaxnets.optimizers.cosine_annealing_warm_restarts"),
     "CyclicLR": Counterpart(
         "jaxnets.optimizers.cyclic_lr",
-        "The cycle of the momentum is `jaxnets.optimizers.cyclic_momentum`.",
+        "For the momentum, use `jaxnets.optimizers.cyclic_momentum`.",
     ),
     "ExponentialLR": Counterpart("jaxnets.optimizers.exponential_lr"),
     "LRScheduler": Counterpart("jaxnets.optimizers.Schedule"),
@@ -447,7 +447,7 @@ SCHEDULES: dict[str, Counterpart] = {
     "MultiplicativeLR": Counterpart("jaxnets.optimizers.multiplicative_lr"),
     "OneCycleLR": Counterpart(
         "jaxnets.optimizers.one_cycle_lr",
-        "The cycle of the momentum is `jaxnets.optimizers.one_cycle_momentum`.",
+        "For the momentum, use `jaxnets.optimizers.one_cycle_momentum`.",
     ),
     "PolynomialLR": Counterpart("jaxnets.optimizers.polynomial_lr"),
     "ReduceLROnPlateau": Counterpart("jaxnets.optimizers.reduce_lr_on_plateau"),
@@ -466,11 +466,11 @@ TABLES: dict[str, tuple[Mapping[str, Layer | Counterpart], ...]] = {
 }
 
 _DEPRECATED = "PyTorch's older name"
-_IN_PLACE = "arrays do not change: the function without the underscore"
-_INDICES = "the function without `_with_indices`"
-_LAZY = "sizes are given when a layer is made"
+_IN_PLACE = "arrays are immutable: use the function without the underscore"
+_INDICES = "use the function without `_with_indices`"
+_LAZY = "sizes are required when a layer is created"
 
-#: Names without a counterpart, and why.
+#: Names without a counterpart, with the reason.
 REASONS: dict[str, str] = {
     "nn.Container": f"{_DEPRECATED} of `Module`",
     "nn.DataParallel": "`fit` uses all devices: see the page on devices",
@@ -491,7 +491,7 @@ REASONS: dict[str, str] = {
     "nn.NLLLoss2d": f"{_DEPRECATED} of `NLLLoss`",
     "nn.RNNBase": "the common part of `RNN`, `LSTM` and `GRU`",
     "nn.RNNCellBase": "the common part of the recurrent cells",
-    "nn.SyncBatchNorm": "`BatchNorm` has the statistics of the whole batch on several devices",
+    "nn.SyncBatchNorm": "`BatchNorm` uses the statistics of the whole batch on several devices",
     "nn.functional.adaptive_max_pool1d_with_indices": _INDICES,
     "nn.functional.adaptive_max_pool2d_with_indices": _INDICES,
     "nn.functional.adaptive_max_pool3d_with_indices": _INDICES,
@@ -529,14 +529,14 @@ REASONS: dict[str, str] = {
     "nn.init.uniform": f"{_DEPRECATED} of `uniform_`",
     "nn.init.xavier_normal": f"{_DEPRECATED} of `xavier_normal_`",
     "nn.init.xavier_uniform": f"{_DEPRECATED} of `xavier_uniform_`",
-    "nn.utils.parametrizations.orthogonal": "`initializers.orthogonal` starts there",
+    "nn.utils.parametrizations.orthogonal": "`initializers.orthogonal` only initializes",
     "optim.SparseAdam": "gradients are dense: `adam`",
 }
 
-#: Names that will get a row.
+#: Names whose row is still missing.
 PENDING: frozenset[str] = frozenset()
 
-#: The rules of all layers with arrays, Flax's own among them; the most derived class wins.
+#: The rules of all layers with arrays, including Flax's; the most derived class takes precedence.
 RULES: dict[type[nnx.Module], Rule] = {
     **{row.ours: row.leaves for row in LAYERS.values() if row.leaves is not None},
     nnx.BatchNorm: rules.flax_batch_norm,
@@ -553,9 +553,9 @@ RULES: dict[type[nnx.Module], Rule] = {
 
 
 def leaves(layer: nnx.Module) -> dict[str, Leaf]:
-    """The leaves of one layer by attribute name; empty for a module that holds none of its own.
+    """Returns the leaves of one layer by attribute name; empty for a module without own arrays.
 
-    A leaf whose attribute is None on this layer (no bias, say) does not count.
+    Leaves whose attribute is None on this layer, such as an unused bias, are omitted.
     """
     for kind in type(layer).__mro__:
         if kind in RULES:

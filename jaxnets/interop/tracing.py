@@ -1,4 +1,4 @@
-"""Where a model departs from its PyTorch twin: both run layer by layer on the same inputs."""
+"""Finds the first layer whose outputs differ between a model and its PyTorch counterpart."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -31,32 +31,32 @@ def trace_difference(
     to_ours: Callable[[np.ndarray], np.ndarray] | None = None,
     tolerance: float = 1e-4,
 ) -> Trace:
-    """Runs a model and its PyTorch twin on the same inputs and compares each layer's outputs.
+    """Runs a model and its PyTorch counterpart on the same inputs and compares all layer outputs.
 
-    Both run in evaluation mode and are left as they were. Layers are matched by name and by the
-    number of the call. Images are compared after moving the channels, and time-major outputs
-    after swapping batch and time; packed sequences after padding with zeros; NaN equals NaN. A
-    layer whose outputs have no common layout is no departure if the next one agrees. What a layer
-    does within a ``jax.jit`` or a scan of its own is not seen.
+    Both run in evaluation mode; their own modes are restored afterwards. Layers are matched by
+    name and by the number of the call. Images are compared after moving the channels, time-major
+    outputs after swapping batch and time, and packed sequences after padding with zeros. NaN
+    equals NaN. A layer whose outputs have no common layout does not count as a difference if the
+    next layer agrees. Layers that run inside a nested ``jax.jit`` or a scan are not compared.
 
-    While it runs, calls of the model's kinds of layers are watched in this process: not from
-    several threads at once.
+    The function temporarily replaces the ``__call__`` of the model's layer classes, so it is not
+    thread-safe.
 
     Args:
-        model: ours, with the weights to be checked.
-        torch_module: the twin.
-        inputs: PyTorch's inputs, one array or one for each positional argument; floating-point
-            ones are given in the dtype of PyTorch's parameters.
-        to_ours: from PyTorch's layout of an input to ours; None moves the channels of arrays of
-            four or more axes last and leaves others.
-        tolerance: the largest relative difference that is no departure.
+        model: the JAX model, with the weights to check.
+        torch_module: the PyTorch module.
+        inputs: PyTorch's inputs, one array or one array for each positional argument.
+            Floating-point inputs are converted to the dtype of PyTorch's parameters.
+        to_ours: converts an input from PyTorch's layout to the layout of ``model``. None moves the
+            channels of arrays of four or more axes last and leaves other arrays unchanged.
+        tolerance: the largest relative difference that counts as equal.
 
     Returns:
-        The table of layers; ``print`` shows it, ``first`` is the first that departs.
+        The table of layers. ``print`` shows the table; ``first`` is the first layer that differs.
 
     Raises:
-        InputError: if the two are not a model and a torch module, or a layer of ours does not
-            take the inputs, as in another layout.
+        InputError: if ``model`` is not an ``nnx.Module``, ``torch_module`` is not a
+            ``torch.nn.Module``, or a layer of ``model`` rejects its inputs.
         ImportError: if torch is not installed.
     """
     import torch
@@ -85,7 +85,7 @@ def trace_difference(
 
 
 def _inputs(inputs: Any) -> list[np.ndarray]:
-    """The inputs as arrays of NumPy, of which PyTorch makes tensors."""
+    """Returns the inputs as a list of NumPy arrays."""
     expected = "an array, or one for each positional argument"
     given = inputs if isinstance(inputs, list | tuple) else [inputs]
     if not given:
@@ -111,11 +111,11 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
     fast = torch.backends.mha.get_fastpath_enabled()
 
     def watch(name: str) -> Callable[..., None]:
-        # A copy, as a layer in place may change what another has given.
+        # Outputs are copied, as a later in-place layer may overwrite them.
         return lambda part, inputs, outputs: calls.append((name, _arrays(outputs)))
 
     handles = [part.register_forward_hook(watch(name)) for name, part in module.named_modules()]
-    # The fast path of attention runs no layers within, and hands out nested tensors.
+    # The fast path of attention skips its inner layers and returns nested tensors.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad():
@@ -151,15 +151,15 @@ def _our_calls(
         except (InputError, TypeError, ValueError) as error:
             expected = f"what {type(model).__name__} takes, or to_ours= to bring them to our layout"
             got = f"{', '.join(map(describe, arrays))}, with which {error}"
-            if departure := trace(calls).departure:  # of a layer before this one
+            if departure := trace(calls).departure:  # an earlier layer may be the cause
                 got += f"; {departure}"
             raise InputError("inputs", expected, got) from error
     return calls
 
 
 def _arrays(outputs: Any) -> list[np.ndarray]:
-    """Copies of the arrays in nested outputs, such as an LSTM's (outputs, (h, c))."""
-    if hasattr(outputs, "batch_sizes"):  # PyTorch's PackedSequence, a tuple by its looks
+    """Copies the arrays in nested outputs, such as an LSTM's (outputs, (h, c)), to a list."""
+    if hasattr(outputs, "batch_sizes"):  # PyTorch's PackedSequence, which is also a tuple
         from torch.nn.utils.rnn import pad_packed_sequence
 
         outputs = pad_packed_sequence(outputs, batch_first=True)[0]

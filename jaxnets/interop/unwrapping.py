@@ -1,4 +1,4 @@
-"""Finds the arrays in a checkpoint and names them as the model does."""
+"""Finds the arrays in a checkpoint and maps their names to a model's names."""
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,17 +15,17 @@ from jaxnets.interop.conversion import described, unreadable
 from jaxnets.interop.naming import Naming, Rename, best_naming
 from jaxnets.interop.report import listed
 
-#: Under which keys checkpoints keep the weights; looked into before all others.
+#: Keys under which checkpoints usually store the weights; searched before all other keys.
 _NESTS = {
     *("state_dict", "model_state_dict", "model_state", "model", "module"),
     *("net", "network", "weights", "params"),
 }
-_DEPTH = 4  # a file may hold a mapping that holds itself
-_MOST_PLACES = 1000  # or one that holds another thousands of times
+_DEPTH = 4  # a limit, as a mapping in a file may contain itself
+_MOST_PLACES = 1000  # a limit, as a file may contain the same mapping thousands of times
 
 #: The keys that lead to a mapping: names, and numbers within lists.
 _Path = tuple[str | int, ...]
-#: A mapping that holds arrays, and the keys that lead to it.
+#: The keys that lead to a mapping with arrays, and the mapping.
 _Place = tuple[_Path, Mapping[str, Any]]
 
 
@@ -34,10 +34,10 @@ class StateDict:
     """The arrays of a checkpoint by name.
 
     Attributes:
-        arrays: tensors or NumPy arrays.
-        wrapping: what was taken off the names and from around them, outermost first.
-        aside: keys of the checkpoint that hold something else, and names that were dropped.
-        computed: names of weights that other arrays made, with the names of those.
+        arrays: tensors or NumPy arrays by name.
+        wrapping: removed checkpoint keys and name parts, outermost first.
+        aside: checkpoint keys of values other than weights, and dropped names.
+        computed: for each weight that is computed from other arrays, the names of these arrays.
     """
 
     arrays: dict[str, Any]
@@ -48,7 +48,7 @@ class StateDict:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to read a checkpoint: where, which arrays, how named."""
+    """A candidate interpretation of a checkpoint: the path to the arrays, and their names."""
 
     path: _Path
     arrays: Mapping[str, Any]
@@ -56,7 +56,7 @@ class _Reading:
     naming: Naming
 
     def rank(self, known: Collection[str]) -> tuple[int, int]:
-        """How many names the model knows; where it knows none, how many arrays there are."""
+        """Returns the number of names that match the model, then the number of arrays if zero."""
         score = self.naming.score(known) if known else 0
         return score, 0 if score else sum(map(_has_axes, self.arrays.values()))
 
@@ -64,25 +64,25 @@ class _Reading:
 def unwrap(
     tree: Any, origin: str, known: Collection[str] = (), rename: Rename | None = None
 ) -> StateDict:
-    """Finds the arrays of a checkpoint and the names that fit best.
+    """Finds the arrays of a checkpoint and the names that fit a model best.
 
     Args:
-        tree: what the checkpoint holds.
-        origin: the file's name, or another word for it in messages.
-        known: the names that the model knows; without them, the place with the most arrays counts.
-        rename: applied to the names that are left when the wrapping is off.
+        tree: the content of the checkpoint.
+        origin: the file's name, or another description of the source for messages.
+        known: the names of the model. If empty, the mapping with the most arrays is chosen.
+        rename: applied to the names without wrappers.
 
     Raises:
-        InputError: if there are no arrays, several places have them and fit equally well, or a
-            part of ``rename`` matches no name.
+        InputError: if there are no arrays, several mappings fit equally well, or a key of
+            ``rename`` matches no name.
     """
-    if isinstance(tree, Mapping) and not tree:  # that of a network without weights
+    if isinstance(tree, Mapping) and not tree:  # the state_dict of a network without weights
         return StateDict({})
     places = _find(tree, _DEPTH, {}) if isinstance(tree, Mapping | list | tuple) else []
     readings = [_reading(place, known, rename) for place in places]
     if not readings:
         expected = "a state_dict: a mapping from names to tensors"
-        raise InputError("source", expected, f"{origin}, which holds {_contents(tree)}")
+        raise InputError("source", expected, f"{origin}, which contains {_contents(tree)}")
     reading = _best(readings, known, origin)
     naming, arrays = reading.naming, reading.arrays
     naming.check()
@@ -96,13 +96,13 @@ def unwrap(
     return StateDict(
         {new: arrays[name] for name, new in kept.items()},
         (*map(str, reading.path), *naming.taken_off),
-        (*_beside(tree, reading), *aside),
+        (*_unused_keys(tree, reading), *aside),
         computed,
     )
 
 
 def _reading(place: _Place, known: Collection[str], rename: Rename | None) -> _Reading:
-    """How to read one mapping: as it is, or with weights computed if that fits better."""
+    """Returns the best interpretation of one mapping: plain, or with computed weights."""
     path, mapping = place
     last = {name.rpartition(".")[2] for name in known}
     arrays = {
@@ -121,10 +121,10 @@ def _reading(place: _Place, known: Collection[str], rename: Rename | None) -> _R
 
 
 def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Reading:
-    """The reading that fits best; of mappings within each other the outermost.
+    """Returns the reading with the highest rank; of nested mappings, the outermost.
 
     Raises:
-        InputError: if several fit equally well.
+        InputError: if several mappings that are not nested fit equally well.
     """
     ranks = [reading.rank(known) for reading in readings]
     best = [one for one, rank in zip(readings, ranks, strict=True) if rank == max(ranks)]
@@ -136,16 +136,16 @@ def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Rea
     whole = "source" if origin == "state_dict" else "torch.load(path)"
     keys = "".join(f"[{key!r}]" for key in paths[0])
     expected = f"one state_dict (pass one, such as {whole}{keys})"
-    raise InputError("source", expected, f"{origin}, which has them at {places}")
+    raise InputError("source", expected, f"{origin}, which has state_dicts at {places}")
 
 
 def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> list[_Place]:
-    """The mappings that hold arrays, in mappings and lists, the outer ones first.
+    """Returns the mappings with arrays in nested mappings and lists, outer mappings first.
 
     Args:
         tree: a mapping or a list.
-        depth: how many mappings or lists may be around another one.
-        known: what has been found within each by its id and the depth.
+        depth: the number of further nesting levels to search.
+        known: cache of results by the id of a container and the depth.
     """
     if depth < 0:
         return []
@@ -161,16 +161,16 @@ def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> 
 
 
 def _containers(tree: Any) -> Iterator[tuple[str | int, Any]]:
-    """The mappings and lists within one, by their keys."""
+    """Yields the mappings and lists directly in a mapping or list, with their keys."""
     named = isinstance(tree, Mapping)
     for key, value in items_of(tree) if named else enumerate(tree):
-        # Mappings by numbers are optimizers' states.
+        # Mappings with integer keys are the states of optimizers.
         if isinstance(key, str if named else int) and isinstance(value, Mapping | list | tuple):
             yield key, value
 
 
-def _beside(tree: Any, reading: _Reading) -> Iterable[str]:
-    """The keys of a checkpoint beside the arrays of a reading, the outer ones first."""
+def _unused_keys(tree: Any, reading: _Reading) -> Iterable[str]:
+    """Yields the checkpoint keys that a reading does not use, outer keys first."""
     for key in reading.path:
         keys = tree if isinstance(tree, Mapping) else range(len(tree))
         yield from (shown_key(other) for other in keys if other != key)
@@ -185,10 +185,10 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is a tensor or an array of whatever library."""
+    """Whether a value is a tensor or an array of any library."""
     if isinstance(value, np.generic):  # a number, such as the best accuracy
         return False
-    # Of the kind, as the shape of a tensor that is not initialised yet raises.
+    # The type is checked, as reading the shape of an uninitialized tensor raises.
     return hasattr(type(value), "shape") and hasattr(type(value), "dtype")
 
 
@@ -197,7 +197,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_other(value: Any) -> bool:
-    """Whether an array holds something other than numbers: texts, dates, objects."""
+    """Whether an array contains something other than numbers: texts, dates, objects."""
     if (found := unreadable(value)) is not None:
         return not found.numbers
     if not isinstance(value, np.ndarray):
@@ -208,17 +208,17 @@ def _is_other(value: Any) -> bool:
 def _has_axes(value: Any) -> bool:
     try:
         return len(getattr(value, "shape", ())) > 0 and not _is_other(value)
-    except RuntimeError:  # not initialised yet
+    except RuntimeError:  # an uninitialized tensor
         return True
 
 
 def _is_aside(name: str, value: Any, known: Collection[str]) -> bool:
-    """Whether an array that a model does not know is no weight of any layer."""
+    """Whether an array whose name the model lacks cannot be a weight."""
     if _is_other(value) or (name == "n_averaged" and not _has_axes(value)):
         return True
     dtype = getattr(value, "dtype", None)
     numbers = dtype is not None and unreadable(value) is None and "complex" not in str(dtype)
-    return bool(known) and not numbers  # without a model, all that could be weights counts
+    return bool(known) and not numbers  # without a model, any numeric array may be a weight
 
 
 def _contents(tree: Any) -> str:
@@ -236,11 +236,11 @@ def _entry(item: tuple[Any, Any]) -> str:
 
 
 def items_of(tree: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """The items of a mapping, of which a pickle may have set the attribute ``items``."""
+    """Returns the items of a mapping, even if a pickle has overwritten its ``items`` method."""
     return Mapping.items(tree)
 
 
 def shown_key(key: Any) -> str:
-    """The key of a checkpoint as a word."""
-    # The text of a tuple of tuples that are one and the same can fill the memory.
+    """Returns the key of a checkpoint as text."""
+    # Only the type of other keys is shown: the repr of deeply shared tuples can fill the memory.
     return str(key) if isinstance(key, str | Real) else type(key).__name__

@@ -1,4 +1,4 @@
-"""The calls of a model's modules, watched or changed from outside."""
+"""Intercepts the calls of a model's modules."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,23 +8,23 @@ from flax import nnx
 
 from jaxnets.interop.entries import nodes
 
-#: Takes the place of a call: (name of the module, module, what calls it) → the outputs. The last
-#: takes the arguments of the call, which come after it, or others.
+#: Replaces a call: (name of the module, module, original call, *arguments) → the outputs. The
+#: function may run the original call with these or other arguments.
 Around = Callable[..., Any]
 
 
 @contextlib.contextmanager
 def watched(model: nnx.Module, around: Around) -> Iterator[None]:
-    """Within it, each call of a module of a model, itself included, goes through a function.
+    """Routes each call of a model's modules, including the model itself, through a function.
 
-    Any module is watched, whoever wrote it: the ``__call__`` of its class is replaced,
-    in this process, so not from several threads. What a module does with the weights of
-    another without calling it is not seen.
+    Works for modules of any library. The context replaces the ``__call__`` of the modules' classes
+    in the whole process, so it is not thread-safe. Code that uses the weights of a module without
+    calling the module is not intercepted.
 
     Args:
-        model: whose modules are watched; not a copy of it.
-        around: called with (name, module, call, *arguments) for each call; it returns what the
-            caller gets. The name is PyTorch's, ``""`` for the model itself.
+        model: the model whose modules are watched. Copies of the model are not watched.
+        around: called with (name, module, call, *arguments) in place of each call. The caller
+            receives its result. The name is PyTorch's, ``""`` for the model itself.
     """
     names: dict[int, str] = {}
     modules = []
@@ -40,11 +40,11 @@ def watched(model: nnx.Module, around: Around) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replaced(kind: type[Any], names: dict[int, str], around: Around) -> Iterator[None]:
-    """Has a class call ``around`` while the context lasts."""
+    """Replaces the ``__call__`` of a class by ``around`` within the context."""
     original, inherited = kind.__call__, "__call__" not in vars(kind)
 
     def call(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
-        # A subclass calls its parent's method, which is watched too if the model has both kinds.
+        # A subclass may call its parent's method, which is replaced too if the model has both.
         if type(self) is not kind or id(self) not in names:
             return original(self, *args, **kwargs)
         return around(names[id(self)], self, original.__get__(self), *args, **kwargs)

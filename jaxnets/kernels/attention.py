@@ -47,7 +47,7 @@ def serves(
     _, source, width = inputs[-1].shape
     size = width // _parts(inputs) // settings.heads
     fits = source * max(size, 16) <= _MOST_NUMBERS
-    if key is not None:
+    if key is not None:  # dropout draws one number for each score
         scores = len(inputs[0]), settings.heads, inputs[0].shape[1], source
         fits = fits and inputs[0].dtype == np.float32 and dropout.draws(scores, key)
     return fits and native.ready("attention", *inputs, *masks)
@@ -122,4 +122,4 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
             (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
         return tuple(d_inputs), d_masks, None
 
-    return with_gradient(run, keep, pull_back, plain, told=True)
+    return with_gradient(run, keep, pull_back, plain, selective=True)

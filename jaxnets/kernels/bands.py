@@ -43,7 +43,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """
     wide = _width(kernel, 1)
     rows, columns = size(x, kernel, padding)
-    across = -(-columns // wide)
+    across = -(-columns // wide)  # the last tile may extend beyond the outputs
     y = _seen(x, kernel, padding, (1, wide), (rows, across)) @ _band(kernel, (1, wide))
     return y.reshape(len(x), rows, across * wide, kernel.shape[-1])[:, :, :columns]
 
@@ -77,6 +77,7 @@ def convolve_and_pool(
     band = _band(kernel, (2, wide)).reshape(-1, 2, windows, 2, channels).swapaxes(2, 3)
     seen = _seen(x, kernel, padding, (2, wide), (rows, across))
     y = seen @ band.reshape(seen.shape[1], -1)
+    # The bias is added after the maximum, which gives the same result with a quarter of the sums.
     y = _best(y.reshape(len(y), 4, windows * channels), jnp.tile(bias, windows))
     return y.reshape(len(x), rows, across * windows, channels)[:, :, :columns]
 
@@ -219,7 +220,8 @@ def _best_forward(y: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
 
 def _best_backward(residuals: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     y, bias, top = residuals
-    g = jnp.where(top > 0, g, 0)
+    g = jnp.where(top > 0, g, 0)  # the gradient of ReLU
+    # The first of equal maxima takes the gradient; what no earlier one took is the last one's.
     parts, left = [], g
     for place in range(3):
         wins = y[:, place] + bias[None] == top

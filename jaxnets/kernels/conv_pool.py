@@ -47,7 +47,7 @@ def conv_relu_pool(
         return bands.convolve_and_pool(x, kernel, bias, geometry.padding)
 
     def run(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        if not serves(x, kernel, bias):
+        if not serves(x, kernel, bias):  # without a compiler, or for few examples
             return bands.where_finite(by_product, apart)(x, kernel, bias)
         rows, columns = (n // 2 for n in bands.size(x, kernel, geometry.padding))
         before = geometry.padding[0][0], geometry.padding[1][0]

@@ -67,6 +67,7 @@ def cross_entropy(plain: Losses) -> Losses:
     function = with_gradient(run, keep, pull_back, plainly)
 
     def losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        # The kernel does not read the logit of a negative label.
         is_class = (labels >= 0) & (labels < logits.shape[-1])
         return function(logits, jnp.where(is_class, labels, -1).astype(logits.dtype))
 

@@ -73,7 +73,7 @@ def depthwise(
         d_kernel, d_bias = call("backward_kernel", [like_kernel, like_bias], x, d, y)
         # A separate call, which XLA removes if the gradient of x is not used.
         (d_x,) = call("backward_input", [like_x], d, tall, y)
-        if x.shape[-1] > given.shape[-1]:
+        if x.shape[-1] > given.shape[-1]:  # sums over the copies that ``_repeated`` made
             d_x = d_x.reshape(*given.shape, -1).sum(-1)
         d_kernel = d_kernel.reshape(kernel.shape)
         return d_x.reshape(given.shape), d_kernel, None if bias is None else d_bias

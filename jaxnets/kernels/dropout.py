@@ -23,6 +23,7 @@ def draws(shape: tuple[int, ...], key: Shaped) -> bool:
     They implement Threefry with 32-bit counters, in JAX's partitionable form.
     """
     config: Any = jax.config
+    # With jax_enable_x64, ``jax.random.bernoulli`` compares 64-bit draws.
     usual = config.jax_threefry_partitionable and not config.jax_enable_x64
     threefry = key.shape == () and str(key.dtype) == "key<fry>"
     return bool(usual) and threefry and 0 < math.prod(shape) < 2**32

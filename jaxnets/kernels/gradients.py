@@ -12,7 +12,7 @@ import jax.numpy as jnp
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Wanted:
-    """For each input, whether its gradient is required; static, so that it may differ by trace."""
+    """For each input, whether its gradient is required; static data of the residuals."""
 
     each: tuple[bool, ...]
 
@@ -35,7 +35,7 @@ def with_gradient(
     pull_back: Callable[..., tuple],
     plain: Callable[..., Any],
     *,
-    told: bool = False,
+    selective: bool = False,
 ) -> Callable[..., Any]:
     """Makes a differentiable function from a forward and a backward kernel.
 
@@ -48,7 +48,7 @@ def with_gradient(
         pull_back: (inputs, residuals, gradients of the outputs) → gradients of the inputs; None for
             integers and keys.
         plain: the same function as ``run`` in XLA's operations.
-        told: whether ``pull_back`` has a fourth argument, a tuple of bools that tells for each
+        selective: whether ``pull_back`` has a fourth argument, a tuple of bools that tells for each
             input whether its gradient is required. It may return None for the others.
 
     Returns:
@@ -58,7 +58,7 @@ def with_gradient(
 
     @partial(jax.custom_vjp, nondiff_argnums=(3,))
     def back(inputs: tuple, kept: Any, cotangents: Any, wanted: Wanted) -> tuple:
-        return pull_back(inputs, kept, cotangents, *([wanted.each] if told else []))
+        return pull_back(inputs, kept, cotangents, *([wanted.each] if selective else []))
 
     def plain_back(inputs: tuple, cotangents: Any) -> tuple:
         found = jax.vjp(plain, *inputs)[1](cotangents)

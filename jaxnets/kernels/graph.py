@@ -106,6 +106,8 @@ class Graph:
 
         for equation in traced.jaxpr.eqns:
             read = [operand(atom) for atom in equation.invars]
+            # Functions of jax.nn are jitted. Inlined, their operations match the same patterns as
+            # those that a user writes directly.
             if equation.primitive.name == "jit" and mark_of(equation) is None:
                 made: Sequence[Operand] = self._inline(equation.params["jaxpr"], read)
             else:
@@ -193,6 +195,7 @@ class Graph:
         def array(operand: Operand) -> Any:
             return operand.value if isinstance(operand, Number) else known[operand]
 
+        # Operations with side effects, such as prints, run even if no output needs them.
         roots = [node for node in self.nodes if node.effects]
         roots += [makers[value] for value in self.outputs if value in makers]
         for node in _in_order(roots, makers):
@@ -215,6 +218,7 @@ def _keeps_order(node: Node) -> bool:
     """Whether an operation keeps the row-major order of an array's elements in memory."""
     if node.kind == "transpose":
         shape = node.inputs[0].shape
+        # Axes of size 1 may move without a change of the order in memory.
         moved = [axis for axis in node.parameters["permutation"] if shape[axis] > 1]
         return moved == sorted(moved)
     return node.kind == "reshape" and node.parameters["dimensions"] is None
@@ -262,7 +266,7 @@ def _bind(equation: Any, *arrays: Any) -> Sequence[Any]:
     given = equation.primitive.get_bind_params(equation.params)
     # The return type of ``get_bind_params`` depends on JAX's version.
     functions, parameters = given if isinstance(given, tuple) else ((), given)
-    with equation.ctx.manager:
+    with equation.ctx.manager:  # restores the settings of the trace, such as Threefry's form
         made = equation.primitive.bind(*functions, *arrays, **parameters)
     return made if equation.primitive.multiple_results else [made]
 
@@ -308,6 +312,8 @@ def is_relu(node: Node | None) -> bool:
     """Whether an operation is ``jax.nn.relu``, whose gradient at zero is zero."""
     if node is None or node.kind != "custom_jvp_call":
         return False
+    # jax.nn.relu is a custom_jvp of a jit of ``max(x, 0)``. A plain ``max(x, 0)`` has another
+    # gradient at zero, ½, and is not matched.
     traced = node.parameters["call_jaxpr"].jaxpr
     while len(traced.eqns) == 1 and traced.eqns[0].primitive.name == "jit":
         traced = traced.eqns[0].params["jaxpr"].jaxpr

@@ -37,6 +37,7 @@ def linear(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return run(*arrays), ()
 
     def pull_back(inputs: tuple, kept: tuple[()], d: jax.Array) -> tuple:
+        # By XLA's operations: quantized layers are rarely differentiated.
         floats, integers = inputs[:3], inputs[3:]
         _, back = jax.vjp(lambda *floats: plain(*floats, *integers), *floats)
         return *back(d), None, None, None

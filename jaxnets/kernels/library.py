@@ -103,13 +103,14 @@ def open_library(
     folder = compilation.folder()
     code = None if folder is None else _kept(folder, name)
     if code is not None:
-        with contextlib.suppress(Missing, OSError):
+        with contextlib.suppress(Missing, OSError):  # then a new one is compiled
             return _opened(code, name, functions)
     code = _compiled(compiler, arguments, name, folder)
     opened = _opened(code, name, functions)
     if folder is not None:
         with contextlib.suppress(OSError):  # for example a full disk; the library is loaded anyway
             _remove_abandoned(folder)
+            # The hash last: without it, or with an old one, the library is not trusted.
             _appear(folder / name, code)
             _appear(_beside(folder, name), json.dumps(_measured(code)).encode())
     return opened
@@ -137,11 +138,12 @@ def _read_own(path: Path) -> bytes:
 
     The check is on the open descriptor, so that the file cannot be exchanged after it.
     """
+    # Neither a symbolic link, which another user may own, nor a pipe, which would block.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or compilation.distrust(status):
-            raise PermissionError(f"{path} is not this user's alone")
+            raise PermissionError(f"another user may have written {path}")
         return file.read()
 
 
@@ -218,6 +220,7 @@ def _scratch() -> Iterator[Path]:
 def _compiled(compiler: list[str], arguments: list[str], name: str, folder: Path | None) -> bytes:
     """Compiles a library; returns its bytes."""
     about = hashlib.sha256(identity(compiler).encode()).hexdigest()[:16]
+    # A file in the cache records a compiler that hangs, so that other processes do not wait too.
     memory = None if folder is None else folder / f".compiler-{about}.slow"
     if about in _too_slow or (memory is not None and _is_recent(memory)):
         raise Failed(_slow(compiler, memory))
@@ -253,14 +256,15 @@ def _run(command: list[str], stderr: Path) -> int:
     ):
         try:
             return process.wait(PATIENCE)
-        except BaseException:
+        except BaseException:  # also Ctrl-C
+            # The whole process group, because g++ starts cc1plus, as and ld.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
 
 
 def _slow(compiler: list[str], memory: Path | None) -> str:
-    kept = "" if memory is None else f"; it is tried again in an hour, or without {memory}"
+    kept = "" if memory is None else f"; the next try is in an hour, or without {memory}"
     return f"{compiler[0]} took more than {PATIENCE} s{kept}"
 
 

@@ -67,6 +67,7 @@ def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if hidden:
             results.append(jax.ShapeDtypeStruct(hidden[0].shape, x.dtype))
         found = native.call("linear", "linear_backward", results, x, *hidden, d, *kernels)
+        # dz is the gradient of the first layer's outputs.
         dz = found.pop() if hidden else d
         # A separate product, which XLA removes if the gradient of x is not used.
         return dz @ kernels[0].T, found[::2], found[1::2]

@@ -69,7 +69,7 @@ def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Arra
         )
         return dx[0].reshape(x.shape) if dx else None, d_kernel, *[d_bias] * len(bias)
 
-    return with_gradient(outputs, keep, pull_back, plain, told=True)
+    return with_gradient(outputs, keep, pull_back, plain, selective=True)
 
 
 def _rows(x: Any) -> jax.Array:

@@ -62,6 +62,7 @@ def marked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*arrays: P.args, **settings: P.kwargs) -> R:
         leaves, structure = jax.tree.flatten(arrays)
+        # Under ``jax.jit``, an eager call would compile a program for each shape.
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return function(*arrays, **settings)
         made: R = _named(function, tuple(sorted(settings.items())), structure)(*leaves)
@@ -70,6 +71,7 @@ def marked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+# Cached, because ``jax.jit`` caches traces by the identity of the function.
 @functools.cache
 def _named(
     function: Callable[..., Any], settings: tuple[tuple[str, Any], ...], structure: Any

@@ -96,7 +96,7 @@ _VECTORS = ("avx", "fma", "amx")  # prefixes of the flags on which rounding may 
 _DOUBLE = "64"
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-_asked: set[str] = set()  # libraries requested in this process
+_requested: set[str] = set()  # libraries requested in this process
 _aside: ContextVar[bool] = ContextVar("native kernels aside", default=False)
 _planned: ContextVar[set[str] | None] = ContextVar(
     "libraries that are about to be used", default=None
@@ -129,10 +129,10 @@ def ready(name: str, *arrays: Shaped) -> bool:
         return False
     name = _of_dtype(name, arrays[0].dtype)
     planned = _planned.get()
-    if planned is not None:
+    if planned is not None:  # within ``at_once``, which loads the libraries afterwards
         planned.add(name)
         return True
-    _asked.add(name)
+    _requested.add(name)
     return isinstance(_loaded(name), _Kernels)
 
 
@@ -149,7 +149,7 @@ def at_once(find: Callable[[], R]) -> R:
     finally:
         _planned.reset(token)
     if check_switch() and all(isinstance(one, _Kernels) for one in _loaded_at_once(planned)):
-        _asked.update(planned)
+        _requested.update(planned)
         return found
     return find()
 
@@ -175,8 +175,8 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
         The hashes by name; None for a library that is not available, so that layers use XLA's
         operations.
     """
-    _asked.update(name for name in more if name.removesuffix(_DOUBLE) in LIBRARIES)
-    found = {name: _loaded(name) for name in sorted(_asked)}
+    _requested.update(name for name in more if name.removesuffix(_DOUBLE) in LIBRARIES)
+    found = {name: _loaded(name) for name in sorted(_requested)}
     return {
         name: each.sha256[:16] if isinstance(each, _Kernels) else None
         for name, each in found.items()
@@ -248,7 +248,7 @@ def _widened(dtype: Any) -> Any:
 
 
 def _loaded(name: str) -> _Kernels | Missing:
-    with _locks[name]:
+    with _locks[name]:  # ``functools.cache`` alone would let two threads compile the same library
         return _load(name)
 
 

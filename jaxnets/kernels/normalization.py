@@ -93,6 +93,7 @@ def batch_norm(
             "normalization", "batch_norm_backward", results, *arguments, **settings
         )
         gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
+        # Without ReLU the gradient of the residual is that of the outputs.
         return *gradients, *(d_added or [d] * residual)
 
     return _of_parameters(with_gradient(run, keep, pull_back, plain))
@@ -164,6 +165,6 @@ def layer_norm(
             size=np.int64(size),
         )
         gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
-        return *gradients, *([dx] * residual)
+        return *gradients, *([dx] * residual)  # both terms of the sum have the same gradient
 
     return _of_parameters(with_gradient(run, keep, pull_back, plain))

@@ -62,6 +62,7 @@ class Layer(NamedTuple):
 
 def matched(graph: Graph) -> list[Node]:
     """Returns the kernels' calls that replace some of a graph's operations."""
+    # In the order of execution, so that the first operation of a fused group is met first.
     calls: list[Node] = []
     for node in graph.nodes:
         call = _matched(graph, node) if graph.is_free(node) else None
@@ -72,7 +73,7 @@ def matched(graph: Graph) -> list[Node]:
 
 
 def _matched(graph: Graph, node: Node) -> Node | None:
-    if node.mark is None:
+    if node.mark is None:  # a plain operation, for which there are kernels on CPUs only
         pattern = PATTERNS.get(node.kind) if _on_cpus() else None
         return pattern and pattern(graph, node)
     marked = (MARKED if _on_cpus() else ANYWHERE).get(node.mark.name)
@@ -90,7 +91,7 @@ def _layer(graph: Graph, node: Node) -> Layer | None:
     (y,) = node.outputs
     if not isinstance(x, Value) or not isinstance(kernel, Value):
         return None
-    if not x.dtype == kernel.dtype == y.dtype:
+    if not x.dtype == kernel.dtype == y.dtype:  # such as bfloat16 with a float32 result
         return None
     bias, reader = None, graph.only_reader(y)
     if reader is not None and reader.kind == "add":
@@ -145,6 +146,7 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
         return None
     x, kernel = layer.inputs
     axes = x.ndim - 2
+    # JAX's notation of NHWC images and HWIO kernels: batch and channel axes, then spatial ones.
     last, first = (0, axes + 1, *range(1, axes + 1)), (axes + 1, axes, *range(axes))
     numbers = given["dimension_numbers"]
     channels_last = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec) == (last, first, last)
@@ -224,6 +226,7 @@ def _pool(node: Node) -> Pool | None:
     sizes, steps, dilation = (node.parameters[f"window_{name}"] for name in names)
     padding, spread = node.parameters["padding"], node.parameters["base_dilation"]
     windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
+    # The kernels pad both sides alike, as PyTorch does.
     even = all(low == high for low, high in padding) and set(spread) == {1}
     if not even or len(windows) < 3 or {windows[0], windows[-1]} != {Window(1, 1)}:
         return None
@@ -263,6 +266,7 @@ def _linear(graph: Graph, node: Node) -> Node | None:
 
     parameters = [value for pair in zip(kernels, biases, strict=True) for value in pair]
     about = f"linear {' → '.join(map(str, (x.shape[1], *sizes)))}"
+    # The kernel has no ReLU after the last layer, so that one stays in the graph.
     return _call(about, [x, *parameters], _before_relu(graph, layers[-1]), run, borrows=True)
 
 
@@ -277,6 +281,7 @@ def _layers(graph: Graph, node: Node) -> list[Layer]:
         if layer.inputs[0].ndim != 2 or (layers and layers[-1].output is not layer.inputs[0]):
             break
         layers.append(layer)
+        # The next product must be the only reader: the kernel does not return hidden activations.
         following = graph.only_reader(layer.output) if layer.relu else None
     return layers
 
@@ -356,6 +361,8 @@ def _gelu(mark: Mark, x: Value) -> Function | None:
 
 def _stock_gelu(graph: Graph, node: Node) -> Node | None:
     """Matches ``jax.nn.gelu(x, approximate=False)``, which is traced as ½ x erfc(-x √½)."""
+    # From the erfc upwards and downwards: its argument is -x √½, and its result is multiplied by
+    # ½ x.
     product = graph.only_reader(node.outputs[0])
     x = _factor(graph, node.inputs[0], math.sqrt(0.5))
     minus = None if x is None else graph.maker(x)
@@ -479,6 +486,7 @@ def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     (y,) = node.outputs
     x, scale, bias = mark.given(node.inputs)
     axes, eps = mark.settings["axes"], mark.settings["eps"]
+    # In a residual network, the sum is also needed later, so the kernel returns it as well.
     terms, made = [x], [y]
     maker = graph.maker(x)
     if maker is not None and maker.kind == "add" and graph.is_free(maker):
@@ -514,8 +522,9 @@ def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     function: Function
     if _on_cpus() and recurrence.serves(cell, reverse, x, directions):
         function = recurrence.recurrence(cell, reverse, mark.plain)
-        about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+        about = f"{'bidirectional ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
     else:
+        # The layer's own function has the hand-written gradient as an option.
         large = len(x) >= LARGE and _on_cpus()
         about, derivative = "", "by hand, step by step" if large else "by hand"
         function = partial(mark.function, **mark.settings | {"derivative": derivative})
@@ -539,6 +548,7 @@ def _call(
     borrows: bool = False,
 ) -> Node:
     def one(x: Any, *parameters: jax.Array) -> list[jax.Array]:
+        # Under ``shard_map`` the batch varies over devices, and the parameters do not.
         alike = parameters if isinstance(x, Borrowed) else vary_like(x, parameters)
         return [run(x, *alike)]
 

@@ -27,7 +27,7 @@ Finals = tuple[tuple[jax.Array, ...], ...]
 
 def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence[Any]) -> bool:
     """Whether the kernels of ``recurrence`` can run this, and are faster than XLA's loop."""
-    if any(one.projection is not None for one in directions):
+    if any(one.projection is not None for one in directions):  # an LSTM with ``proj_size``
         return False
     if reverse not in ((False,), (True,), (False, True)):
         return False
@@ -63,7 +63,7 @@ def recurrence(
         outputs, finals, saved = kernel.forward(*inputs, keep=True)
         return (outputs, finals), (outputs, saved)
 
-    made = with_gradient(run, keep, kernel.backward, plain, told=True)
+    made = with_gradient(run, keep, kernel.backward, plain, selective=True)
 
     def run_varied(x: jax.Array, directions: Any, lengths: Any) -> tuple[jax.Array, Finals]:
         return made(x, vary_like(x, directions), lengths)
@@ -92,6 +92,8 @@ class _Kernel(NamedTuple):
         ]
         given = [array for one in directions for array in _arrays(one)]
         outputs, *others = self._call("forward", shapes, x, lengths, *given)
+        # The final hidden state is the output of the last step in the direction of time. An LSTM
+        # also returns its cell state.
         ends = (outputs[:, 0 if backwards else -1] for backwards in self.reverse)
         finals = [
             (end[:, at * hidden : (at + 1) * hidden], *others[:cells][at : at + 1])
@@ -139,7 +141,7 @@ class _Kernel(NamedTuple):
 
 def _arrays(direction: Any) -> list[jax.Array]:
     kernels, biases, initial, _ = direction
-    nothing = jnp.zeros(kernels[1].shape[1:], kernels[1].dtype)
+    nothing = jnp.zeros(kernels[1].shape[1:], kernels[1].dtype)  # kernels always take two biases
     return [*kernels, *(nothing if bias is None else bias for bias in biases), *initial]
 
 

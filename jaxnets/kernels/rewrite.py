@@ -56,6 +56,7 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
             return function(*arguments, **keywords)
         arrays, structure = jax.tree.flatten((arguments, keywords))
 
+        # A jaxpr has flat inputs and outputs, so the function is traced on the leaves.
         def flat(*arrays: Any) -> R:
             given, named = jax.tree.unflatten(structure, arrays)
             return function(*given, **named)
@@ -126,6 +127,7 @@ def by_address(function: Callable[[jax.Array], R], x: jax.ShapeDtypeStruct) -> C
         result: R = jax.tree.unflatten(jax.tree.structure(shapes), made)
         return result
 
+    # Only running the graph shows whether each operation that reads the array can borrow it.
     try:
         jax.eval_shape(of_address, jax.ShapeDtypeStruct((2,), np.uint32))
     except CannotBorrowError:
@@ -180,6 +182,7 @@ def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]]
         return graph, matched(graph)
 
     graph, calls = native.at_once(find)
+    # A call that cannot be divided is dropped, so that XLA partitions its operations instead.
     if mesh is not None:
         calls = [each for call in calls if (each := _divided(call, mesh)) is not None]
     named = list(calls)
@@ -192,6 +195,6 @@ def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]]
             run = around(node, function)
             calls.append(Node(node.kind, node.inputs, node.outputs, run, effects=node.effects))
             named += found
-    if not calls:
+    if not calls:  # the trace as it is, which keeps the structure of its inner functions
         return core.jaxpr_as_fun(traced), []
     return lambda *arrays: graph.run(calls, arrays), named

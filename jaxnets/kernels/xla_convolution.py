@@ -116,6 +116,7 @@ def _input_gradient(
     """Computes the gradient of x: convolves g, dilated by the stride, with the flipped kernel."""
     *space, inputs, outputs = kernel.shape
     groups = geometry.groups
+    # The strides and dilations change roles: an output stride becomes the dilation of g.
     flipped = lax.rev(kernel, range(len(space)))
     blocks = flipped.reshape(*space, inputs, groups, outputs // groups).swapaxes(-1, -3)
     return by_xla(

@@ -1,7 +1,7 @@
-"""Building blocks with PyTorch's meaning: images are NHWC, sequences batch first.
+"""PyTorch's layers, with channels last: images are [N, H, W, C], sequences are batch first.
 
-PyTorch's arguments that change nothing here are accepted, such as ``inplace``, ``device=None`` and
-``batch_first=True``. Any other value of them is refused, with what to do instead.
+Arguments of PyTorch that have no effect here, such as ``inplace``, ``device=None`` and
+``batch_first=True``, are accepted. Unsupported values raise an error that names the alternative.
 """
 
 from jaxnets.layers.activation import (

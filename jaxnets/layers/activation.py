@@ -1,4 +1,4 @@
-"""PyTorch's activations as modules; at a kink the slope is PyTorch's, which JAX's often is not."""
+"""Activation functions as modules, with PyTorch's slopes at kinks (JAX's often differ)."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class Identity(nnx.Module):
-    """``torch.nn.Identity``: x; any arguments are taken and ignored."""
+    """``torch.nn.Identity``: returns x; all arguments of the constructor are ignored."""
 
     def __init__(self, *ignored: object, **also_ignored: object) -> None:
         pass
@@ -37,7 +37,7 @@ class ReLU(nnx.Module):
     """``torch.nn.ReLU``: max(x, 0), slope 0 at 0.
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -54,7 +54,7 @@ class LeakyReLU(nnx.Module):
 
     Args:
         negative_slope: the slope where x ≤ 0.
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
@@ -75,7 +75,7 @@ class PReLU(nnx.Module):
     Args:
         num_parameters: 1, or the number of channels, the last axis of x.
         init: the initial slope.
-        rngs: not used, as the initial value is a constant.
+        rngs: not used, because the initial value is a constant.
         param_dtype: the dtype of the slopes.
     """
 
@@ -98,7 +98,7 @@ class PReLU(nnx.Module):
         """Applies the activation to each element of x.
 
         Raises:
-            InputError: if x is not floating, or of another number of channels than slopes.
+            InputError: if x is not floating, or there is not one slope for each channel.
         """
         check_floats("x", x, ("...",))
         functions.check_slopes("x", x, self.negative_slope.shape[0])
@@ -109,8 +109,8 @@ class ELU(nnx.Module):
     """``torch.nn.ELU``: x where x > 0, else alpha · (eˣ - 1).
 
     Args:
-        alpha: minus the limit at -∞.
-        inplace: PyTorch's, which changes nothing here.
+        alpha: the negative of the limit at -∞.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
@@ -127,8 +127,8 @@ class CELU(nnx.Module):
     """``torch.nn.CELU``: x where x > 0, else alpha · (e^(x / alpha) - 1).
 
     Args:
-        alpha: minus the limit at -∞, not 0.
-        inplace: PyTorch's, which changes nothing here.
+        alpha: the negative of the limit at -∞, not 0.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
@@ -142,10 +142,10 @@ class CELU(nnx.Module):
 
 
 class SELU(nnx.Module):
-    """``torch.nn.SELU``: ELU with the alpha and the scale that keep mean 0 and variance 1.
+    """``torch.nn.SELU``: ELU, scaled such that activations keep mean 0 and variance 1.
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -161,7 +161,7 @@ class GELU(nnx.Module):
     """``torch.nn.GELU``: x Φ(x), with Φ the normal distribution function.
 
     Args:
-        approximate: "none" for Φ itself, "tanh" for its approximation
+        approximate: "none" for the exact Φ, "tanh" for the approximation
             ½ (1 + tanh(√(2/π) (x + 0.044715 x³))).
     """
 
@@ -178,7 +178,7 @@ class SiLU(nnx.Module):
     """``torch.nn.SiLU``: x σ(x), with σ the logistic function.
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -194,7 +194,7 @@ class Mish(nnx.Module):
     """``torch.nn.Mish``: x tanh(log(1 + eˣ)).
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -246,8 +246,8 @@ class Softplus(nnx.Module):
     """``torch.nn.Softplus``: log(1 + e^(beta · x)) / beta, and x where beta · x > threshold.
 
     Args:
-        beta: how sharp the bend is, not 0.
-        threshold: where the line begins.
+        beta: the sharpness of the bend, not 0.
+        threshold: the value of beta · x above which the function is linear.
     """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
@@ -261,12 +261,12 @@ class Softplus(nnx.Module):
 
 
 class Hardtanh(nnx.Module):
-    """``torch.nn.Hardtanh``: x kept within [min_val, max_val]; slope 0 at and beyond the ends.
+    """``torch.nn.Hardtanh``: x limited to [min_val, max_val]; slope 0 at the limits and outside.
 
     Args:
-        min_val: the lower end.
-        max_val: the upper end.
-        inplace: PyTorch's, which changes nothing here.
+        min_val: the lower limit.
+        max_val: the upper limit.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
@@ -280,10 +280,10 @@ class Hardtanh(nnx.Module):
 
 
 class ReLU6(Hardtanh):
-    """``torch.nn.ReLU6``: x kept within [0, 6].
+    """``torch.nn.ReLU6``: x limited to [0, 6].
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -291,10 +291,10 @@ class ReLU6(Hardtanh):
 
 
 class Hardsigmoid(nnx.Module):
-    """``torch.nn.Hardsigmoid``: (x + 3) / 6, kept within [0, 1].
+    """``torch.nn.Hardsigmoid``: (x + 3) / 6, limited to [0, 1].
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -307,10 +307,10 @@ class Hardsigmoid(nnx.Module):
 
 
 class Hardswish(nnx.Module):
-    """``torch.nn.Hardswish``: x times Hardsigmoid of x.
+    """``torch.nn.Hardswish``: x · Hardsigmoid(x).
 
     Args:
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, inplace: bool = False) -> None:
@@ -323,14 +323,15 @@ class Hardswish(nnx.Module):
 
 
 class Softmax(nnx.Module):
-    """``torch.nn.Softmax``: eˣ, divided by its sum over one axis.
+    """``torch.nn.Softmax``: eˣ / Σ eˣ, the sum over one axis.
 
     Args:
-        dim: the axis. The channels of images and sequences, PyTorch's 1, are -1 here.
+        dim: the axis. The channels of images and sequences, axis 1 in PyTorch, are axis -1 here.
 
     Raises:
-        InputError: on a call, if x is not floating, or if ``dim`` may mean another axis in PyTorch:
-            of three axes, it takes 0 or a negative number; of more, 0 or -1.
+        InputError: on a call, if x is not floating, or if ``dim`` is ambiguous because the axis may
+            be another one in PyTorch. For three axes ``dim`` must be 0 or negative, for more axes 0
+            or -1.
     """
 
     def __init__(self, dim: int) -> None:
@@ -343,13 +344,13 @@ class Softmax(nnx.Module):
 
 
 class LogSoftmax(nnx.Module):
-    """``torch.nn.LogSoftmax``: the logarithm of Softmax, without its underflow.
+    """``torch.nn.LogSoftmax``: the logarithm of Softmax, computed without underflow.
 
     Args:
-        dim: the axis, as of ``Softmax``.
+        dim: the axis; see ``Softmax``.
 
     Raises:
-        InputError: as of ``Softmax``.
+        InputError: see ``Softmax``.
     """
 
     def __init__(self, dim: int) -> None:
@@ -365,29 +366,29 @@ class Softmin(nnx.Module):
     """``torch.nn.Softmin``: the Softmax of -x.
 
     Args:
-        dim: the axis, as of ``Softmax``.
+        dim: the axis; see ``Softmax``.
 
     Raises:
-        InputError: as of ``Softmax``.
+        InputError: see ``Softmax``.
     """
 
     def __init__(self, dim: int) -> None:
         self.dim = check_integer("dim", dim)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns probabilities along the axis, the largest of the smallest."""
+        """Returns probabilities along the axis, the largest for the smallest element."""
         check_floats("x", x, ("...",))
         return functions.softmin(x, self.dim)
 
 
 class Softmax2d(nnx.Module):
-    """``torch.nn.Softmax2d``: the Softmax of the channels at each pixel."""
+    """``torch.nn.Softmax2d``: the Softmax over the channels of each pixel."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns probabilities of the channels.
 
         Args:
-            x: images [N, H, W, C], or one of them.
+            x: images [N, H, W, C], or one image [H, W, C].
 
         Raises:
             InputError: if x has another number of axes, or is not floating.
@@ -403,7 +404,7 @@ class GLU(nnx.Module):
     """``torch.nn.GLU``: a σ(b), with a and b the two halves of x.
 
     Args:
-        dim: the axis that is halved, as of ``Softmax``.
+        dim: the axis that is halved; for ambiguous axes see ``Softmax``.
     """
 
     def __init__(self, dim: int = -1) -> None:
@@ -413,8 +414,8 @@ class GLU(nnx.Module):
         """Returns an array of half the size along the axis.
 
         Raises:
-            InputError: if x is not floating, that size is odd, or there is no such axis, or as of
-                ``Softmax``.
+            InputError: if x is not floating, the axis does not exist or is ambiguous, or its size
+                is odd.
         """
         check_floats("x", x, ("...",))
         functions.check_halves("x", x, self.dim)

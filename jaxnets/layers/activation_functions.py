@@ -1,6 +1,6 @@
-"""PyTorch's activations as functions; at a kink the slope is PyTorch's, which JAX's often is not.
+"""Activation functions with PyTorch's slopes at kinks, which often differ from JAX's.
 
-The arguments are those of the layers of the same names, which ``jaxnets.layers.activation`` has.
+The arguments are documented in the layers of the same names in ``jaxnets.layers.activation``.
 """
 
 import jax
@@ -52,7 +52,7 @@ def prelu(input: ArrayLike, weight: ArrayLike) -> jax.Array:
         weight: the slopes, [C] or [1].
 
     Raises:
-        InputError: if an array is not floating, or of another number of channels than slopes.
+        InputError: if an array is not floating, or there is not one slope for each channel.
     """
     x = _numbers(input)
     check_floats("weight", weight, ("...",))
@@ -61,7 +61,7 @@ def prelu(input: ArrayLike, weight: ArrayLike) -> jax.Array:
         raise InputError("weight", "slopes [C] or [1]", describe(slopes))
     check_slopes("input", x, slopes.size)
     slopes = jnp.broadcast_to(slopes, x.shape)
-    # The slope's gradient is x where it counts: of an infinite x elsewhere 0 · x would be NaN.
+    # The inner where keeps an infinite x > 0 from making 0 · ∞ = NaN in the gradient of the slope.
     return jnp.where(x > 0, x, slopes * jnp.where(x > 0, 0, x))
 
 
@@ -82,7 +82,7 @@ def celu(input: ArrayLike, alpha: float = 1.0, inplace: bool = False) -> jax.Arr
 
 
 def selu(input: ArrayLike, inplace: bool = False) -> jax.Array:
-    """``torch.nn.functional.selu``: ELU that keeps mean 0 and variance 1.
+    """``torch.nn.functional.selu``: ELU, scaled such that activations keep mean 0 and variance 1.
 
     Its arguments are those of ``SELU``.
     """
@@ -122,7 +122,7 @@ def mish(input: ArrayLike, inplace: bool = False) -> jax.Array:
 
 
 def softplus(input: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> jax.Array:
-    """``torch.nn.functional.softplus``: log(1 + e^(beta · x)) / beta, in the end the line x.
+    """``torch.nn.functional.softplus``: log(1 + e^(beta · x)) / beta, x where beta · x is large.
 
     Its arguments are those of ``Softplus``.
     """
@@ -134,7 +134,7 @@ def softplus(input: ArrayLike, beta: float = 1.0, threshold: float = 20.0) -> ja
 def hardtanh(
     input: ArrayLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> jax.Array:
-    """``torch.nn.functional.hardtanh``: x kept within two ends, at and beyond which the slope is 0.
+    """``torch.nn.functional.hardtanh``: x limited to [min_val, max_val].
 
     Its arguments are those of ``Hardtanh``.
     """
@@ -142,12 +142,12 @@ def hardtanh(
 
 
 def relu6(input: ArrayLike, inplace: bool = False) -> jax.Array:
-    """``torch.nn.functional.relu6``: x kept within [0, 6]. Its arguments are those of ``ReLU6``."""
+    """``torch.nn.functional.relu6``: x limited to [0, 6]. Its arguments are those of ``ReLU6``."""
     return _clamp(_numbers(input, inplace), 0, 6)
 
 
 def hardsigmoid(input: ArrayLike, inplace: bool = False) -> jax.Array:
-    """``torch.nn.functional.hardsigmoid``: (x + 3) / 6, kept within [0, 1].
+    """``torch.nn.functional.hardsigmoid``: (x + 3) / 6, limited to [0, 1].
 
     Its arguments are those of ``Hardsigmoid``.
     """
@@ -155,7 +155,7 @@ def hardsigmoid(input: ArrayLike, inplace: bool = False) -> jax.Array:
 
 
 def hardswish(input: ArrayLike, inplace: bool = False) -> jax.Array:
-    """``torch.nn.functional.hardswish``: x times ``hardsigmoid`` of x.
+    """``torch.nn.functional.hardswish``: x · hardsigmoid(x).
 
     Its arguments are those of ``Hardswish``.
     """
@@ -164,16 +164,15 @@ def hardswish(input: ArrayLike, inplace: bool = False) -> jax.Array:
 
 
 def softmax(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -> jax.Array:
-    """``torch.nn.functional.softmax``: eˣ, divided by its sum over one axis.
+    """``torch.nn.functional.softmax``: eˣ / Σ eˣ, the sum over one axis.
 
     Args:
-        input: floating, of any shape.
-        dim: the axis. The channels of images and sequences, PyTorch's 1, are -1 here.
-        dtype: what the input is converted to first; None for its own.
+        input: a floating-point array of any shape.
+        dim: the axis. The channels of images and sequences, axis 1 in PyTorch, are axis -1 here.
+        dtype: the dtype to convert the input to first; None for no conversion.
 
     Raises:
-        InputError: if the input is not floating, or ``dim`` may mean another axis in PyTorch, as
-            of ``Softmax``.
+        InputError: if the input is not floating, or ``dim`` is ambiguous; see ``Softmax``.
 
     Examples:
         >>> print(softmax(jnp.log(jnp.array([[1.0, 3.0]])), dim=1).round(2))
@@ -183,7 +182,7 @@ def softmax(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -> ja
 
 
 def log_softmax(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -> jax.Array:
-    """``torch.nn.functional.log_softmax``: the logarithm of ``softmax``, without its underflow.
+    """``torch.nn.functional.log_softmax``: log(softmax(x)), computed without underflow.
 
     Its arguments are those of ``softmax``.
     """
@@ -209,7 +208,10 @@ def glu(input: ArrayLike, dim: int = -1) -> jax.Array:
 
 
 def check_axis(dim: int, x: ArrayLike) -> None:
-    """Refuses an axis that x lacks, or that may be another one in PyTorch, with channels second."""
+    """Checks that an axis exists and is unambiguous.
+
+    In PyTorch channels are the second axis, so a number may mean another axis there.
+    """
     if x.ndim > 3:
         taken = {0, -1, -x.ndim}
         expected = f"0, or -1 for the channels (PyTorch's 1), of {describe(x)}"
@@ -227,7 +229,7 @@ def check_axis(dim: int, x: ArrayLike) -> None:
 
 
 def check_halves(argument: str, x: ArrayLike, dim: int) -> None:
-    """Refuses an axis that cannot be halved, or as ``check_axis``."""
+    """Checks an axis like ``check_axis``, and that its size is even."""
     present = -x.ndim <= dim < x.ndim
     if present:
         check_axis(dim, x)
@@ -236,13 +238,13 @@ def check_halves(argument: str, x: ArrayLike, dim: int) -> None:
 
 
 def check_slopes(argument: str, x: ArrayLike, count: int) -> None:
-    """Refuses an array of another number of channels than slopes."""
+    """Checks that there is a single slope, or one for each channel of x."""
     if count != 1 and (x.ndim < 2 or x.shape[-1] != count):
         raise InputError(argument, f"[N, ..., {count}], a slope per channel", describe(x))
 
 
 def check_divisor(argument: str, value: float) -> float:
-    """A number other than 0."""
+    """Checks that a value is a number other than 0, and returns it as a float."""
     number = check_number(argument, value)
     if number == 0:
         raise InputError(argument, "a number other than 0", value)
@@ -250,7 +252,7 @@ def check_divisor(argument: str, value: float) -> float:
 
 
 def check_interval(min_val: float, max_val: float) -> tuple[float, float]:
-    """Two ends, of which the first is the lower."""
+    """Checks that min_val < max_val, and returns both as floats."""
     low = check_number("min_val", min_val, finite=False)
     high = check_number("max_val", max_val, finite=False)
     if not low < high:
@@ -259,7 +261,7 @@ def check_interval(min_val: float, max_val: float) -> tuple[float, float]:
 
 
 def _numbers(input: ArrayLike, inplace: bool = False) -> jax.Array:
-    """The floating input; that arrays do not change in place makes no difference."""
+    """Checks that the input is floating; ``inplace`` is checked and ignored."""
     check_bool("inplace", inplace)
     check_floats("input", input, ("...",))
     return jnp.asarray(input)
@@ -276,10 +278,13 @@ def _axis(dim: int, x: ArrayLike) -> int:
 
 
 def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
-    # The clip of JAX has slope ½ at its ends; here, as in PyTorch, it is 0.
+    # jnp.clip has slope ½ at the limits; here, as in PyTorch, the slope is 0.
     return jnp.where((x > low) & (x < high), x, lax.stop_gradient(jnp.clip(x, low, high)))
 
 
 def _shifted(x: jax.Array) -> jax.Array:
-    """Returns x + 3, kept within [0, 6]; the slope goes by x, as the sum is rounded."""
+    """Returns x + 3, limited to [0, 6].
+
+    The slope is chosen by comparing x, not x + 3, because the sum is rounded.
+    """
     return jnp.where((x > -3) & (x < 3), x + 3, lax.stop_gradient(jnp.clip(x + 3, 0, 6)))

@@ -1,4 +1,4 @@
-"""Adaptive pooling: the mean or the maximum of bins, as many as are wanted, channels last."""
+"""Adaptive pooling: the mean or maximum of a given number of bins, channels last."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from jaxnets.arrays import ArrayLike, check_bool, entries
 from jaxnets.layers.maxima import maxima, values_at
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
-#: The size of an output, for each axis or for all; None keeps the input's.
+#: The size of an output, for each axis or for all; None keeps the size of the input.
 OutputSize = PerAxis | tuple[int | None, ...] | None
 
 
@@ -22,14 +22,14 @@ class _AdaptivePool(nnx.Module):
     def __init__(self, output_size: OutputSize) -> None:
         several = entries(output_size)
         sizes: tuple[Any, ...] = (output_size,) * self.axes if several is None else several
-        # None keeps the input's size; it passes the check as a 1.
+        # None keeps the size of the input; it is replaced by 1 for the check.
         checked = _or_one(output_size) if several is None else tuple(map(_or_one, several))
         numbers = per_axis("output_size", checked, self.axes)
         pairs = zip(sizes, numbers, strict=True)
         self.output_size = tuple(None if size is None else number for size, number in pairs)
 
     def _edges(self, x: ArrayLike, argument: str) -> list[np.ndarray]:
-        """Where the bins along each spatial axis begin and end, [2, bins]."""
+        """Returns the first and the end position of each bin along each spatial axis, [2, bins]."""
         check_input(x, self.axes, argument=argument)
         edges = []
         for size, wanted in zip(x.shape[1:-1], self.output_size, strict=True):
@@ -59,7 +59,7 @@ class _AdaptiveAvgPool(_AdaptivePool):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """``torch.nn.AdaptiveAvgPool1d``: a sequence [N, L, C] averaged to ``output_size`` steps.
+    """``torch.nn.AdaptiveAvgPool1d``: the mean of ``output_size`` bins of a sequence [N, L, C].
 
     For the argument see ``AdaptiveAvgPool2d``.
     """
@@ -68,12 +68,14 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """``torch.nn.AdaptiveAvgPool2d``: an image [N, H, W, C] averaged to a given size.
+    """``torch.nn.AdaptiveAvgPool2d``: the mean of each bin of an image [N, H, W, C].
 
-    Of n positions, bin i of m holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may overlap.
+    Along an axis of n positions, bin i of m contains the positions from ⌊i n / m⌋ up to, but not
+    including, ⌈(i + 1) n / m⌉. Bins may overlap.
 
     Args:
-        output_size: height and width of the output, or one for both; None keeps the input's.
+        output_size: height and width of the output, or one number for both; None keeps the size of
+            the input.
 
     Raises:
         InputError: if a size is not positive.
@@ -87,7 +89,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """``torch.nn.AdaptiveAvgPool3d``: a volume [N, D, H, W, C] averaged to a given size.
+    """``torch.nn.AdaptiveAvgPool3d``: the mean of each bin of a volume [N, D, H, W, C].
 
     For the argument see ``AdaptiveAvgPool2d``.
     """
@@ -104,7 +106,8 @@ class _AdaptiveMaxPool(_AdaptivePool):
         """Takes the maximum of bins of x, [N, ..., C], of nearly equal size.
 
         Returns:
-            [N, ..., C]; with ``return_indices`` also where each maximum is, integers [N, ..., C].
+            [N, ..., C]; with ``return_indices`` also the index of each maximum, integers
+            [N, ..., C].
         """
         return self._pooled(x, "x")
 
@@ -117,7 +120,10 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
 
 def _elements(first: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The positions in each bin, [1, bins, elements, 1]; its last again where it has fewer."""
+    """Returns the positions in each bin, [1, bins, elements, 1].
+
+    Bins with fewer elements repeat their last position.
+    """
     most = np.arange((after - first).max())
     return np.minimum(first[:, None] + most, after[:, None] - 1)[None, :, :, None]
 
@@ -134,14 +140,16 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """``torch.nn.AdaptiveMaxPool2d``: the maximum of each bin of an image [N, H, W, C].
 
-    Of n positions, bin i of m holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may overlap.
-    The gradient goes to the maximum; of several, to the first in row-major order. A bin with a NaN
-    gives NaN.
+    Along an axis of n positions, bin i of m contains the positions from ⌊i n / m⌋ up to, but not
+    including, ⌈(i + 1) n / m⌉. Bins may overlap.
+    The gradient goes to the maximum; of several equal ones, to the first in row-major order. The
+    maximum of a bin with a NaN is NaN.
 
     Args:
-        output_size: height and width of the output, or one for both; None keeps the input's.
-        return_indices: whether a call also returns where each maximum is: h · W + w of that at
-            [n, h, w, c], as PyTorch counts.
+        output_size: height and width of the output, or one number for both; None keeps the size of
+            the input.
+        return_indices: whether a call also returns the index of each maximum, which is h · W + w
+            for a maximum at [n, h, w, c], as in PyTorch.
 
     Raises:
         InputError: if a size is not positive.
@@ -164,7 +172,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
 
 def adaptive_avg_pool1d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
-    """``torch.nn.functional.adaptive_avg_pool1d``, of a sequence [N, L, C].
+    """``torch.nn.functional.adaptive_avg_pool1d``: the mean of bins of a sequence [N, L, C].
 
     For the arguments see ``adaptive_avg_pool2d``.
     """
@@ -172,11 +180,12 @@ def adaptive_avg_pool1d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
 
 
 def adaptive_avg_pool2d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
-    """The mean of each bin of an image, as ``AdaptiveAvgPool2d`` takes it.
+    """Computes the mean of each bin of an image; see ``AdaptiveAvgPool2d``.
 
     Args:
         input: [N, H, W, C].
-        output_size: height and width of the output, or one for both; None keeps the input's.
+        output_size: height and width of the output, or one number for both; None keeps the size of
+            the input.
 
     Returns:
         [N, *output_size, C].
@@ -194,7 +203,7 @@ def adaptive_avg_pool2d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
 
 
 def adaptive_avg_pool3d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
-    """``torch.nn.functional.adaptive_avg_pool3d``, of a volume [N, D, H, W, C].
+    """``torch.nn.functional.adaptive_avg_pool3d``: the mean of bins of a volume [N, D, H, W, C].
 
     For the arguments see ``adaptive_avg_pool2d``.
     """
@@ -204,7 +213,7 @@ def adaptive_avg_pool3d(input: ArrayLike, output_size: OutputSize) -> jax.Array:
 def adaptive_max_pool1d(
     input: ArrayLike, output_size: OutputSize, return_indices: bool = False
 ) -> Any:
-    """``torch.nn.functional.adaptive_max_pool1d``, of a sequence [N, L, C].
+    """``torch.nn.functional.adaptive_max_pool1d``: the maxima of bins of a sequence [N, L, C].
 
     For the arguments see ``adaptive_max_pool2d``.
     """
@@ -214,17 +223,18 @@ def adaptive_max_pool1d(
 def adaptive_max_pool2d(
     input: ArrayLike, output_size: OutputSize, return_indices: bool = False
 ) -> Any:
-    """The maximum of each bin of an image, as ``AdaptiveMaxPool2d`` takes it.
+    """Computes the maximum of each bin of an image; see ``AdaptiveMaxPool2d``.
 
     Args:
         input: [N, H, W, C].
-        output_size: height and width of the output, or one for both; None keeps the input's.
-        return_indices: whether to return also where each maximum is: h · W + w of that at
-            [n, h, w, c].
+        output_size: height and width of the output, or one number for both; None keeps the size of
+            the input.
+        return_indices: whether to return also the index of each maximum, which is h · W + w for a
+            maximum at [n, h, w, c].
 
     Returns:
-        [N, *output_size, C]; with ``return_indices`` a pair of that and integers of the same
-        shape.
+        [N, *output_size, C]; with ``return_indices`` a pair of these and their indices, integers of
+        the same shape.
 
     Raises:
         InputError: if a size is not positive.
@@ -241,7 +251,7 @@ def adaptive_max_pool2d(
 def adaptive_max_pool3d(
     input: ArrayLike, output_size: OutputSize, return_indices: bool = False
 ) -> Any:
-    """``torch.nn.functional.adaptive_max_pool3d``, of a volume [N, D, H, W, C].
+    """``torch.nn.functional.adaptive_max_pool3d``: the maxima of bins of a volume [N, D, H, W, C].
 
     For the arguments see ``adaptive_max_pool2d``.
     """

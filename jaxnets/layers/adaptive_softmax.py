@@ -1,4 +1,4 @@
-"""The softmax over many classes in clusters, of which the rare ones have few features."""
+"""Adaptive softmax: classes in clusters by frequency, with fewer features for rare classes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,11 +26,11 @@ from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class ASMoutput(NamedTuple):
-    """What an adaptive softmax returns.
+    """The result of an adaptive softmax.
 
     Attributes:
         output: the log-probability of each example's target, [N] or [].
-        loss: minus their mean.
+        loss: the negative mean of ``output``, a scalar.
     """
 
     output: jax.Array
@@ -40,18 +40,19 @@ class ASMoutput(NamedTuple):
 class AdaptiveLogSoftmaxWithLoss(nnx.Module):
     """``torch.nn.AdaptiveLogSoftmaxWithLoss``: log-probabilities of classes sorted by frequency.
 
-    The head decides between the most frequent classes, up to the first cutoff, and the clusters of
-    the others. Cluster i decides between its classes by in_features / div_value^(i+1) features.
+    The head has an output for each of the most frequent classes, up to the first cutoff, and one
+    for each cluster of other classes. Cluster i projects its input to in_features / div_value^(i+1)
+    features and has an output for each of its classes.
 
     Parameters: those of ``head``, a ``Linear``, and of ``tail``, two for each cluster.
 
     Args:
         in_features: size of each input.
         n_classes: the number of classes.
-        cutoffs: where clusters begin: increasing numbers from 1 to n_classes - 1.
-        div_value: by how much each cluster has fewer features than that before it.
+        cutoffs: the first class of each cluster, increasing numbers from 1 to n_classes - 1.
+        div_value: the factor by which the number of features decreases from cluster to cluster.
         head_bias: whether the head has a bias.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Examples:
@@ -88,24 +89,26 @@ class AdaptiveLogSoftmaxWithLoss(nnx.Module):
         for place, (low, high) in enumerate(pairwise(self.cutoffs), start=1):
             size = int(in_features // self.div_value**place)
             if size < 1:
-                expected = f"a number that leaves features to {self.n_clusters} clusters"
+                expected = f"a number that leaves a feature in each of {self.n_clusters} clusters"
                 raise InputError("div_value", expected, div_value)
             projection = Linear(in_features, size, False, **options)
             clusters.append(nnx.Sequential(projection, Linear(size, high - low, False, **options)))
         self.tail = nnx.List(clusters)
 
     def __call__(self, x: ArrayLike, target: ArrayLike) -> ASMoutput:
-        """The log-probability of each target, and the loss.
+        """Computes the log-probability of each target, and the loss.
 
-        Every cluster is computed for every example, as shapes do not depend on values.
+        Every cluster is computed for every example, because array shapes in JAX cannot depend on
+        values.
 
         Args:
             x: [N, in_features], or [in_features].
-            target: classes [N], or one of them.
+            target: classes, integers [N], or one class for a single example.
 
         Raises:
-            InputError: if x is not floating, a shape does not fit, or, outside ``jax.jit``, a
-                target is out of range. Under ``jax.jit`` its log-probability is NaN.
+            InputError: if x is not floating, a shape does not match, or a target is out of range.
+                Under ``jax.jit`` targets are not checked, and the log-probability of one that is
+                out of range is NaN.
         """
         check_floats("x", x, ("...", self.in_features))
         _check_target(target, x, self.n_classes)
@@ -118,7 +121,8 @@ class AdaptiveLogSoftmaxWithLoss(nnx.Module):
         output = jnp.where(target < self.shortlist_size, _taken(head, within), 0)
         for place, (low, high) in enumerate(pairwise(self.cutoffs)):
             own = (target >= low) & (target < high)
-            # An example of another cluster counts as zeros, so that its infinities stay out.
+            # Examples of other clusters are set to zero, so that infinities in them do not make
+            # gradients NaN.
             scores = jax.nn.log_softmax(self.tail[place](jnp.where(own[:, None], x, 0)))
             inner = _taken(scores, jnp.where(own, target - low, 0))
             output = jnp.where(own, head[:, self.shortlist_size + place] + inner, output)
@@ -126,7 +130,7 @@ class AdaptiveLogSoftmaxWithLoss(nnx.Module):
         return ASMoutput(output, -output.mean())
 
     def log_prob(self, x: ArrayLike) -> jax.Array:
-        """The log-probabilities of all classes, [N, n_classes].
+        """Computes the log-probabilities of all classes, [N, n_classes].
 
         Args:
             x: [N, in_features].
@@ -138,9 +142,10 @@ class AdaptiveLogSoftmaxWithLoss(nnx.Module):
         return self._all(x, self.head(x))
 
     def predict(self, x: ArrayLike) -> jax.Array:
-        """The class with the highest probability of each example, [N].
+        """Predicts the class of each example, integers [N].
 
-        As in PyTorch it is that of the shortlist wherever the head prefers one to all clusters.
+        As in PyTorch, if the largest output of the head is a frequent class, that class is
+        predicted, and otherwise the class with the highest probability.
 
         Args:
             x: [N, in_features].
@@ -164,7 +169,7 @@ class AdaptiveLogSoftmaxWithLoss(nnx.Module):
 
 
 def _taken(scores: jax.Array, classes: jax.Array) -> jax.Array:
-    """The entry of each row that a class names."""
+    """Returns the score of one class from each row, [N]."""
     return jnp.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
 
 

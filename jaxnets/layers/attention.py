@@ -24,20 +24,20 @@ from jaxnets.layers.parameters import check_others, check_parameters
 class MultiheadAttention(nnx.Module):
     """``torch.nn.MultiheadAttention``, batch first: softmax(Q Kᵀ / √d + mask) V, for each head.
 
-    Parameters: ``in_proj_kernel`` [E, 3E], the kernels of query, key and value side by side, or,
-    where ``kdim`` or ``vdim`` differs from E, ``q_proj_kernel`` [E, E], ``k_proj_kernel``
-    [kdim, E] and ``v_proj_kernel`` [vdim, E]; ``in_proj_bias`` [3E]; ``out_proj``, a ``Linear``.
-    Each kernel is PyTorch's weight transposed, starts as Xavier's uniform distribution, and each
-    bias as zeros.
+    Parameters: ``in_proj_kernel`` [E, 3E], the concatenated kernels of query, key and value;
+    ``in_proj_bias`` [3E]; and those of ``out_proj``, a ``Linear``. If ``kdim`` or ``vdim`` differs
+    from E, there are three kernels instead of ``in_proj_kernel``: ``q_proj_kernel`` [E, E],
+    ``k_proj_kernel`` [kdim, E] and ``v_proj_kernel`` [vdim, E]. Kernels are PyTorch's weights
+    transposed. They are drawn from Xavier's uniform distribution, and biases are zeros at first.
 
     Args:
         embed_dim: E, the size of each query and of each output.
-        num_heads: into how many heads, of d = E / num_heads values each, the embedding is cut.
+        num_heads: the number of heads, of d = E / num_heads features each.
         dropout: the probability that an attention weight is dropped in training.
         bias: whether the projections have biases.
-        kdim: the size of each key; E if None.
-        vdim: the size of each value; E if None.
-        rngs: where the initial values and the dropout masks are drawn from.
+        kdim: the size of each key; None for E.
+        vdim: the size of each value; None for E.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
     """
 
@@ -95,26 +95,26 @@ class MultiheadAttention(nnx.Module):
         need_weights: bool = True,
         average_attn_weights: bool = True,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Attends from each query to all keys.
+        """Computes the attention of each query to all keys.
 
-        A boolean mask is True where attention is *not* allowed; a floating-point one is added to
-        the scaled products. A query that may attend to no key gives NaN if ``need_weights``, and
-        otherwise the output bias, as in PyTorch.
+        A boolean mask is True where attention is *not* allowed; a floating-point mask is added to
+        the scaled products. As in PyTorch, the output for a query that is masked from all keys is
+        NaN if ``need_weights`` is set, and otherwise the output bias.
 
         Args:
             query: [N, L, embed_dim].
             key: [N, S, kdim].
             value: [N, S, vdim].
             key_padding_mask: [N, S], for the keys of each sample.
-            attn_mask: [L, S], or [N · num_heads, L, S] with the heads of a sample together.
-            is_causal: whether query i is kept from the keys after i. PyTorch takes this for a
-                hint that ``attn_mask`` does so already; here the mask may be left out.
+            attn_mask: [L, S], or [N · num_heads, L, S] with consecutive heads of a sample.
+            is_causal: whether query i attends only to keys up to i. In PyTorch this is only a hint
+                that ``attn_mask`` is causal; here ``attn_mask`` is not required.
             need_weights: whether to return the attention weights.
             average_attn_weights: whether the weights are averaged over the heads.
 
         Returns:
             The outputs [N, L, embed_dim], and the weights [N, L, S], or [N, num_heads, L, S] if
-            not averaged, or None if not needed.
+            not averaged, or None if ``need_weights`` is False.
 
         Raises:
             InputError: if an array has another shape or dtype.
@@ -142,9 +142,9 @@ class MultiheadAttention(nnx.Module):
         return outputs, weights.mean(axis=1) if average_attn_weights else weights
 
     def _project(self, *inputs: jax.Array) -> tuple[jax.Array, ...]:
-        """The projected query, key and value; of self-attention in one array, side by side."""
+        """Projects query, key and value; for self-attention returns one array [N, L, 3E]."""
         if self.in_proj_kernel is not None:
-            if inputs[0] is inputs[1] is inputs[2]:  # one wide product, not three
+            if inputs[0] is inputs[1] is inputs[2]:  # one large product is faster than three
                 wide = inputs[0] @ self.in_proj_kernel[...]
                 if self.in_proj_bias is not None:
                     wide = wide + self.in_proj_bias[...][None, None]
@@ -170,15 +170,15 @@ def attend(
     causal: bool,
     rate: float = 0.0,
 ) -> jax.Array:
-    """Softmax(Q Kᵀ / √d + masks) V for each head; zeros for a query that sees no key.
+    """Computes softmax(Q Kᵀ / √d + masks) V for each head; zeros for a query without keys.
 
     Args:
         inputs: the queries [N, L, E], the keys [N, S, E] and the values [N, S, V]; or one array
-            [N, L, 3E] that has them side by side.
-        masks: to be added to the products [N, heads, L, S], each of rank four.
-        key: of the draws for dropout, if there is any.
-        heads: into how many heads the inputs' last axis is cut.
-        causal: whether a query is kept from the keys after it.
+            [N, L, 3E] with all three concatenated.
+        masks: arrays of rank four, which are added to the products [N, heads, L, S].
+        key: the random key for dropout, or None for no dropout.
+        heads: the number of heads that the last axis of the inputs is split into.
+        causal: whether query i attends only to keys up to i.
         rate: the probability that an attention weight is dropped.
 
     Returns:
@@ -194,7 +194,7 @@ def attend(
 def _scores(
     inputs: tuple[jax.Array, ...], masks: tuple[jax.Array, ...], heads: int, causal: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """The logits [N, heads, L, S], and the values [N, S, heads, d]."""
+    """Computes the logits [N, heads, L, S], and splits the values to [N, S, heads, d]."""
     separate = jnp.split(inputs[0], 3, axis=-1) if len(inputs) == 1 else inputs
     cut = (x.reshape(*x.shape[:2], heads, x.shape[2] // heads) for x in separate)
     queries, keys, values = cut
@@ -208,7 +208,7 @@ def _scores(
 
 
 def _averages(weights: jax.Array, values: jax.Array) -> jax.Array:
-    """The values averaged by the weights [N, heads, L, S], as [N, L, V]."""
+    """Averages the values by the weights [N, heads, L, S], to [N, L, V]."""
     outputs = jnp.einsum("nhls,nshd->nlhd", weights, values)
     return outputs.reshape(*outputs.shape[:2], values.shape[2] * values.shape[3])
 
@@ -219,7 +219,7 @@ def _additive_masks(
     attn_mask: jax.Array | None,
     key_padding_mask: jax.Array | None,
 ) -> tuple[jax.Array, ...]:
-    """What is to be added to the logits [N, heads, L, S], each mask of rank four."""
+    """Converts masks to arrays of rank four to add to the logits [N, heads, L, S]."""
     batch, heads, length, source = shape
     masks = []
     if attn_mask is not None:
@@ -235,7 +235,7 @@ def _additive_masks(
 def _additive(
     argument: str, mask: jax.Array, shapes: tuple[tuple[int, ...], ...], dtype: DTypeLike
 ) -> jax.Array:
-    """The mask as numbers to add: -∞ where a boolean one is True."""
+    """Converts a mask to numbers to add: -∞ where a boolean mask is True."""
     if mask.shape not in shapes or not (
         mask.dtype == bool or jnp.issubdtype(mask.dtype, jnp.floating)
     ):
@@ -247,6 +247,6 @@ def _additive(
 
 
 def _safe_softmax(logits: jax.Array) -> jax.Array:
-    """Softmax over the last axis, with zeros where every logit is -∞."""
+    """Computes the softmax over the last axis, zeros where every logit is -∞ (instead of NaN)."""
     masked = jnp.all(logits == -jnp.inf, axis=-1, keepdims=True)
     return jnp.where(masked, 0.0, jax.nn.softmax(jnp.where(masked, 0.0, logits)))

@@ -1,4 +1,4 @@
-"""The layer that multiplies two inputs with each other."""
+"""The bilinear layer."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ def bilinear(
 
     Args:
         input1: [..., I₁].
-        input2: [..., I₂], its other axes those of ``input1``.
-        weight: W [O, I₁, I₂], as PyTorch has it. ``Bilinear.kernel`` has its first axis last.
+        input2: [..., I₂], with the same leading axes as ``input1``.
+        weight: W [O, I₁, I₂], as in PyTorch. In ``Bilinear.kernel`` the first axis is the last.
         bias: b, [O], or None.
 
     Returns:
         [..., O].
 
     Raises:
-        InputError: if a shape does not fit, or an array is not floating.
+        InputError: if a shape does not match, or an array is not floating.
     """
     check_floats("weight", weight, ("O", "I1", "I2"))
     outputs, *sizes = weight.shape
@@ -48,7 +48,7 @@ class Bilinear(nnx.Module):
         in2_features: size of each second input.
         out_features: size of each output.
         bias: whether b is added.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Examples:
@@ -83,7 +83,7 @@ class Bilinear(nnx.Module):
         """Computes [..., out_features] from [..., in1_features] and [..., in2_features].
 
         Raises:
-            InputError: if a shape does not fit, or an input is not floating.
+            InputError: if a shape does not match, or an input is not floating.
         """
         _check_inputs("x1", x1, "x2", x2, [self.in1_features, self.in2_features])
         return _product(x1, x2, self.kernel[...], self.bias)

@@ -1,10 +1,10 @@
-"""Recurrences over time, and backpropagation through time by hand.
+"""Recurrences over time, with hand-written backpropagation through time.
 
-What autodiff makes of a scan is slow in two ways: it saves more than the gates, and it adds up the
-recurrent kernel's gradient step by step, by products too small for the processor. By hand, the
-backward scan computes the gates' gradients alone, and the kernel's gradient is one matmul over all
-time steps after it. Of large batches on a CPU a step's product is large enough, and spares the
-memory.
+The automatic derivative of a scan is slow for two reasons: it stores more than the gates, and it
+accumulates the gradient of the recurrent kernel step by step, in products that are too small to be
+efficient. The hand-written backward scan computes only the gradients of the gates; the gradient of
+the kernel is then one matrix product over all time steps. For large batches on a CPU the product of
+a single step is large enough, and accumulating step by step saves memory traffic.
 """
 
 import math
@@ -19,11 +19,11 @@ from jaxnets.kernels.marks import marked
 from jaxnets.kernels.shard import vary_like
 from jaxnets.layers.cells import CELLS, Gates, State, projected
 
-#: The input's kernel [I, G·H], where z is not given, and the recurrent one [H, G·H].
+#: The input kernel [I, G·H], or None if z is given, and the recurrent kernel [H, G·H].
 Kernels = tuple[Any, jax.Array]
-#: Theirs, [G·H] each; None for none.
+#: The bias of the input and of the hidden state, [G·H] each, or None.
 Biases = tuple[jax.Array | None, jax.Array | None]
-#: How a recurrence is differentiated.
+#: How a recurrence is differentiated; see ``recur``.
 Derivative = Literal["automatic", "by hand", "by hand, step by step"]
 
 
@@ -31,10 +31,10 @@ class Direction(NamedTuple):
     """The arrays of one direction of a layer.
 
     Attributes:
-        kernels: of the input, [I, G·H], and of the hidden state, [H, G·H].
-        biases: theirs, [G·H] each, or None.
-        initial: the state before the first step, [B, H] each.
-        projection: [H, P], of the hidden state of an LSTM; None for none.
+        kernels: the kernel of the input, [I, G·H], and that of the hidden state, [H, G·H].
+        biases: the bias of the input and of the hidden state, [G·H] each, or None.
+        initial: the arrays of the state before the first step, [B, H] each.
+        projection: the projection of the hidden state of an LSTM, [H, P], or None.
     """
 
     kernels: Kernels
@@ -55,23 +55,24 @@ def recur(
 ) -> tuple[jax.Array, tuple[State, ...]]:
     """Runs a recurrent layer over time, in one direction or in both.
 
-    With z = x · kernel + bias and u = h · kernel + bias, each of its own kernel and bias,
-    state = forward(z, u, state), as ``cells.CELLS`` says.
+    At each step, state = forward(z, u, state), with forward from ``cells.CELLS``, z = x W_i + b_i
+    and u = h W_h + b_h.
 
     Args:
         x: the inputs, [B, T, I].
         directions: the arrays of each direction.
-        lengths: how many steps each example has, int [B]: after them the state is held. None means
-            all.
-        cell: a name in ``cells.CELLS``.
-        reverse: of each direction, whether time runs from the last step to the first.
-        derivative: by hand it is by reverse mode only. Step by step, which is for large batches on
-            CPUs, a step computes its z and the kernels' gradients while all of it is in the cache;
-            otherwise one product makes them for all steps.
+        lengths: the number of steps of each example, integers [B]; after its last step the state
+            does not change. None for all steps.
+        cell: a key of ``cells.CELLS``.
+        reverse: for each direction, whether time runs from the last step to the first.
+        derivative: "automatic", or "by hand", which supports reverse mode only. "by hand" computes
+            z and the gradients of the kernels for all steps in one product. "by hand, step by step"
+            computes them within each step, while the data of the step are in the cache; this is
+            faster for large batches on CPUs.
 
     Returns:
-        The hidden states by time step, [B, T, directions · H], and of each direction the state
-        after the last step.
+        The hidden states at each time step, [B, T, directions · H], and for each direction the
+        state after the last step.
     """
     steps = jnp.swapaxes(x, 0, 1)  # time first
     valid = None if lengths is None else valid_steps(lengths, x.shape[1])
@@ -85,13 +86,13 @@ def recur(
 
 
 def valid_steps(lengths: jax.Array, time: int) -> jax.Array:
-    """Bool [T, B, 1]: which steps lie within each sequence."""
+    """Returns which steps are before the end of each sequence, bool [T, B, 1]."""
     steps = jnp.arange(time, dtype=jnp.int32)[:, None, None]
     return steps < lengths.astype(jnp.int32)[None, :, None]
 
 
 def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
-    """[..., G·H] as G arrays [..., H]."""
+    """Splits [..., G·H] to G arrays [..., H]."""
     return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
 
 
@@ -105,7 +106,7 @@ def _scan(
     initial: State,
     valid: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    """The hidden states [T, B, H] and the state after the last step; x is [T, B, I]."""
+    """Computes the hidden states [T, B, H] and the last state of one direction, for x [T, B, I]."""
     kernels, biases, initial = vary_like(x, (kernels, biases, initial))
     by_hand = derivative != "automatic" and gates.backward is not None
     unroll = _unroll_by_hand if by_hand else _unroll
@@ -124,13 +125,13 @@ def _steps(
     initial: State,
     valid: jax.Array | None,
 ) -> tuple[State, tuple[State, Any]]:
-    """The final state; and by time step, the state after it and what was saved.
+    """Returns the final state, and for each time step the new state and the values for backward.
 
-    Without an input's kernel x is z.
+    If the input kernel is None, x is already z.
     """
     hidden = initial[-1].shape[-1]
-    # A step reads an array of its own for each gate: of parts of one, found at a running index,
-    # XLA's loop on CPUs takes four times as long.
+    # Each gate has its own array. If a step sliced one array at a running index, the loop of XLA on
+    # CPUs would take four times as long.
     given = by_gate(x, hidden) if kernels[0] is None else x
 
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
@@ -143,7 +144,7 @@ def _steps(
 def _step(
     gates: Gates, kernels: Kernels, biases: Biases, state: State, x: Any, valid: jax.Array | None
 ) -> tuple[State, Any]:
-    """The state after a step, and what is saved; without an input's kernel x is z."""
+    """Computes one step: the new state, and the values for backward; see ``_steps``."""
     hidden = state[-1].shape[-1]
     z = x if kernels[0] is None else by_gate(_linear(x, kernels[0], biases[0]), hidden)
     u = by_gate(_linear(state[0], kernels[1], biases[1]), hidden)
@@ -163,7 +164,7 @@ def _unroll(gates: Gates, reverse: bool, *inputs: Any) -> tuple[jax.Array, State
 def _unroll_forward(gates: Gates, reverse: bool, *inputs: Any) -> tuple[Any, Any]:
     final, (states, saved) = _steps(gates, reverse, *inputs)
     x, kernels, *rest = inputs
-    needed = None if kernels[0] is None else x  # the way back takes no z
+    needed = None if kernels[0] is None else x  # the backward pass does not need z
     return (states[0], final), (needed, kernels, *rest, states, saved)
 
 
@@ -187,7 +188,10 @@ def _back_at_once(
     d_final: State,
     steps: tuple,
 ) -> tuple:
-    """The gradients of z, kernels, biases and the initial state."""
+    """Computes the gradients of z, kernels, biases and the initial state.
+
+    The scan only computes the gradients of the gates; the kernel's gradient is one product after.
+    """
 
     def step(d_state: State, inputs: tuple) -> tuple[State, jax.Array]:
         d_state, dz, _ = _step_back(gates, kernel, d_state, *inputs)
@@ -209,7 +213,7 @@ def _back_step_by_step(
     d_final: State,
     steps: tuple,
 ) -> tuple:
-    """The gradients of x, kernels, biases and the initial state."""
+    """Computes the gradients of x, kernels, biases and the initial state, all within the scan."""
 
     def step(carry: Any, inputs: tuple) -> tuple[Any, jax.Array]:
         (d_state, d_kernels, d_biases), (x, (d_output, saved, state, *rest)) = carry, inputs
@@ -237,8 +241,8 @@ def _step_back(
     new: State,
     valid: jax.Array | None,
 ) -> tuple[State, jax.Array, jax.Array]:
-    """The gradients of the state before a step, of z and of u."""
-    assert gates.backward is not None  # else the derivative is autodiff's
+    """Computes the gradients of the state before a step, of z and of u."""
+    assert gates.backward is not None  # _scan uses the automatic derivative otherwise
     d_state = (d_state[0] + d_output, *d_state[1:])
     dz, d_previous = gates.backward(d_state, saved, state, new)
     if valid is not None:
@@ -263,12 +267,12 @@ def _where(valid: jax.Array | None, new: State, old: State) -> State:
 
 
 def _rows(steps: jax.Array) -> jax.Array:
-    """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
-    # JAX infers no size of an array of zero elements, such as of an empty batch.
+    """Reshapes [T, B, H] to [T·B, H]; contracting over two axes, XLA would copy the array first."""
+    # The size is explicit because JAX cannot infer -1 for an empty batch.
     return steps.reshape(math.prod(steps.shape[:-1]), steps.shape[-1])
 
 
 def _before(initial: jax.Array, after: jax.Array, reverse: bool) -> jax.Array:
-    """The state before each step, from the state after each step."""
+    """Returns the state before each step, given the state after each step."""
     first = initial[None]
     return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])

@@ -1,4 +1,4 @@
-"""Categories as vectors: ``one_hot``, and ``gumbel_softmax``, which draws them."""
+"""One-hot vectors, and sampling of categories by the Gumbel-softmax."""
 
 import jax
 import jax.numpy as jnp
@@ -22,19 +22,19 @@ from jaxnets.layers.parameters import drawn_key
 
 
 def one_hot(input: ArrayLike, num_classes: int = -1) -> jax.Array:
-    """A one at the place of each category: ``torch.nn.functional.one_hot``.
+    """Encodes classes as one-hot vectors: ``torch.nn.functional.one_hot``.
 
     Args:
-        input: categories, integers from 0, of any shape.
-        num_classes: how many there are; -1 for the largest of the input and one, which under
-            ``jax.jit`` is not known.
+        input: classes, integers from 0, of any shape.
+        num_classes: the number of classes; -1 for the largest class plus one, which is not
+            supported under ``jax.jit``.
 
     Returns:
         Integers [*input.shape, num_classes].
 
     Raises:
-        InputError: if the input has no integers or one out of range, or the number of classes is
-            not known.
+        InputError: if the input is not an array of integers or one is out of range, or the number
+            of classes is -1 and cannot be computed.
 
     Examples:
         >>> one_hot(jnp.array([0, 2])).tolist()
@@ -44,9 +44,10 @@ def one_hot(input: ArrayLike, num_classes: int = -1) -> jax.Array:
     if classes == -1:
         check_usable("input", "an array of integers", input)
         if isinstance(input, jax.core.Tracer):
-            raise InputError("num_classes", "how many there are, under jax.jit", num_classes)
+            raise InputError("num_classes", "the number of classes, under jax.jit", num_classes)
         if input.size == 0:
-            raise InputError("num_classes", f"how many there are, for {describe(input)}", classes)
+            expected = f"the number of classes, for {describe(input)}"
+            raise InputError("num_classes", expected, classes)
         classes = int(input.max()) + 1
     check_indices("input", input, classes)
     integer = jax.dtypes.canonicalize_dtype(np.int64)
@@ -62,25 +63,24 @@ def gumbel_softmax(
     *,
     rngs: nnx.Rngs | nnx.RngStream | jax.Array,
 ) -> jax.Array:
-    """Draws categories by the Gumbel-softmax: ``torch.nn.functional.gumbel_softmax``.
+    """Samples categories by the Gumbel-softmax: ``torch.nn.functional.gumbel_softmax``.
 
-    y = softmax((logits + g) / tau), with g drawn from the Gumbel distribution
+    y = softmax((logits + g) / tau), with g drawn from the Gumbel distribution.
 
     Args:
         logits: unnormalized log-probabilities.
-        tau: the smaller, the closer y is to a category.
-        hard: whether the result is the likeliest category of y as a one among zeros, with the
-            gradient of y.
-        eps: PyTorch's, which changes nothing.
-        dim: the axis of the categories, as of ``Softmax``.
-        rngs: a random key, or streams of them.
+        tau: the temperature, > 0; with a small one y is close to a one-hot vector.
+        hard: whether to return the one-hot vector of the largest element of y, with the gradient of
+            y.
+        eps: accepted for compatibility with PyTorch; has no effect.
+        dim: the axis of the categories; for ambiguous axes see ``Softmax``.
+        rngs: a random key, or random streams.
 
     Returns:
         An array of the shape and dtype of the logits.
 
     Raises:
-        InputError: if the logits are not floating, ``dim`` may mean another axis in PyTorch, or an
-            option does not fit.
+        InputError: if the logits are not floating, ``dim`` is ambiguous, or an option is invalid.
 
     Examples:
         >>> gumbel_softmax(jnp.array([[0.0, 9.0]]), hard=True, rngs=jax.random.key(0)).tolist()

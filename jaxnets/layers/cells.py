@@ -1,4 +1,4 @@
-"""The element-wise part of a time step of each kind of recurrent layer, and its derivative."""
+"""The element-wise part of one time step of each recurrent cell, and its derivative."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 #: One array [B, H] for each of the G gates.
 Pieces = Sequence[jax.Array]
-#: What is carried from step to step, the hidden state [B, H] first: (h,), or (h, c) for an LSTM.
+#: The state that is passed from step to step, arrays [B, H]: (h,), or (h, c) for an LSTM.
 State = tuple[jax.Array, ...]
 
 
@@ -16,13 +16,13 @@ class Gates(NamedTuple):
     """The element-wise part of one time step, and its derivative.
 
     Attributes:
-        forward: (z, u, state) -> (new state, saved), where z, G arrays [B, H], comes from the
-            input, u, as many, from the hidden state, and ``saved`` is what ``backward`` needs.
+        forward: (z, u, state) -> (new state, saved). z is the linear function of the input and u
+            that of the hidden state, G arrays [B, H] each; ``saved`` is for ``backward``.
         backward: (gradient of the new state, saved, state, new state) -> (gradient of z [B, G·H],
-            gradient of the state except for its way through u). None leaves the derivative to
-            autodiff.
-        recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
-            ``forward`` sees z + u alone, so that both gradients are the same.
+            gradient of the state without the part that flows through u). None for the automatic
+            derivative.
+        recurrent: (gradient of z, saved) -> gradient of u, with any leading axes. None if
+            ``forward`` depends only on z + u, so that both gradients are equal.
     """
 
     forward: Callable[[Pieces, Pieces, State], tuple[State, Any]]
@@ -51,7 +51,7 @@ def _lstm_backward(
 
 
 def projected(kernel: jax.Array) -> Gates:
-    """An LSTM's gates with the hidden state projected; its derivative is left to autodiff."""
+    """Returns the gates of an LSTM with a projected hidden state, with automatic derivative."""
 
     def forward(z: Pieces, u: Pieces, state: State) -> tuple[State, None]:
         (h, c), _ = _lstm(z, u, state)
@@ -63,7 +63,7 @@ def projected(kernel: jax.Array) -> Gates:
 def _gru(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array, ...]]:
     (zr, zk, zn), (ur, uk, un) = z, u
     r, k = jax.nn.sigmoid(zr + ur), jax.nn.sigmoid(zk + uk)
-    n = jnp.tanh(zn + r * un)  # the reset gate acts after the bias, not on the state before it
+    n = jnp.tanh(zn + r * un)  # the reset gate multiplies h W + b, not h
     return (n + k * (state[0] - n),), (r, k, n, un)
 
 
@@ -71,7 +71,7 @@ def _gru_backward(
     d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
 ) -> tuple[jax.Array, State]:
     (r, k, n, un), (dh,), (h,) = saved, d_state, state
-    dn = (dh - dh * k) * (1 - n * n)  # in this order an infinite dh spoils what PyTorch's does
+    dn = (dh - dh * k) * (1 - n * n)  # in PyTorch's order, so that an infinite dh makes equal NaN
     dk = dh * (h - n) * (1 - k) * k
     dr = dn * un * (1 - r) * r
     return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
@@ -92,7 +92,8 @@ def _relu_backward(d_state: State, saved: None, state: State, new: State) -> tup
     return jnp.where(h > 0, dh, 0), (jnp.zeros_like(dh),)
 
 
-#: By name. In a plain network the new state says all that the derivative needs.
+#: The gates by the name of the cell. Plain networks save nothing, because the derivatives of tanh
+#: and ReLU follow from the new state.
 CELLS = {
     "lstm": Gates(_lstm, _lstm_backward),
     "gru": Gates(_gru, _gru_backward, _gru_recurrent),

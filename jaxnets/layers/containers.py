@@ -1,4 +1,4 @@
-"""Layers held by name in an order, under PyTorch's names."""
+"""Containers of layers: ``Sequential`` and ``ModuleDict``."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from jaxnets.arrays import InputError
 
 
 class _Container(nnx.Module):
-    """Layers as attributes, whose order is kept: Flax itself sorts attributes by name."""
+    """Layers as attributes in the order of their assignment; Flax sorts attributes by name."""
 
     _names: tuple[str, ...]
     _argument: ClassVar[str] = "layers"
@@ -30,7 +30,7 @@ class _Container(nnx.Module):
     def add_module(self, name: str, module: Any) -> None:
         """Appends a layer under a name."""
         if not isinstance(name, str):
-            raise InputError(self._argument, "names that are words", name)
+            raise InputError(self._argument, "names that are strings", name)
         if not callable(module) and not isinstance(module, nnx.Pytree):
             raise InputError(self._argument, "modules or functions", module)
         setattr(self, name, module)
@@ -38,7 +38,7 @@ class _Container(nnx.Module):
             self._names = (*self._order, name)
 
     def named_children(self) -> Iterator[tuple[str, Any]]:
-        """The layers with their names."""
+        """Returns an iterator over the layers and their names."""
         return iter(self._children.items())
 
     def __len__(self) -> int:
@@ -46,10 +46,10 @@ class _Container(nnx.Module):
 
 
 def _named(argument: str, modules: Any) -> dict[str, Any]:
-    """Layers by name, of a mapping or of pairs.
+    """Converts a mapping or pairs of names and layers to a dictionary.
 
     Raises:
-        InputError: if they are neither, or a name is no word.
+        InputError: if they are neither, or a name is not a nonempty string without dots.
     """
     try:
         found = dict(modules)
@@ -57,21 +57,21 @@ def _named(argument: str, modules: Any) -> dict[str, Any]:
         raise InputError(argument, "a mapping, or pairs, of names and layers", modules) from None
     for name in found:
         if not isinstance(name, str) or not name or "." in name:
-            raise InputError(argument, "names that are words without dots", name)
+            raise InputError(argument, "names that are strings without dots", name)
     return found
 
 
 class Sequential(_Container):
-    """``torch.nn.Sequential``: each layer is called with what the one before it returned.
+    """``torch.nn.Sequential``: calls its layers in turn, each with the output of the previous one.
 
-    The layers are attributes of the names that they have in PyTorch, "0", "1", … or the keys of a
-    mapping, so that weights are found by the same names.
+    The layers are attributes with their names in PyTorch, "0", "1", … or the keys of a mapping, so
+    that weights have the same names.
 
     Args:
         layers: the layers, or one mapping from names to layers.
 
     Raises:
-        InputError: if one is neither a module nor a function.
+        InputError: if a layer is neither a module nor a function.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -89,12 +89,12 @@ class Sequential(_Container):
             self.add_module(str(name), layer)
 
     def append(self, module: Any) -> "Sequential":
-        """Appends a layer under the next number."""
+        """Appends a layer; its name is the number of layers before it."""
         self.add_module(str(len(self)), module)
         return self
 
     def __call__(self, x: Any) -> Any:
-        """Calls the layers one after the other, the first one with x."""
+        """Calls the layers in turn, the first one with x."""
         for layer in self:
             x = layer(x)
         return x
@@ -110,13 +110,13 @@ class Sequential(_Container):
 
 
 class ModuleDict(_Container):
-    """``torch.nn.ModuleDict``: layers by name, in the order in which they came.
+    """``torch.nn.ModuleDict``: layers by name, in the order in which they were added.
 
     Args:
-        modules: a mapping from names to layers, or pairs of them.
+        modules: a mapping from names to layers, or pairs of names and layers.
 
     Raises:
-        InputError: if one is neither a module nor a function.
+        InputError: if a layer is neither a module nor a function.
 
     Examples:
         >>> from jaxnets import layers
@@ -131,20 +131,20 @@ class ModuleDict(_Container):
         self.update(modules)
 
     def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Adds layers."""
+        """Adds layers, or replaces those of the same names."""
         for name, module in _named("modules", modules).items():
             self.add_module(name, module)
 
     def keys(self) -> KeysView[str]:
-        """The names."""
+        """Returns the names of the layers."""
         return self._children.keys()
 
     def values(self) -> ValuesView[Any]:
-        """The layers."""
+        """Returns the layers."""
         return self._children.values()
 
     def items(self) -> ItemsView[str, Any]:
-        """The names with their layers."""
+        """Returns the names and layers."""
         return self._children.items()
 
     def __iter__(self) -> Iterator[str]:

@@ -36,7 +36,7 @@ _PADDING_MODES = {
 
 
 class _Layer(nnx.Module):
-    """What a convolution and a transposed one share: channels and parameters."""
+    """The base class of convolutions and transposed convolutions: channels and parameters."""
 
     axes: ClassVar[int]
 
@@ -91,25 +91,25 @@ class _Convolution(_Layer):
         self._draw_parameters(fan_in, bias, rngs, param_dtype)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Convolves x, [N, ..., in_channels], to [N, ..., out_channels]."""
+        """Computes the convolution [N, ..., out_channels] of x, [N, ..., in_channels]."""
         check_input(x, self.axes, self.in_channels)
         ones = (1,) * self.axes
         geometry = Geometry(self.stride, self.padding, self.dilation, ones, self.groups)
         if 0 in geometry.output_sizes(x, self.kernel):
             spans = _spans(self.kernel_size, self.dilation)
-            raise InputError("x", f"at least {spans} positions with padding", describe(x))
+            raise InputError("x", f"at least {spans} positions including padding", describe(x))
         x = jnp.asarray(x)
         if self.padding_mode != "zeros":
             x, geometry = self._pad(x), replace(geometry, padding=((0, 0),) * self.axes)
         return _convolved(x, *self._parameters, geometry)
 
     def _pad(self, x: jax.Array) -> jax.Array:
-        # A reflection leaves the edge out, so it has one position less to give.
+        # A reflection does not repeat the edge, so one position less is available.
         spare = 1 if self.padding_mode == "reflect" else 0
         if self.padding_mode != "replicate" and any(
             max(pads) > n - spare for n, pads in zip(x.shape[1:-1], self.padding, strict=True)
         ):
-            wanted = f"room for {self.padding_mode} padding of {self.padding}"
+            wanted = f"an input large enough for {self.padding_mode} padding of {self.padding}"
             raise InputError("x", wanted, describe(x))
         return jnp.pad(x, ((0, 0), *self.padding, (0, 0)), _PADDING_MODES[self.padding_mode])
 
@@ -136,17 +136,18 @@ class Conv2d(_Convolution):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: height and width of the kernel.
-        stride: steps between two outputs.
-        padding: positions added on each edge; "valid" adds none, "same" as many as keep the size.
-        dilation: steps between two taps of the kernel.
-        groups: into how many blocks the channels are cut, each convolved by itself.
+        stride: the distance between the input positions of neighbouring outputs.
+        padding: the number of positions added at each edge; "valid" for none, "same" for the number
+            that keeps the size.
+        dilation: the distance between the elements of the kernel.
+        groups: the number of groups of channels, each of which is convolved separately.
         bias: whether b is added.
-        padding_mode: what is added: "zeros", "reflect", "replicate" or "circular".
-        rngs: where the initial values are drawn from.
+        padding_mode: the values that are added: "zeros", "reflect", "replicate" or "circular".
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for the kernel.
+        InputError: if an option is invalid, or the input is too small for the kernel.
 
     Examples:
         >>> conv = Conv2d(1, 6, 5, padding=2, rngs=nnx.Rngs(0))
@@ -192,11 +193,11 @@ class _ConvTranspose(_Layer):
         self._draw_parameters(fan_in, bias, rngs, param_dtype)
 
     def __call__(self, x: ArrayLike, output_size: PerAxis | None = None) -> jax.Array:
-        """Convolves x, [N, ..., in_channels], to a larger [N, ..., out_channels].
+        """Computes the transposed convolution [N, ..., out_channels] of x.
 
         Args:
-            x: the input.
-            output_size: the spatial sizes of the output, or its whole shape, in place of
+            x: the input, [N, ..., in_channels].
+            output_size: the spatial sizes of the output, or its whole shape, instead of
                 ``output_padding``.
         """
         check_input(x, self.axes, self.in_channels)
@@ -205,7 +206,7 @@ class _ConvTranspose(_Layer):
         return _transposed("x", x, *self._parameters, options, self.groups)
 
     def _added(self, x: ArrayLike, output_size: PerAxis) -> Sizes:
-        """The output padding that makes an output of some size."""
+        """Returns the output padding that results in an output of the given size."""
         sizes = spatial_sizes(output_size, self.axes)
         spans = _spans(self.kernel_size, self.dilation)
         axes = zip(x.shape[1:-1], self.stride, self.padding, spans, strict=True)
@@ -218,41 +219,44 @@ class _ConvTranspose(_Layer):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """``torch.nn.ConvTranspose1d``: what a convolution does to its input's gradient.
+    """``torch.nn.ConvTranspose1d``: the transposed convolution of a sequence [N, L, in_channels].
 
-    It takes sequences [N, L, in_channels]. Parameters: ``kernel`` [kernel_size,
-    in_channels / groups, out_channels], PyTorch's weight flipped along its first axis, and
-    ``bias`` [out_channels]. For the arguments see ``ConvTranspose2d``.
+    Parameters: ``kernel`` [kernel_size, in_channels / groups, out_channels], PyTorch's weight
+    flipped along the kernel's spatial axis, and ``bias`` [out_channels]. For the arguments see
+    ``ConvTranspose2d``.
     """
 
     axes = 1
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """``torch.nn.ConvTranspose2d``: what a convolution does to its input's gradient.
+    """``torch.nn.ConvTranspose2d``: the transposed convolution of an image [N, H, W, in_channels].
 
-    Each input pixel adds its multiple of the kernel to the output, ``stride`` apart; of n pixels
-    become (n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1.
+    A transposed convolution computes the gradient of a convolution with respect to its input. Each
+    input pixel adds a multiple of the kernel to the output, at positions ``stride`` apart. An axis
+    of n pixels becomes one of
+    (n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1 pixels.
 
     Parameters: ``kernel`` [height, width, in_channels / groups, out_channels], PyTorch's weight
-    flipped in space, and ``bias`` [out_channels]; both start as U(±1/√fan_in), where PyTorch
-    takes fan_in = height · width · out_channels / groups.
+    flipped along the spatial axes, and ``bias`` [out_channels]. As in PyTorch, both start as
+    U(±1/√fan_in) with fan_in = height · width · out_channels / groups.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: height and width of the kernel.
-        stride: steps on the output between the marks of two neighbouring inputs.
-        padding: pixels cut from each edge of the output.
-        output_padding: pixels added at the end of each axis, fewer than stride or dilation.
-        groups: into how many blocks the channels are cut, each convolved by itself.
+        stride: the distance between the output positions of neighbouring inputs.
+        padding: the number of pixels removed from each edge of the output.
+        output_padding: the number of pixels added at the end of each axis, smaller than the larger
+            of stride and dilation.
+        groups: the number of groups of channels, each of which is convolved separately.
         bias: whether the bias is added.
-        dilation: steps between two taps of the kernel.
-        rngs: where the initial values are drawn from.
+        dilation: the distance between the elements of the kernel.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: if an option does not fit, or nothing is left of the output.
+        InputError: if an option is invalid, or ``padding`` removes the whole output.
 
     Examples:
         >>> up = ConvTranspose2d(16, 8, 2, stride=2, rngs=nnx.Rngs(0))
@@ -264,11 +268,11 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """``torch.nn.ConvTranspose3d``: what a convolution does to its input's gradient.
+    """``torch.nn.ConvTranspose3d``: the transposed convolution of a volume.
 
-    It takes volumes [N, D, H, W, in_channels]. Parameters: ``kernel`` [depth, height, width,
-    in_channels / groups, out_channels], PyTorch's weight flipped in space, and ``bias``
-    [out_channels]. For the arguments see ``ConvTranspose2d``.
+    Its input is [N, D, H, W, in_channels]. Parameters: ``kernel`` [depth, height, width,
+    in_channels / groups, out_channels], PyTorch's weight flipped along the spatial axes, and
+    ``bias`` [out_channels]. For the arguments see ``ConvTranspose2d``.
     """
 
     axes = 3
@@ -277,13 +281,13 @@ class ConvTranspose3d(_ConvTranspose):
 def _options(
     kernel_size: Sizes, stride: PerAxis, padding: PerAxis | str, dilation: PerAxis
 ) -> tuple[Sizes, Padding, Sizes]:
-    """Checks the stride, the padding and the dilation of a convolution."""
+    """Checks the stride, padding and dilation of a convolution, and spreads them over the axes."""
     axes = len(kernel_size)
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
     if isinstance(padding, str) and padding == "same":
         if any(step > 1 for step in stride):
-            raise InputError("stride", 'one where padding is "same"', stride)
-        # An even kernel needs an odd number of zeros; the odd one goes to the end.
+            raise InputError("stride", '1 if padding is "same"', stride)
+        # An even kernel needs an odd number of zeros; the extra one is added at the end.
         spans = _spans(kernel_size, dilation)
         return stride, tuple(((span - 1) // 2, span // 2) for span in spans), dilation
     if isinstance(padding, str) and padding != "valid":
@@ -295,7 +299,7 @@ def _options(
 def _transposed_options(
     axes: int, stride: PerAxis, padding: PerAxis, output_padding: PerAxis, dilation: PerAxis
 ) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """Checks the stride, both paddings and the dilation of a transposed convolution."""
+    """Checks the options of a transposed convolution, and spreads them over the axes."""
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
     padding = per_axis("padding", padding, axes, least=0)
     added = per_axis("output_padding", output_padding, axes, least=0)
@@ -305,7 +309,7 @@ def _transposed_options(
 
 
 def _spans(kernel_size: Sizes, dilation: Sizes) -> Sizes:
-    """How many positions the dilated kernel covers along each axis."""
+    """Returns the number of positions that the dilated kernel covers along each axis."""
     return tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True))
 
 
@@ -317,21 +321,22 @@ def _transposed(
     options: tuple[Sizes, Sizes, Sizes, Sizes],
     groups: int,
 ) -> jax.Array:
-    """The transposed convolution of x, by the convolution of a dilated x."""
+    """Computes the transposed convolution of x as a convolution of x with zeros in between."""
     stride, padding, added, dilation = options
     spans = _spans(kernel.shape[:-2], dilation)
     edges = [span - 1 - cut for span, cut in zip(spans, padding, strict=True)]
     pads = tuple((edge, edge + a) for edge, a in zip(edges, added, strict=True))
     geometry = Geometry((1,) * len(spans), pads, dilation, stride, groups)
     if 0 in geometry.output_sizes(x, kernel):
-        raise InputError(argument, f"more than padding {padding} cuts off", describe(x))
+        expected = f"an input larger than what padding {padding} removes"
+        raise InputError(argument, expected, describe(x))
     return _convolved(jnp.asarray(x), kernel, bias, geometry)
 
 
 def _convolved(
     x: jax.Array, kernel: ArrayLike, bias: ArrayLike | None, geometry: Geometry
 ) -> jax.Array:
-    """Convolves x, in the dtype that holds both its numbers and the kernel's."""
+    """Computes the convolution of x in the common dtype of x and the kernel."""
     dtype = jnp.result_type(x, kernel)
     y = convolve(x.astype(dtype), jnp.asarray(kernel, dtype), geometry)
     if bias is None:
@@ -348,7 +353,7 @@ def conv1d(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.conv1d``, of a sequence. For the arguments see ``conv2d``."""
+    """``torch.nn.functional.conv1d``: convolves a sequence. For the arguments see ``conv2d``."""
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -361,25 +366,26 @@ def conv2d(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """The convolution of an image, as ``Conv2d`` computes it.
+    """Computes the convolution of an image, like ``Conv2d``.
 
     y[h, w, o] = b[o] + Σ_{i, j, c} x[h·stride + i·dilation, w·stride + j·dilation, c] K[i, j, c, o]
 
     Args:
         input: x, [N, H, W, C].
-        weight: K, in the layout of ``Conv2d.kernel``: [height, width, C / groups, O]. PyTorch's is
-            [O, C / groups, height, width].
+        weight: K, in the layout of ``Conv2d.kernel``: [height, width, C / groups, O]. In PyTorch
+            the layout is [O, C / groups, height, width].
         bias: b, [O].
-        stride: steps between two outputs.
-        padding: zeros on each edge; "valid" adds none, "same" as many as keep the size.
-        dilation: steps between two taps of the kernel.
-        groups: into how many blocks the channels are cut, each convolved by itself.
+        stride: the distance between the input positions of neighbouring outputs.
+        padding: the number of zeros added at each edge; "valid" for none, "same" for the number
+            that keeps the size.
+        dilation: the distance between the elements of the kernel.
+        groups: the number of groups of channels, each of which is convolved separately.
 
     Returns:
         [N, H', W', O].
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for the kernel.
+        InputError: if an option is invalid, or the input is too small for the kernel.
 
     PyTorch: ``torch.nn.functional.conv2d``.
 
@@ -399,7 +405,7 @@ def conv3d(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.conv3d``, of a volume. For the arguments see ``conv2d``."""
+    """``torch.nn.functional.conv3d``: convolves a volume. For the arguments see ``conv2d``."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -428,25 +434,27 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: PerAxis = 1,
 ) -> jax.Array:
-    """What a convolution does to its input's gradient, as ``ConvTranspose2d`` computes it.
+    """Computes the transposed convolution of an image, like ``ConvTranspose2d``.
 
     Args:
         input: [N, H, W, C].
-        weight: in the layout of ``ConvTranspose2d.kernel``: [height, width, C / groups, O].
-            PyTorch's is [C, O / groups, height, width], and flipped in space.
+        weight: the kernel in the layout of ``ConvTranspose2d.kernel``:
+            [height, width, C / groups, O]. In PyTorch the layout is [C, O / groups, height, width],
+            and the kernel is flipped along the spatial axes.
         bias: [O].
-        stride: steps on the output between the marks of two neighbouring inputs.
-        padding: pixels cut from each edge of the output.
-        output_padding: pixels added at the end of each axis, fewer than stride or dilation.
-        groups: into how many blocks the channels are cut, each convolved by itself.
-        dilation: steps between two taps of the kernel.
+        stride: the distance between the output positions of neighbouring inputs.
+        padding: the number of pixels removed from each edge of the output.
+        output_padding: the number of pixels added at the end of each axis, smaller than the larger
+            of stride and dilation.
+        groups: the number of groups of channels, each of which is convolved separately.
+        dilation: the distance between the elements of the kernel.
 
     Returns:
         [N, H', W', O], with H' = (H - 1) stride - 2 padding + dilation (height - 1)
         + output_padding + 1.
 
     Raises:
-        InputError: if an option does not fit, or nothing is left of the output.
+        InputError: if an option is invalid, or ``padding`` removes the whole output.
 
     PyTorch: ``torch.nn.functional.conv_transpose2d``.
 
@@ -488,7 +496,7 @@ def _conv(
     geometry = Geometry(*options, (1,) * axes, groups)
     if 0 in geometry.output_sizes(x, weight):
         spans = _spans(weight.shape[:-2], geometry.dilation)
-        raise InputError("input", f"at least {spans} positions with padding", describe(x))
+        raise InputError("input", f"at least {spans} positions including padding", describe(x))
     return _convolved(jnp.asarray(x), weight, bias, geometry)
 
 
@@ -506,12 +514,12 @@ def _conv_transpose(
 def _check_given(
     axes: int, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None, groups: int
 ) -> None:
-    """Checks what a function is given in place of a layer's parameters."""
+    """Checks the arrays that a function takes instead of a layer's parameters."""
     check_positive("groups", groups)
     sizes = ["length"] if axes == 1 else ["depth", "height", "width"][-axes:]
     check_floats("weight", weight, (*sizes, "C / groups", "O"))
     if 0 in weight.shape:
-        raise InputError("weight", "at least one number along every axis", describe(weight))
+        raise InputError("weight", "at least one element along every axis", describe(weight))
     inputs, outputs = weight.shape[-2:]
     if outputs % groups:
         raise InputError("groups", f"a divisor of the {outputs} outputs", groups)

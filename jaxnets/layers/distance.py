@@ -1,4 +1,4 @@
-"""Norms of vectors, and how far or how alike two vectors are."""
+"""Norms, distances and cosine similarity of vectors."""
 
 import math
 from functools import partial
@@ -21,16 +21,19 @@ from jaxnets.arrays import (
 from jaxnets.layers.activation_functions import check_axis
 
 
+# The derivative is custom because the automatic one is NaN at a norm of 0, and differs from
+# PyTorch's for several equal magnitudes.
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def norm(x: jax.Array, p: float, axis: int, shared: bool = True) -> jax.Array:
-    """(Σ |x|^p)^(1/p) along an axis, with PyTorch's slopes: 0 where the norm is 0.
+    """Computes the norm (Σ |x|^p)^(1/p) along an axis, with PyTorch's slopes: 0 where it is 0.
 
     Args:
         x: floating-point numbers.
-        p: any number; of 0 it is how many are not 0, of ±∞ the largest or smallest magnitude.
-        axis: stays, with size 1.
-        shared: whether of several largest magnitudes each has a part of the slope; if not, all of
-            it, as in PyTorch's distances between rows.
+        p: any number; 0 counts the elements that are not 0, and ∞ and -∞ take the largest and the
+            smallest magnitude.
+        axis: the axis, which is kept with size 1.
+        shared: whether several equal largest magnitudes share the gradient; otherwise each receives
+            the whole gradient, as in PyTorch's distances between rows.
     """
     size = jnp.abs(x)
     if p == 0:
@@ -54,7 +57,7 @@ def _norm_slopes(
 
 
 def _slopes(x: jax.Array, y: jax.Array, p: float, axis: int, shared: bool) -> jax.Array:
-    """The derivatives of a norm y by each number of x."""
+    """Computes the derivatives of a norm y with respect to the elements of x."""
     size, zero = jnp.abs(x), y == 0
     sign = jnp.sign(x)
     if shared:
@@ -82,15 +85,15 @@ def normalize(input: ArrayLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12
 
     Args:
         input: floating-point numbers.
-        p: of the norm.
-        dim: the axis along which vectors are; the channels, PyTorch's 1, are -1.
-        eps: the least that is divided by.
+        p: the order of the norm.
+        dim: the axis of the vectors; the channels, axis 1 in PyTorch, are axis -1 here.
+        eps: the smallest divisor.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if the input is not floating, or ``dim`` may mean another axis in PyTorch.
+        InputError: if the input is not floating, or ``dim`` is ambiguous; see ``Softmax``.
 
     Examples:
         >>> print(normalize(jnp.array([[3.0, 4.0]])))
@@ -106,22 +109,23 @@ def normalize(input: ArrayLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12
 
 
 def cosine_similarity(x1: ArrayLike, x2: ArrayLike, dim: int = 1, eps: float = 1e-8) -> jax.Array:
-    """The cosine of the angle between vectors: ``torch.nn.functional.cosine_similarity``.
+    """Computes the cosine of the angle of vectors: ``torch.nn.functional.cosine_similarity``.
 
     cos = x₁ · x₂ / (max(‖x₁‖, eps) max(‖x₂‖, eps))
 
     Args:
         x1: floating-point numbers.
-        x2: of a shape that broadcasts with that of x1.
-        dim: the axis along which vectors are; the channels, PyTorch's 1, are -1.
-        eps: the least that is divided by. The gradient is that of the norm itself, as PyTorch's.
+        x2: an array that broadcasts with x1.
+        dim: the axis of the vectors; the channels, axis 1 in PyTorch, are axis -1 here.
+        eps: the smallest divisor. As in PyTorch, the gradient is that of the norm even where the
+            norm is below ``eps``.
 
     Returns:
-        The shape of both, without the axis.
+        An array of the broadcast shape, without the axis.
 
     Raises:
-        InputError: if an array is not floating, the shapes do not fit, or ``dim`` may mean another
-            axis in PyTorch.
+        InputError: if an array is not floating, the shapes do not broadcast, or ``dim`` is
+            ambiguous; see ``Softmax``.
 
     Examples:
         >>> print(cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 1.0]])))
@@ -135,7 +139,7 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, dim: int = 1, eps: float = 1
 
 def _unit(x: jax.Array, axis: int, eps: float) -> jax.Array:
     length = norm(x, 2.0, axis)
-    raised = eps + (length - jax.lax.stop_gradient(length))
+    raised = eps + (length - jax.lax.stop_gradient(length))  # the value eps, the norm's gradient
     return x / jnp.where(length < eps, raised, length)
 
 
@@ -153,22 +157,22 @@ def _broadcast(x1: ArrayLike, x2: ArrayLike) -> tuple[jax.Array, jax.Array]:
 def pairwise_distance(
     x1: ArrayLike, x2: ArrayLike, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> jax.Array:
-    """The distance of vectors: ``torch.nn.functional.pairwise_distance``.
+    """Computes the distance of vectors: ``torch.nn.functional.pairwise_distance``.
 
     d = ‖x₁ - x₂ + eps‖ₚ
 
     Args:
         x1: vectors along the last axis.
-        x2: of a shape that broadcasts with that of x1.
-        p: of the norm.
+        x2: an array that broadcasts with x1.
+        p: the order of the norm.
         eps: added to each difference.
-        keepdim: whether the last axis stays, with size 1.
+        keepdim: whether to keep the last axis with size 1.
 
     Returns:
-        The shape of both, without the last axis.
+        An array of the broadcast shape, without the last axis.
 
     Raises:
-        InputError: if an array is not floating, or the shapes do not fit.
+        InputError: if an array is not floating, or the shapes do not broadcast.
 
     Examples:
         >>> pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros(2), eps=0).tolist()
@@ -181,15 +185,15 @@ def pairwise_distance(
 
 
 def pdist(input: ArrayLike, p: float = 2.0) -> jax.Array:
-    """The distances of all pairs of rows: ``torch.nn.functional.pdist``.
+    """Computes the distances of all pairs of rows: ``torch.nn.functional.pdist``.
 
     Args:
         input: rows, [N, M].
-        p: of the norm of their differences, not negative.
+        p: the order of the norm of the differences, not negative.
 
     Returns:
-        [N (N - 1) / 2]: of the first row to the second, to the third, ..., of the second to the
-        third, and so on.
+        [N (N - 1) / 2]: the distances of the first row to the second, to the third, ..., of the
+        second to the third, and so on.
 
     Raises:
         InputError: if the input is not floating or has another rank, or p is negative.
@@ -212,20 +216,20 @@ _MODES = tuple(
 
 
 def cdist(x1: ArrayLike, x2: ArrayLike, p: float = 2.0, compute_mode: str = _MODES[0]) -> jax.Array:
-    """The distance of each row of one matrix to each of another: ``torch.cdist``.
+    """Computes the distance of each row of x1 to each row of x2: ``torch.cdist``.
 
     Args:
         x1: [..., P, M].
         x2: [..., R, M].
-        p: of the norm of the rows' differences, not negative.
-        compute_mode: PyTorch's, which says when distances are had from a product of matrices. Here
-            they always are the norms of differences, which are more exact.
+        p: the order of the norm of the differences, not negative.
+        compute_mode: accepted for compatibility with PyTorch, where it selects a faster, less
+            accurate method; has no effect. Distances are always norms of differences.
 
     Returns:
         [..., P, R].
 
     Raises:
-        InputError: if the shapes do not fit, an array is not floating, or p is negative.
+        InputError: if the shapes do not match, an array is not floating, or p is negative.
 
     Examples:
         >>> cdist(jnp.array([[0.0], [1.0]]), jnp.array([[3.0]])).tolist()
@@ -243,8 +247,8 @@ class CosineSimilarity(nnx.Module):
     """``torch.nn.CosineSimilarity``: ``cosine_similarity`` as a layer.
 
     Args:
-        dim: the axis along which vectors are; the channels, PyTorch's 1, are -1.
-        eps: the least that is divided by.
+        dim: the axis of the vectors; the channels, axis 1 in PyTorch, are axis -1 here.
+        eps: the smallest divisor.
     """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
@@ -260,9 +264,9 @@ class PairwiseDistance(nnx.Module):
     """``torch.nn.PairwiseDistance``: ``pairwise_distance`` as a layer.
 
     Args:
-        p: of the norm.
+        p: the order of the norm.
         eps: added to each difference.
-        keepdim: whether the last axis stays, with size 1.
+        keepdim: whether to keep the last axis with size 1.
     """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
@@ -271,5 +275,5 @@ class PairwiseDistance(nnx.Module):
         self.keepdim = check_bool("keepdim", keepdim)
 
     def __call__(self, x1: ArrayLike, x2: ArrayLike) -> jax.Array:
-        """Returns the distance of each vector of x1 to that of x2."""
+        """Returns the distance between corresponding vectors of x1 and x2."""
         return pairwise_distance(x1, x2, self.p, self.eps, self.keepdim)

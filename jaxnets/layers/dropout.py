@@ -1,4 +1,4 @@
-"""Dropout of single values and of whole channels, by zeros or as SELU needs it."""
+"""Dropout of single values and of whole channels, and alpha dropout for SELU."""
 
 import math
 from typing import Any, ClassVar
@@ -15,15 +15,16 @@ from jaxnets.layers.parameters import check_rngs
 
 @marked
 def drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -> jax.Array:
-    """Drops each number with some probability, and divides the others by that of their staying.
+    """Sets each number to 0 with probability ``rate``, and divides the others by 1 - rate.
 
-    PyTorch multiplies by the mask, so that what is not finite stays visible where it is dropped.
+    PyTorch multiplies by the mask, so that dropped values that are infinite or NaN become NaN. This
+    function does the same.
 
     Args:
-        x: of any shape.
-        key: what is dropped follows from it.
+        x: an array of any shape.
+        key: the random key.
         rate: the probability, between 0 and 1.
-        alike: axes along which all numbers are dropped or none.
+        alike: the axes along which either all numbers are dropped or none.
 
     Returns:
         An array of the shape and dtype of x.
@@ -34,21 +35,21 @@ def drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -
     return jnp.where(jnp.isfinite(x) | (y != 0), y, jnp.nan)
 
 
-#: Minus the limit of SELU at -∞, PyTorch's digits: what is dropped becomes it.
+#: The negative of the limit of SELU at -∞, which replaces dropped values, with PyTorch's digits.
 _SELU = 1.7580993408473766
 
 
 def alpha_drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -> jax.Array:
-    """Sets numbers to SELU's limit with some probability, and keeps mean 0 and variance 1.
+    """Replaces numbers by SELU's limit at -∞ with some probability: alpha dropout.
 
-    y = a x' + b, x' = x where it is kept and -1.758 where it is dropped, with a and b such that y
-    has mean 0 and variance 1 if x has.
+    y = a x' + b, where x' is -1.758 for dropped values and x for others. The constants a and b are
+    such that y has mean 0 and variance 1 if x has.
 
     Args:
-        x: as of ``drop``.
-        key: as of ``drop``.
-        rate: as of ``drop``.
-        alike: as of ``drop``.
+        x: see ``drop``.
+        key: see ``drop``.
+        rate: see ``drop``.
+        alike: see ``drop``.
 
     Returns:
         An array of the shape and dtype of x.
@@ -60,21 +61,21 @@ def alpha_drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, .
     return x * factor + (_SELU * a * (rate - jnp.where(kept, 0, 1))).astype(x.dtype)
 
 
-#: Shapes by their number of axes: a batch, and one of its examples.
+#: Accepted shapes by their number of axes: a batch, and a single example.
 SEQUENCES = {3: "[N, L, C]", 2: "[L, C]"}
 VOLUMES = {5: "[N, D, H, W, C]", 4: "[D, H, W, C]"}
 
 
 def by_places(argument: str, x: ArrayLike, shapes: dict[int, str]) -> ArrayLike:
-    """Checks an array of examples with channels, and makes it [N, places, C].
+    """Checks an array with channels, and reshapes it to [N, positions, C].
 
     Args:
-        argument: its name.
+        argument: the name of the argument, for error messages.
         x: the array.
-        shapes: what is taken; empty for all of [N, ..., C].
+        shapes: the accepted shapes by number of axes; empty for any [N, ..., C].
 
     Raises:
-        InputError: if it has another shape, or is not floating.
+        InputError: if the array has another shape, or is not floating.
     """
     check_floats(argument, x, ("...",))
     if x.ndim < 2 or (shapes and x.ndim not in shapes):
@@ -87,14 +88,14 @@ def by_places(argument: str, x: ArrayLike, shapes: dict[int, str]) -> ArrayLike:
 class Dropout(nnx.Dropout):
     """``torch.nn.Dropout``: in training, each value is zero with probability p, else x / (1 - p).
 
-    ``model.train()`` and ``model.eval()`` switch it. Every call draws a new mask from the layer's
-    own stream of keys, tagged ``dropout``: ``nnx.reseed(model, dropout=key)`` starts it anew. With
-    p = 0 or 1 nothing is drawn and there is no stream.
+    ``model.train()`` turns dropout on and ``model.eval()`` turns it off. Each call draws a new mask
+    from the layer's own random stream, which has the tag ``dropout`` and is reseeded by
+    ``nnx.reseed(model, dropout=key)``. With p = 0 or 1 the layer has no random stream.
 
     Args:
-        p: the probability that a value is dropped; ``layer.p`` reads and changes it.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        p: the probability that a value is dropped, which can be changed later as ``layer.p``.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     def __init__(
@@ -103,16 +104,16 @@ class Dropout(nnx.Dropout):
         p = check_number("p", p, least=0, most=1)
         check_bool("inplace", inplace)
         rngs = check_rngs(rngs)
-        # Whatever stream of rngs the key comes from, it is reseeded by one name.
+        # The stream has the same tag in all layers, so that nnx.reseed reseeds them all.
         stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
         super().__init__(p, rngs=stream)
 
     def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:
-        """Drops values if in training mode.
+        """Drops values in training mode.
 
         Args:
-            x: of any shape.
-            options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
+            x: a floating-point array of any shape.
+            options: ``deterministic`` and ``rngs``; see ``nnx.Dropout``.
 
         Returns:
             An array of the shape and dtype of x.
@@ -136,7 +137,7 @@ class Dropout(nnx.Dropout):
         return self.rate > 0 and not self.deterministic
 
     def draw_key(self, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array | None:
-        """The key of a call's mask, as of ``nnx.Dropout``; None if it draws none."""
+        """Returns the random key for the mask of one call; None if the call draws no mask."""
         deterministic = self.deterministic if deterministic is None else deterministic
         rngs = self.rngs if rngs is None else rngs
         if deterministic is None or deterministic or not 0 < self.rate < 1 or rngs is None:
@@ -147,11 +148,11 @@ class Dropout(nnx.Dropout):
 
     @property
     def p(self) -> float:
-        """PyTorch's name for ``rate``: the probability that a value is dropped.
+        """The probability that a value is dropped: PyTorch's name for ``rate``.
 
         Raises:
-            InputError: when set: if it is no probability, or random numbers are needed of a layer
-                that was made without.
+            InputError: when set, if the value is not a probability, or if it is between 0 and 1 and
+                the layer has no random stream because it was made with p = 0 or 1.
         """
         return self.rate
 
@@ -159,17 +160,17 @@ class Dropout(nnx.Dropout):
     def p(self, p: float) -> None:
         p = check_number("p", p, least=0, most=1)
         if 0 < p < 1 and self.rngs is None:
-            raise InputError("p", "0 or 1 in a layer made with p = 0 or 1", p)
+            raise InputError("p", "0 or 1, as the layer was made with p = 0 or 1", p)
         self.rate = p
 
 
 class ChannelDropout(Dropout):
-    """What the layers that drop whole channels share.
+    """The base class of layers that drop whole channels.
 
     Args:
         p: the probability that a channel is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     shapes: ClassVar[dict[int, str]] = {}
@@ -181,11 +182,11 @@ class ChannelDropout(Dropout):
         self.broadcast_dims = (1,)
 
     def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:
-        """Drops channels if in training mode.
+        """Drops channels in training mode.
 
         Args:
-            x: channels last.
-            options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
+            x: a floating-point array with channels last.
+            options: ``deterministic`` and ``rngs``; see ``nnx.Dropout``.
 
         Returns:
             An array of the shape and dtype of x.
@@ -200,12 +201,12 @@ class ChannelDropout(Dropout):
 class Dropout1d(ChannelDropout):
     """``torch.nn.Dropout1d``: drops whole channels of each sequence, each with probability p.
 
-    It takes sequences [N, L, C], where PyTorch has [N, C, L], or one of them.
+    The input is a batch of sequences [N, L, C], or one sequence [L, C], with channels last.
 
     Args:
         p: the probability that a channel is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     shapes: ClassVar[dict[int, str]] = SEQUENCES
@@ -214,40 +215,40 @@ class Dropout1d(ChannelDropout):
 class Dropout2d(ChannelDropout):
     """``torch.nn.Dropout2d``: drops whole channels of each example, each with probability p.
 
-    It takes images [N, H, W, C], and whatever else has channels: of vectors [N, C] a channel is
-    one value.
+    The input is a batch of images [N, H, W, C] or any other array [N, ..., C] with channels last.
+    For vectors [N, C] each value is a channel.
 
     Args:
         p: the probability that a channel is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
 
 class Dropout3d(ChannelDropout):
     """``torch.nn.Dropout3d``: drops whole channels of each volume, each with probability p.
 
-    It takes volumes [N, D, H, W, C], where PyTorch has [N, C, D, H, W], or one of them.
+    The input is a batch of volumes [N, D, H, W, C], or one volume [D, H, W, C], with channels last.
 
     Args:
         p: the probability that a channel is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     shapes: ClassVar[dict[int, str]] = VOLUMES
 
 
 class AlphaDropout(Dropout):
-    """``torch.nn.AlphaDropout``: sets values to SELU's limit, and keeps mean 0 and variance 1.
+    """``torch.nn.AlphaDropout``: dropout for SELU, which keeps mean 0 and variance 1.
 
-    In training, y = a x' + b, where x' is -1.758 with probability p and else x. If x has mean 0
-    and variance 1, so has y.
+    In training, y = a x' + b, where x' is -1.758 (SELU's limit at -∞) with probability p, and x
+    otherwise. The constants a and b are such that y has mean 0 and variance 1 if x has.
 
     Args:
         p: the probability that a value is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -257,12 +258,12 @@ class AlphaDropout(Dropout):
 class FeatureAlphaDropout(ChannelDropout):
     """``torch.nn.FeatureAlphaDropout``: ``AlphaDropout`` of whole channels of each example.
 
-    It takes [N, ..., C], where PyTorch has [N, C, ...].
+    The input is an array [N, ..., C] with channels last.
 
     Args:
         p: the probability that a channel is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
     """
 
     def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:

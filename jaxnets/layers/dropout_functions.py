@@ -1,4 +1,4 @@
-"""Dropout as functions under the names of ``torch.nn.functional``; ``rngs`` says what is drawn."""
+"""Dropout functions of ``torch.nn.functional``, with an argument ``rngs`` for random keys."""
 
 from collections.abc import Callable
 
@@ -22,17 +22,16 @@ def dropout(
 
     Args:
         input: a floating-point array of any shape.
-        p: the probability.
-        training: whether anything is dropped.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: a random key, a stream or streams, for what is dropped; needed in training with
-            0 < p < 1.
+        p: the probability that a value is dropped.
+        training: whether to drop values; otherwise the input is returned.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: a random key, a random stream or ``nnx.Rngs``; required in training with 0 < p < 1.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if an argument is of another kind, or ``rngs`` is missing.
+        InputError: if an argument is invalid, or ``rngs`` is missing.
 
     Examples:
         >>> print(dropout(jnp.ones(4), 0.5, rngs=jax.random.key(0)))
@@ -68,7 +67,7 @@ def dropout2d(
 ) -> jax.Array:
     """``torch.nn.functional.dropout2d``: drops whole channels of images [N, H, W, C].
 
-    Whatever else has channels, [N, ..., C], is taken too. The arguments are those of ``dropout``.
+    Any other array [N, ..., C] is accepted too. The arguments are those of ``dropout``.
     """
     places = by_places("input", input, {})
     return _dropped(drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
@@ -84,7 +83,7 @@ def dropout3d(
 ) -> jax.Array:
     """``torch.nn.functional.dropout3d``: drops whole channels of volumes.
 
-    These are [N, D, H, W, C] or [D, H, W, C]. The arguments are those of ``dropout``.
+    The input is [N, D, H, W, C] or [D, H, W, C]. The arguments are those of ``dropout``.
     """
     places = by_places("input", input, VOLUMES)
     return _dropped(drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
@@ -98,7 +97,7 @@ def alpha_dropout(
     *,
     rngs: Draws = None,
 ) -> jax.Array:
-    """``torch.nn.functional.alpha_dropout``: as the layer ``AlphaDropout``.
+    """``torch.nn.functional.alpha_dropout``: dropout for SELU; see ``AlphaDropout``.
 
     The arguments are those of ``dropout``; ``training`` is False by default, as in PyTorch.
     """
@@ -114,7 +113,7 @@ def feature_alpha_dropout(
     *,
     rngs: Draws = None,
 ) -> jax.Array:
-    """``torch.nn.functional.feature_alpha_dropout``: as the layer ``FeatureAlphaDropout``.
+    """``torch.nn.functional.feature_alpha_dropout``: alpha dropout of whole channels.
 
     The arguments are those of ``dropout``; ``training`` is False by default, as in PyTorch.
     """

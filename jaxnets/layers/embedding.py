@@ -1,4 +1,4 @@
-"""A table of vectors, looked up by index."""
+"""Embeddings: tables of vectors that are looked up by index."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ from jaxnets.layers.parameters import check_harmless, check_others, check_parame
 
 
 class Lookup(NamedTuple):
-    """What an embedding looks up while a program is traced.
+    """A lookup in an embedding, recorded while a function is traced.
 
     Attributes:
-        indices: the indices, which have no values yet.
-        rows: how many rows the table has.
+        indices: the traced indices, without values.
+        rows: the number of rows of the table.
     """
 
     indices: jax.Array
@@ -42,7 +42,14 @@ _noted: ContextVar[list[Lookup] | None] = ContextVar("lookups", default=None)
 
 @contextlib.contextmanager
 def noted_lookups() -> Iterator[list[Lookup]]:
-    """Within it every lookup of a traced program is noted, in the list that it yields."""
+    """Records the lookups of functions that are traced within the context.
+
+    Traced indices have no values to check. A caller traces a model once with this context, and then
+    checks the values of the recorded indices outside of jit.
+
+    Yields:
+        The list to which each ``Lookup`` is appended.
+    """
     found: list[Lookup] = []
     token = _noted.set(found)
     try:
@@ -60,9 +67,9 @@ class Embedding(nnx.Embed):
     Args:
         num_embeddings: the number of rows.
         embedding_dim: the size of each row.
-        padding_idx: a row that receives no gradient and starts at zero; a negative number counts
-            from the end.
-        rngs: where the initial values are drawn from.
+        padding_idx: the index of a row that starts at zero and receives no gradient; a negative
+            number counts from the end.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the table.
 
     Examples:
@@ -105,9 +112,9 @@ class Embedding(nnx.Embed):
             indices: integers in [0, num_embeddings), of any shape.
 
         Returns:
-            [*indices.shape, embedding_dim]. Under ``jax.jit``, where no value can be looked at,
-            the row of an index out of range is NaN. ``fit``, ``evaluate``, ``predict`` and
-            ``predictor`` refuse such an index before they call the model.
+            [*indices.shape, embedding_dim]. Under ``jax.jit`` indices cannot be checked, and the
+            row for an index out of range is NaN. ``fit``, ``evaluate``, ``predict`` and
+            ``predictor`` raise an error for such an index before they call the model.
 
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
@@ -130,17 +137,18 @@ def embedding(
     Args:
         input: integers in [0, rows), of any shape.
         weight: the table [rows, features].
-        padding_idx: a row that receives no gradient; a negative number counts from the end.
-        max_norm: None, as no row is scaled down in a call.
-        norm_type: PyTorch's, which changes nothing here.
-        scale_grad_by_freq: False, as gradients are not divided by counts.
-        sparse: False, as gradients are dense.
+        padding_idx: the index of a row that receives no gradient; a negative number counts from the
+            end.
+        max_norm: must be None; limiting the norm of rows is not supported.
+        norm_type: accepted for compatibility with PyTorch; has no effect.
+        scale_grad_by_freq: must be False; dividing gradients by counts is not supported.
+        sparse: must be False; sparse gradients are not supported.
 
     Returns:
         [*input.shape, features]; under ``jax.jit`` NaN for an index out of range.
 
     Raises:
-        InputError: if an argument is of another kind or, outside ``jax.jit``, out of range.
+        InputError: if an argument is invalid or, outside ``jax.jit``, an index is out of range.
     """
     check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
     check_floats("weight", weight, ("rows", "features"))
@@ -157,10 +165,10 @@ def _looked_up(table: jax.Array, indices: jax.Array, padding: int | None) -> jax
 
 
 def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse: Any) -> None:
-    """Checks that PyTorch's other arguments of a lookup change nothing.
+    """Checks that the arguments of PyTorch that are not supported have their default values.
 
     Raises:
-        InputError: if one would.
+        InputError: if one has another value.
     """
     check_harmless("max_norm", max_norm)
     check_number("norm_type", norm_type, finite=False)
@@ -169,10 +177,10 @@ def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse:
 
 
 def check_padding(padding_idx: int | None, rows: int) -> int | None:
-    """The padding row, counted from the start, or None.
+    """Checks the index of the padding row, and returns it as a nonnegative integer, or None.
 
     Raises:
-        InputError: if it is no row of the table.
+        InputError: if the index is out of range.
     """
     if padding_idx is None:
         return None
@@ -180,10 +188,15 @@ def check_padding(padding_idx: int | None, rows: int) -> int | None:
 
 
 def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
-    """Checks the indices of a lookup in a table of so many rows; of traced ones it is noted.
+    """Checks the indices of a lookup; traced indices are recorded for ``noted_lookups``.
+
+    Args:
+        argument: the name of the argument, for error messages.
+        indices: the indices, integers of any shape.
+        rows: the number of rows of the table.
 
     Raises:
-        InputError: if they are not integers or, where they have values, out of range.
+        InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
     """
     if not isinstance(indices, jax.Array | np.ndarray):
         raise InputError(argument, "an array of integers", type(indices).__name__)
@@ -200,26 +213,26 @@ def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
 
 
 def rows_of(table: jax.Array, indices: jax.Array) -> jax.Array:
-    """The rows of a table; NaN for an index out of range, which a negative one is in PyTorch."""
+    """Looks up rows of a table; NaN for an index out of range, including negative ones."""
     return table.at[indices].get(mode="fill", wrap_negative_indices=False)
 
 
 class TiedLinear(nnx.Module):
-    """``torch.nn.Linear`` whose weight is that of an embedding: y = x Eᵀ + b.
+    """A linear layer that shares its weight E with an embedding: y = x Eᵀ + b.
 
-    In PyTorch: ``linear.weight = embedding.weight``. There is one variable, which gets both
-    gradients.
+    In PyTorch: ``linear.weight = embedding.weight``. Both modules have the same variable, whose
+    gradient is the sum of both uses.
 
     Parameters: ``weight`` [num_embeddings, embedding_dim], the embedding's own variable, and
     ``bias`` [num_embeddings].
 
     Args:
         embedding: the embedding.
-        bias: the variable that is added; None for none.
+        bias: the variable b, or None for no bias.
 
     Raises:
-        InputError: if ``embedding`` is not an Embedding; on a call, if x is not floating or has
-            another size.
+        InputError: if ``embedding`` is not an Embedding; on a call, if x is not floating or its
+            last axis has another size.
 
     Examples:
         >>> embedding = Embedding(100, 8, rngs=nnx.Rngs(0))
@@ -236,7 +249,7 @@ class TiedLinear(nnx.Module):
         self.bias = bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Multiplies x, [..., embedding_dim], to [..., num_embeddings]."""
+        """Computes [..., num_embeddings] from x, [..., embedding_dim]."""
         check_floats("x", x, ("...", self.weight.shape[1]))
         y = jnp.asarray(x) @ self.weight[...].T
         return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)

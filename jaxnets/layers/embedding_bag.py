@@ -1,4 +1,4 @@
-"""Sums, means and maxima of the rows of a table, for bags of indices."""
+"""Embedding bags: the sum, mean or maximum of the rows of a table for each bag of indices."""
 
 from typing import Any
 
@@ -44,26 +44,26 @@ def embedding_bag(
     """``torch.nn.functional.embedding_bag``: the sum, mean or maximum of each bag of rows.
 
     Args:
-        input: indices [B, L], a bag each row, or [n], the bags one after the other.
+        input: indices [B, L], where each row is a bag, or [n], the concatenated bags.
         weight: the table [rows, features].
-        offsets: where each bag begins in [n] indices: [B] integers that begin with 0 and never
-            decrease. A bag without indices is zeros.
-        max_norm: None, as no row is scaled down in a call.
-        norm_type: PyTorch's, which changes nothing here.
-        scale_grad_by_freq: False, as gradients are not divided by counts.
-        mode: "sum", "mean" or "max". Of equal maxima the first gets the gradient.
-        sparse: False, as gradients are dense.
-        per_sample_weights: what each row is multiplied by, of the input's shape; for sums only.
-        include_last_offset: whether the offsets end with n.
-        padding_idx: indices that do not count, also not in the mean; a negative number counts
+        offsets: for [n] indices, the position where each bag starts: nondecreasing integers [B],
+            the first of them 0. The result for an empty bag is zeros.
+        max_norm: must be None; limiting the norm of rows is not supported.
+        norm_type: accepted for compatibility with PyTorch; has no effect.
+        scale_grad_by_freq: must be False; dividing gradients by counts is not supported.
+        mode: "sum", "mean" or "max". The first of equal maxima receives the gradient.
+        sparse: must be False; sparse gradients are not supported.
+        per_sample_weights: the factor of each row, of the input's shape; only for mode "sum".
+        include_last_offset: whether the offsets have a last entry n.
+        padding_idx: an index that is ignored, also in the count of a mean; a negative number counts
             from the end of the table.
 
     Returns:
-        [B, features].
+        [B, features]. Under ``jax.jit`` indices cannot be checked, and the result for a bag with an
+        index out of range is NaN.
 
     Raises:
-        InputError: if a shape or a value does not fit. Under ``jax.jit``, where no value can be
-            looked at, a bag with an index out of range is NaN.
+        InputError: if a shape is invalid or, outside ``jax.jit``, a value is.
     """
     check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
     check_choice("mode", mode, _MODES)
@@ -87,9 +87,9 @@ class EmbeddingBag(Embedding):
         num_embeddings: the number of rows.
         embedding_dim: the size of each row.
         mode: "sum", "mean" or "max".
-        include_last_offset: whether the offsets of a call end with the number of indices.
-        padding_idx: an index that does not count; a negative number counts from the end.
-        rngs: where the initial values are drawn from.
+        include_last_offset: whether the offsets of a call have a last entry, the number of indices.
+        padding_idx: an index that is ignored; a negative number counts from the end.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the table.
 
     Examples:
@@ -125,17 +125,17 @@ class EmbeddingBag(Embedding):
         offsets: ArrayLike | None = None,
         per_sample_weights: ArrayLike | None = None,
     ) -> jax.Array:
-        """Looks up the rows of each bag and puts them together, [B, embedding_dim].
+        """Computes the sum, mean or maximum of the rows of each bag, [B, embedding_dim].
 
         Args:
-            indices: integers in [0, num_embeddings): [B, L], a bag each row, or [n].
-            offsets: where each bag begins in [n] indices, as of ``embedding_bag``.
-            per_sample_weights: what each row is multiplied by, of the shape of the indices; for
-                sums only.
+            indices: integers in [0, num_embeddings): [B, L], where each row is a bag, or [n].
+            offsets: for [n] indices, the position where each bag starts; see ``embedding_bag``.
+            per_sample_weights: the factor of each row, of the shape of the indices; only for mode
+                "sum".
 
         Raises:
-            InputError: if a shape or, outside ``jax.jit``, a value does not fit. Under
-                ``jax.jit`` a bag with an index out of range is NaN.
+            InputError: if a shape is invalid or, outside ``jax.jit``, a value is. Under ``jax.jit``
+                the result for a bag with an index out of range is NaN.
         """
         check_indices("indices", indices, self.num_embeddings)
         bags = _bags("indices", indices, offsets, self.include_last_offset)
@@ -152,15 +152,15 @@ def _reduced(
     mode: str,
     padding: int | None,
 ) -> jax.Array:
-    """The rows of each bag put together.
+    """Computes the sum, mean or maximum of the rows of each bag.
 
     Args:
         table: [rows, features].
-        indices: of any shape, n in all.
-        bags: the bag of each index [n], and how many bags there are.
-        weights: of the shape of the indices, or None.
-        mode: how rows are put together.
-        padding: the index that does not count, if any.
+        indices: n integers of any shape.
+        bags: the bag of each index [n], and the number of bags.
+        weights: the factors of the rows, of the shape of the indices, or None.
+        mode: "sum", "mean" or "max".
+        padding: the index that is ignored, or None.
     """
     indices, (bag, count) = indices.reshape(-1), bags
     rows = rows_of(table, indices)
@@ -168,8 +168,8 @@ def _reduced(
     if weights is not None:
         rows = rows * jnp.asarray(weights).reshape(-1, 1)
     if mode == "max":
-        strange = (indices < 0) | (indices >= table.shape[0])
-        return _largest(rows, counts, strange, bag, count)
+        invalid = (indices < 0) | (indices >= table.shape[0])
+        return _largest(rows, counts, invalid, bag, count)
     total = jax.ops.segment_sum(jnp.where(counts[:, None], rows, 0), bag, count)
     if mode == "sum":
         return total
@@ -178,24 +178,30 @@ def _reduced(
 
 
 def _largest(
-    rows: jax.Array, counts: jax.Array, strange: jax.Array, bag: jax.Array, count: int
+    rows: jax.Array, counts: jax.Array, invalid: jax.Array, bag: jax.Array, count: int
 ) -> jax.Array:
-    """The maximum of each bag, as PyTorch finds it: NaN is taken only where it comes first."""
+    """Computes the maximum of each bag.
+
+    As in PyTorch, a NaN is the maximum only if its row is the first of the bag. ``invalid`` marks
+    indices out of range, whose NaN always is the maximum.
+    """
     places, none = jnp.arange(rows.shape[0]), rows.shape[0]
     first = jax.ops.segment_min(jnp.where(counts, places, none), bag, count)
-    leads = (places == first[bag]) | strange
+    leads = (places == first[bag]) | invalid
+    # A NaN has rank ∞ if it is to be the maximum, and -∞ otherwise.
     ranks = jnp.where(jnp.isnan(rows), jnp.where(leads, jnp.inf, -jnp.inf)[:, None], rows)
     ranks = jnp.where(counts[:, None], jax.lax.stop_gradient(ranks), -jnp.inf)
     highest = counts[:, None] & (ranks == jax.ops.segment_max(ranks, bag, count)[bag])
+    # The first of equal maxima is taken by its index, so that it alone receives the gradient.
     best = jax.ops.segment_min(jnp.where(highest, places[:, None], none), bag, count)
-    best = jnp.minimum(best, none)  # a bag without indices has none
+    best = jnp.minimum(best, none)  # for an empty bag segment_min is the largest integer
     return jnp.take_along_axis(rows, best, axis=0, mode="fill", fill_value=0)
 
 
 def _bags(
     argument: str, indices: ArrayLike, offsets: ArrayLike | None, last: bool
 ) -> tuple[jax.Array, int]:
-    """The bag of each index, and how many bags there are."""
+    """Returns the bag of each index, and the number of bags."""
     if indices.ndim == 2:
         if offsets is not None:
             raise InputError("offsets", f"None with {argument} [B, L]", type(offsets).__name__)
@@ -204,7 +210,7 @@ def _bags(
         return bag.reshape(-1), count
     if indices.ndim != 1:
         raise InputError(argument, "an array of integers [B, L] or [n]", describe(indices))
-    expected = f"integers [B] that begin with 0 and never decrease, for {argument} [n]"
+    expected = f"nondecreasing integers [B] that start with 0, for {argument} [n]"
     if not isinstance(offsets, jax.Array | np.ndarray):
         raise InputError("offsets", expected, type(offsets).__name__)
     whole = jnp.issubdtype(offsets.dtype, jnp.integer)
@@ -222,7 +228,8 @@ def _check_offsets(offsets: np.ndarray, count: int, last: bool, expected: str) -
         raise InputError("offsets", expected, str(offsets[:9].tolist()))
     if offsets.size and (offsets[-1] > count or (last and offsets[-1] != count)):
         end = f"at most {count}" if not last else f"{count}"
-        raise InputError("offsets", f"{end} at the end, the number of indices", int(offsets[-1]))
+        expected = f"a last entry of {end}, the number of indices"
+        raise InputError("offsets", expected, int(offsets[-1]))
 
 
 def _check_weights(weights: ArrayLike | None, indices: ArrayLike, mode: str) -> None:

@@ -1,4 +1,4 @@
-"""From images or sequences to vectors and back, in PyTorch's order."""
+"""Flattens images and sequences to vectors and back, in PyTorch's order of elements."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from jaxnets.arrays import (
 
 
 def flatten(x: ArrayLike) -> jax.Array:
-    """Flattens everything after the batch, the channels slowest: ``torch.flatten(x, 1)``.
+    """Flattens all axes after the batch, channel by channel: ``torch.flatten(x, 1)``.
 
-    PyTorch holds images as [N, C, H, W] and so numbers them channel by channel. Ours are
-    [N, H, W, C]; the channels are moved to the front first, so that PyTorch's weights of the next
-    linear layer fit as they are.
+    In PyTorch images are [N, C, H, W] and are flattened channel by channel. Here images are
+    [N, H, W, C], so the channels are moved to the second axis first. The weights of a following
+    linear layer are then the same as in PyTorch.
 
     Args:
         x: [N, ..., C], of rank 2 or more.
 
     Returns:
-        [N, C · ...]; a matrix comes back unchanged.
+        [N, C · ...]; a matrix is returned unchanged.
 
     Raises:
         InputError: if x has fewer than two axes.
@@ -47,10 +47,10 @@ def flatten(x: ArrayLike) -> jax.Array:
 
 
 def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
-    """Flattens [batch, ...] to [batch, size], images in PyTorch's order.
+    """Flattens [batch, ...] to [batch, size] in PyTorch's order, and checks the size.
 
     Raises:
-        ValueError: if the inputs are not floating-point examples of ``size`` values.
+        InputError: if the inputs are not floating-point examples of ``size`` values.
     """
     check_floats("inputs", inputs, ("...",))
     if len(inputs.shape) < 2 or math.prod(inputs.shape[1:]) != size:
@@ -62,14 +62,14 @@ class Flatten(nnx.Module):
     """``torch.nn.Flatten``: ``flatten`` as a layer.
 
     Args:
-        start_dim: 1, the first axis that is flattened.
-        end_dim: -1, the last one.
+        start_dim: the first axis that is flattened, which must be 1.
+        end_dim: the last axis that is flattened, which must be -1.
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         for name, value, only in (("start_dim", start_dim, 1), ("end_dim", end_dim, -1)):
             if check_integer(name, value) != only:
-                raise InputError(name, f"{only}, as all axes but the batch are flattened", value)
+                raise InputError(name, f"{only}, as all axes after the batch are flattened", value)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Flattens [N, ..., C] to [N, C · ...]."""
@@ -77,17 +77,19 @@ class Flatten(nnx.Module):
 
 
 class Unflatten(nnx.Module):
-    """``torch.nn.Unflatten``: makes images of vectors, the inverse of ``Flatten``.
+    """``torch.nn.Unflatten``: reshapes vectors to images, the inverse of ``Flatten``.
 
     Args:
-        dim: the axis that is unflattened; 1 or -1, that of the features, if ``channels_last``.
-        unflattened_size: PyTorch's sizes, channels first: (C, H, W) makes [N, H, W, C]. One of them
-            may be -1.
-        channels_last: whether the result is an image, a signal or a volume. With False the axis
-            becomes several in its place: (T, F) makes a sequence [N, T, F].
+        dim: the axis that is unflattened; with ``channels_last`` it must be 1 or -1, the features.
+        unflattened_size: the sizes as in PyTorch, channels first: (C, H, W) results in
+            [N, H, W, C]. One of the sizes may be -1.
+        channels_last: whether to move the channels to the end, for images, signals and volumes.
+            With False the axis is replaced by the new axes in order: (T, F) results in a sequence
+            [N, T, F].
 
     Raises:
-        InputError: if an argument is no size, or on a call, if the sizes are not those of the axis.
+        InputError: if an argument is invalid; on a call, if the sizes do not multiply to the size
+            of the axis.
 
     Examples:
         >>> Unflatten(1, (64, 7, 7))(jnp.ones((8, 3136))).shape
@@ -102,19 +104,19 @@ class Unflatten(nnx.Module):
         self.dim = check_integer("dim", dim)
         self.channels_last = check_bool("channels_last", channels_last)
         if self.channels_last and dim not in (1, -1):
-            raise InputError("dim", "1, the features, or channels_last=False", dim)
+            raise InputError("dim", "1, the features, unless channels_last=False", dim)
         given = entries(unflattened_size)
         if not given:
             raise InputError("unflattened_size", "a tuple of sizes", unflattened_size)
         self.unflattened_size = tuple(check_integer("unflattened_size", n) for n in given)
         if any(n < 1 and n != -1 for n in given) or self.unflattened_size.count(-1) > 1:
-            raise InputError("unflattened_size", "positive sizes, one of them -1", given)
+            raise InputError("unflattened_size", "positive sizes, at most one of them -1", given)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Unflattens [N, C · ...] to [N, ..., C], or the axis of any array."""
+        """Unflattens [N, C · ...] to [N, ..., C], or one axis of any array."""
         x = as_array("x", x)
         if self.channels_last and x.ndim != 2:
-            raise InputError("x", "[N, features], or channels_last=False", describe(x))
+            raise InputError("x", "[N, features], unless channels_last=False", describe(x))
         if not -x.ndim <= self.dim < x.ndim:
             raise InputError("x", f"an array with an axis {self.dim}", describe(x))
         dim, size = self.dim % x.ndim, x.shape[self.dim]

@@ -1,4 +1,4 @@
-"""Windows of an image as rows of a matrix, and back: ``unfold``, ``fold``, and their layers."""
+"""Extracts the windows of an image as rows (unfold), and adds them up to an image (fold)."""
 
 import itertools
 import math
@@ -23,12 +23,12 @@ class _Folding(nnx.Module):
         self.stride = per_axis("stride", stride, 2)
 
     def _counts(self, sizes: tuple[int, ...]) -> list[int]:
-        """How many windows an image has along its height and width; none or less if too small."""
+        """Returns the number of windows along each axis; below 1 if the image is too small."""
         options = zip(self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         return [Window(*option).count(n) for option, n in zip(options, sizes, strict=True)]
 
     def _rows(self, image: jax.Array) -> jax.Array:
-        """The windows of [N, H, W, C] as [N, L, C · kh · kw]."""
+        """Extracts the windows of [N, H, W, C] as [N, L, C · kh · kw]."""
         batch, *sizes, channels = image.shape
         counts = self._counts(tuple(sizes))
         spatial = ((p, p) for p in self.padding)
@@ -47,18 +47,19 @@ class _Folding(nnx.Module):
 class Unfold(_Folding):
     """``torch.nn.Unfold``: the windows of an image as a sequence of rows.
 
-    Row l of the result [N, L, C · kh · kw] is window l in row-major order. It holds the window
-    channel by channel, each row by row, as PyTorch's column l does: the result is PyTorch's with
-    the last two axes exchanged, and a ``Linear`` after it takes PyTorch's weight as it is.
+    Row l of the result [N, L, C · kh · kw] contains window l, in row-major order of the windows.
+    Within a row the elements are ordered channel by channel, and row by row within a channel, as in
+    column l of PyTorch's result. The result is PyTorch's with the last two axes swapped, so that a
+    ``Linear`` after it has the same weight as in PyTorch.
 
     Args:
         kernel_size: height kh and width kw of the windows.
-        dilation: steps between the elements of one window.
-        padding: zeros on each edge.
-        stride: steps between windows.
+        dilation: the distance between the elements of a window.
+        padding: the number of zeros added at each edge.
+        stride: the distance between windows.
 
     Raises:
-        InputError: if an option does not fit, or the image is too small for one window.
+        InputError: if an option is invalid, or the image is too small for one window.
 
     Examples:
         >>> image = jnp.array([[[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]]])  # [1, 1, 3, 2]
@@ -82,24 +83,25 @@ class Unfold(_Folding):
     def _unfolded(self, x: ArrayLike, argument: str) -> jax.Array:
         check_input(x, 2, argument=argument)
         if min(self._counts(x.shape[1:3])) < 1:
-            raise InputError(argument, f"room for a window of {self.kernel_size}", describe(x))
+            raise InputError(argument, f"at least one window of {self.kernel_size}", describe(x))
         return self._rows(jnp.asarray(x))
 
 
 class Fold(_Folding):
-    """``torch.nn.Fold``: an image in which each pixel is the sum of what windows have there.
+    """``torch.nn.Fold``: an image in which each pixel is the sum of the windows that cover it.
 
-    It is the transpose of ``Unfold``, whose layout of rows it takes.
+    ``Fold`` is the transpose of ``Unfold``, and takes rows in the layout of ``Unfold``.
 
     Args:
         output_size: height and width of the image.
         kernel_size: height kh and width kw of the windows.
-        dilation: steps between the elements of one window.
-        padding: how far the windows reach over each edge; what they have there is left out.
-        stride: steps between windows.
+        dilation: the distance between the elements of a window.
+        padding: the number of positions by which windows extend beyond each edge; the elements
+            there are ignored.
+        stride: the distance between windows.
 
     Raises:
-        InputError: if an option does not fit, or the input has not a row for each window.
+        InputError: if an option is invalid, or the input does not have one row for each window.
 
     Examples:
         >>> Fold((1, 3), (1, 2))(jnp.ones((1, 2, 2))).ravel().tolist()
@@ -117,7 +119,7 @@ class Fold(_Folding):
         super().__init__(kernel_size, dilation, padding, stride)
         self.output_size = per_axis("output_size", output_size, 2)
         if min(self._counts(self.output_size)) < 1:
-            room = f"room for a window of {self.kernel_size}"
+            room = f"at least one window of {self.kernel_size}"
             raise InputError("output_size", room, self.output_size)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
@@ -132,6 +134,7 @@ class Fold(_Folding):
             raise InputError(argument, f"[N, {count}, C · {area}]", describe(x))
         x = jnp.asarray(x)
         image = jax.ShapeDtypeStruct((batch, *self.output_size, width // area), x.dtype)
+        # Folding is the transpose of unfolding, which JAX derives from the linear function _rows.
         (folded,) = jax.linear_transpose(self._rows, image)(x)
         return folded
 
@@ -143,11 +146,9 @@ def unfold(
     padding: PerAxis = 0,
     stride: PerAxis = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.unfold``: the windows of an image as rows.
+    """``torch.nn.functional.unfold``: extracts the windows of an image as rows.
 
-    It takes [N, H, W, C] to [N, L, C · kh · kw].
-
-    For the arguments see ``Unfold``.
+    The input is [N, H, W, C] and the result [N, L, C · kh · kw]. For the arguments see ``Unfold``.
     """
     return Unfold(kernel_size, dilation, padding, stride)._unfolded(input, "input")
 
@@ -160,10 +161,8 @@ def fold(
     padding: PerAxis = 0,
     stride: PerAxis = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.fold``: an image as the sum of windows.
+    """``torch.nn.functional.fold``: adds up windows to an image.
 
-    It takes [N, L, C · kh · kw] to [N, H, W, C].
-
-    For the arguments see ``Fold``.
+    The input is [N, L, C · kh · kw] and the result [N, H, W, C]. For the arguments see ``Fold``.
     """
     return Fold(output_size, kernel_size, dilation, padding, stride)._folded(input, "input")

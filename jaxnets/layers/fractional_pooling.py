@@ -1,4 +1,4 @@
-"""Fractional max pooling: windows at random places, as many as are wanted, channels last."""
+"""Fractional max pooling: a given number of windows at random positions, channels last."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from jaxnets.layers.maxima import maxima, values_at
 from jaxnets.layers.parameters import check_rngs
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
-#: The size of an output as a part of that of the input, for each axis or for all.
+#: The ratio of output size to input size, for each axis or for all.
 Ratio = float | Sequence[float]
 
 
@@ -58,10 +58,11 @@ class _FractionalMaxPool(nnx.Module):
         self.rngs = None
 
     def __call__(self, x: ArrayLike) -> Any:
-        """Takes the maxima of windows of x, [N, ..., C], at random places.
+        """Computes the maxima of windows of x, [N, ..., C], at random positions.
 
         Returns:
-            [N, ..., C]; with ``return_indices`` also where each maximum is, integers [N, ..., C].
+            [N, ..., C]; with ``return_indices`` also the index of each maximum, integers
+            [N, ..., C].
         """
         return self._pooled(x, "x")
 
@@ -79,19 +80,19 @@ class _FractionalMaxPool(nnx.Module):
         return (y, indices) if self.return_indices else y
 
     def _sizes(self, x: ArrayLike, argument: str) -> tuple[int, ...]:
-        """The spatial sizes of the output."""
+        """Returns the spatial sizes of the output."""
         sizes = self.output_size
         if sizes is None:
             ratios = zip(x.shape[1:-1], self.output_ratio or (), strict=True)
             sizes = tuple(int(n * ratio) for n, ratio in ratios)
         axes = zip(x.shape[1:-1], sizes, self.kernel_size, strict=True)
         if any(size < 1 or size + kernel - 1 > n for n, size, kernel in axes):
-            expected = f"room for {sizes} windows of {self.kernel_size}"
+            expected = f"an input large enough for {sizes} windows of {self.kernel_size}"
             raise InputError(argument, expected, describe(x))
         return sizes
 
     def _samples(self, x: jax.Array) -> jax.Array:
-        """Numbers in [0, 1) for each channel of each example, [N, C, axes]."""
+        """Returns random numbers in [0, 1) for each channel of each example, [N, C, axes]."""
         shape = x.shape[0], x.shape[-1], self.axes
         if self._random_samples is None:
             return jax.random.uniform(self.rngs(), shape, x.dtype)
@@ -100,7 +101,7 @@ class _FractionalMaxPool(nnx.Module):
         return samples.astype(x.dtype)
 
 
-#: Which of PyTorch's random numbers places the windows along each axis.
+#: For each spatial axis, the index of the random number that positions its windows in PyTorch.
 _ORDER = {2: (1, 0), 3: (0, 1, 2)}
 
 
@@ -113,15 +114,15 @@ def _ratios(output_ratio: Ratio, axes: int) -> tuple[float, ...]:
 
 
 def _windows(samples: jax.Array, size: int, count: int, kernel: int) -> jax.Array:
-    """The positions in each window along one axis, [N, windows, elements, C].
+    """Returns the positions in each window along one axis, [N, windows, elements, C].
 
     Args:
         samples: a number in [0, 1) for each channel of each example, [N, C].
-        size: how many positions there are.
-        count: how many windows there are.
-        kernel: how many elements each has.
+        size: the number of positions.
+        count: the number of windows.
+        kernel: the number of elements of a window.
     """
-    # In the dtype of the numbers, as PyTorch computes.
+    # Computed in the dtype of the samples, as in PyTorch, so that rounding is the same.
     step = np.asarray(size - kernel, samples.dtype) / np.asarray(max(count - 1, 1), samples.dtype)
     samples = samples[:, None, :]
     number = jnp.arange(count - 1, dtype=samples.dtype)[None, :, None]
@@ -136,25 +137,24 @@ def _whole(x: jax.Array) -> jax.Array:
 
 
 class FractionalMaxPool2d(_FractionalMaxPool):
-    """``torch.nn.FractionalMaxPool2d``: maxima of windows at random places of an image.
+    """``torch.nn.FractionalMaxPool2d``: maxima of windows at random positions of an image.
 
-    Each channel of each example has H' · W' windows of its own, at pseudorandom steps. Every call
-    draws them, in evaluation mode too, from the layer's own stream of keys, tagged ``dropout``. The
-    gradient goes to the maximum; of several, to the first in row-major order.
+    Each channel of each example has its own H' · W' windows. Each call draws their positions, also
+    in evaluation mode, from the layer's own random stream, which has the tag ``dropout``. The
+    gradient goes to the maximum; of several equal ones, to the first in row-major order.
 
     Args:
         kernel_size: height and width of the window.
         output_size: height and width of the output, H' and W'.
-        output_ratio: the sizes of the output as parts of those of the input, in (0, 1), in place
-            of ``output_size``.
-        return_indices: whether a call also returns where each maximum is: h · W + w of that at
-            [n, h, w, c], as PyTorch counts.
-        _random_samples: numbers in [0, 1) that place the windows instead of drawn ones,
-            [N, C, 2], those for the columns first.
-        rngs: where the stream's first key is drawn from.
+        output_ratio: the ratio of output size to input size, in (0, 1), instead of ``output_size``.
+        return_indices: whether a call also returns the index of each maximum, which is h · W + w
+            for a maximum at [n, h, w, c], as in PyTorch.
+        _random_samples: numbers in [0, 1) that position the windows, instead of random ones,
+            [N, C, 2], the number for the columns first.
+        rngs: the random streams from which the layer's own stream is seeded.
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for the windows.
+        InputError: if an option is invalid, or the input is too small for the windows.
 
     Examples:
         >>> pool = FractionalMaxPool2d(2, output_ratio=0.7, rngs=nnx.Rngs(0))
@@ -166,10 +166,10 @@ class FractionalMaxPool2d(_FractionalMaxPool):
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
-    """``torch.nn.FractionalMaxPool3d``: maxima of windows at random places of a volume.
+    """``torch.nn.FractionalMaxPool3d``: maxima of windows at random positions of a volume.
 
-    It takes [N, D, H, W, C], and ``_random_samples`` of [N, C, 3], for depth, rows and columns.
-    For the arguments see ``FractionalMaxPool2d``.
+    The input is [N, D, H, W, C]. ``_random_samples`` are [N, C, 3], for depth, rows and columns.
+    For the other arguments see ``FractionalMaxPool2d``.
     """
 
     axes = 3
@@ -185,25 +185,25 @@ def fractional_max_pool2d(
     *,
     rngs: nnx.Rngs | None = None,
 ) -> Any:
-    """Maxima of windows at random places of an image, as ``FractionalMaxPool2d`` takes them.
+    """Computes maxima of windows at random positions of an image; see ``FractionalMaxPool2d``.
 
     Args:
         input: [N, H, W, C].
         kernel_size: height and width of the window.
         output_size: height and width of the output, H' and W'.
-        output_ratio: the sizes of the output as parts of those of the input, in (0, 1), in place
-            of ``output_size``.
-        return_indices: whether to return also where each maximum is: h · W + w of that at
-            [n, h, w, c].
-        _random_samples: numbers in [0, 1) that place the windows instead of drawn ones,
-            [N, C, 2], those for the columns first.
-        rngs: where a key is drawn from.
+        output_ratio: the ratio of output size to input size, in (0, 1), instead of ``output_size``.
+        return_indices: whether to return also the index of each maximum, which is h · W + w for a
+            maximum at [n, h, w, c].
+        _random_samples: numbers in [0, 1) that position the windows, instead of random ones,
+            [N, C, 2], the number for the columns first.
+        rngs: the random streams; not used with ``_random_samples``.
 
     Returns:
-        [N, H', W', C]; with ``return_indices`` a pair of that and integers [N, H', W', C].
+        [N, H', W', C]; with ``return_indices`` a pair of these and their indices, integers
+        [N, H', W', C].
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for the windows.
+        InputError: if an option is invalid, or the input is too small for the windows.
 
     PyTorch: ``torch.nn.functional.fractional_max_pool2d``.
 
@@ -225,7 +225,7 @@ def fractional_max_pool3d(
     *,
     rngs: nnx.Rngs | None = None,
 ) -> Any:
-    """``torch.nn.functional.fractional_max_pool3d``, of a volume [N, D, H, W, C].
+    """``torch.nn.functional.fractional_max_pool3d``: pools a volume [N, D, H, W, C].
 
     For the arguments see ``fractional_max_pool2d``; ``_random_samples`` are [N, C, 3].
     """

@@ -1,4 +1,4 @@
-"""Images and volumes sampled at given positions: ``grid_sample`` and ``affine_grid``."""
+"""Samples images and volumes at given positions: ``grid_sample`` and ``affine_grid``."""
 
 import itertools
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from jaxnets.arrays import (
 from jaxnets.layers.interpolation import cubic_weights
 from jaxnets.layers.windows import check_input
 
-#: Along one axis: the inputs that each output is made of, and their weights.
+#: Along one axis, for each output: the index of an input that contributes, and its weight.
 Tap = tuple[jax.Array, jax.Array]
 
 
@@ -31,23 +31,23 @@ def grid_sample(
     padding_mode: str = "zeros",
     align_corners: bool | None = None,
 ) -> jax.Array:
-    """Takes the values at the positions of a grid: ``torch.nn.functional.grid_sample``.
+    """Interpolates the input at the positions of a grid: ``torch.nn.functional.grid_sample``.
 
     Args:
-        input: an image [N, H, W, C] or a volume [N, D, H, W, C].
-        grid: [N, H', W', 2] with x and y of each position, as in PyTorch, or [N, D', H', W', 3]
-            with x, y and z. -1 and 1 are the ends of an axis.
+        input: images [N, H, W, C] or volumes [N, D, H, W, C].
+        grid: the positions, [N, H', W', 2] with x and y as in PyTorch, or [N, D', H', W', 3] with
+            x, y and z. The ends of each axis are at -1 and 1.
         mode: "bilinear", which is trilinear for volumes, "nearest" or, for images, "bicubic".
-        padding_mode: what is outside: "zeros"; "border" for the value at the nearest edge;
-            "reflection" for the image mirrored at its edges.
-        align_corners: whether an axis ends in the middle of its outermost pixels instead of at
-            their outer edges. None is False.
+        padding_mode: the values outside of the input: "zeros"; "border" for the value at the
+            nearest edge; "reflection" for the input mirrored at its edges.
+        align_corners: whether the ends of an axis are the centres of the outermost pixels instead
+            of their outer edges. None for False.
 
     Returns:
         [N, H', W', C] or [N, D', H', W', C].
 
     Raises:
-        InputError: if an array has another shape or dtype, or an option has another value.
+        InputError: if an array has another shape or dtype, or an option is invalid.
 
     Examples:
         >>> image = jnp.arange(4.0).reshape(1, 2, 2, 1)
@@ -68,41 +68,43 @@ def grid_sample(
         span = size - 1 if aligned else size
         position = (grid[..., axes - 1 - axis] + 1) * (span / 2) - (0 if aligned else 0.5)
         every.append(_taps(position, size, mode, padding_mode, aligned))
-    return reduce(jnp.add, (_share(x, taps) for taps in itertools.product(*every)))
+    return reduce(jnp.add, (_contribution(x, taps) for taps in itertools.product(*every)))
 
 
 def _taps(position: jax.Array, size: int, mode: str, padding_mode: str, aligned: bool) -> list[Tap]:
-    """The inputs that count along one axis, as whole numbers of a float dtype."""
+    """Returns the contributing inputs along one axis; indices are integers of a float dtype."""
     if mode == "bicubic":
         first = jnp.floor(position)
-        indices = [_inside(first + step, size, padding_mode, aligned) for step in range(-1, 3)]
+        indices = [
+            _padded_position(first + step, size, padding_mode, aligned) for step in range(-1, 3)
+        ]
         return list(zip(indices, cubic_weights(position - first), strict=True))
-    position = _inside(position, size, padding_mode, aligned)
+    position = _padded_position(position, size, padding_mode, aligned)
     if mode == "nearest":
         return [(jnp.round(position), jnp.ones_like(position))]
     first = jnp.floor(position)
     return [(first, 1 - (position - first)), (first + 1, position - first)]
 
 
-def _inside(position: jax.Array, size: int, padding_mode: str, aligned: bool) -> jax.Array:
-    """Moves positions to where the padding has its values from."""
+def _padded_position(position: jax.Array, size: int, padding_mode: str, aligned: bool) -> jax.Array:
+    """Maps positions outside of the input to positions inside, according to the padding mode."""
     if padding_mode == "zeros":
         return position
     if padding_mode == "reflection":
-        # Between two positions that look alike there is the axis there and back.
+        # The mirrored input is periodic; a period is the axis forwards and backwards.
         start, period = (0, 2 * (size - 1)) if aligned else (-0.5, 2 * size)
         if period == 0:
             return jnp.zeros_like(position)
         away = jnp.abs(position - start)
         away = away - jnp.trunc(away / period) * period
         position = jnp.where(away > period - away, period - away, away) + start
-    # At the edges, too, the slope is 0. NaN becomes 0.
+    # With these conditions the slope at the edges is 0 and NaN becomes 0, as in PyTorch.
     position = jnp.where(position > 0, position, 0)
     return jnp.where(position < size - 1, position, size - 1)
 
 
-def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
-    """What one input of each output adds to it; zeros outside of the array."""
+def _contribution(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
+    """Returns the contribution of one input to each output; zeros outside of the array."""
     indices = [
         jnp.where((index >= 0) & (index < size), index, size).astype(jnp.int32)
         for (index, _), size in zip(taps, x.shape[1:-1], strict=True)
@@ -116,24 +118,24 @@ def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
 def affine_grid(
     theta: ArrayLike, size: Sequence[int], align_corners: bool | None = None
 ) -> jax.Array:
-    """The grid of an affine map, for ``grid_sample``: ``torch.nn.functional.affine_grid``.
+    """Makes the grid of an affine map for ``grid_sample``: ``torch.nn.functional.affine_grid``.
 
-    Each output position p, from -1 to 1 along every axis, is sampled at A p + b.
+    The output at position p, from -1 to 1 along each axis, is sampled from the input at A p + b.
 
     Args:
-        theta: [A | b] of each example, [N, 2, 3], or [N, 3, 4] for volumes. Its coordinates are
-            x, y and z.
-        size: the shape of the outputs, which is (N, H, W, C) or (N, D, H, W, C) here.
-        align_corners: as of ``grid_sample``.
+        theta: the matrix [A | b] of each example, [N, 2, 3], or [N, 3, 4] for volumes. Coordinates
+            are in the order x, y, z.
+        size: the shape of the output, channels last: (N, H, W, C) or (N, D, H, W, C).
+        align_corners: see ``grid_sample``.
 
     Returns:
         [N, H, W, 2] or [N, D, H, W, 3].
 
     Raises:
-        InputError: if the shapes do not fit, or theta is not floating.
+        InputError: if the shapes do not match, or theta is not floating.
 
     Examples:
-        >>> theta = jnp.array([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])  # to the right
+        >>> theta = jnp.array([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])  # shift by x = 0.5
         >>> affine_grid(theta, (1, 1, 2, 3))[0, 0].tolist()
         [[0.0, 0.0], [1.0, 0.0]]
     """

@@ -15,7 +15,7 @@ from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 class GRU(Recurrent):
     """``torch.nn.GRU`` with batch_first=True: a stack of gated recurrent layers.
 
-    At each time step, with σ the logistic function and ⊙ the product element by element,
+    At each time step, with σ the logistic function and ⊙ the element-wise product,
 
         r = σ(x W_ir + b_ir + h W_hr + b_hr)
         z = σ(x W_iz + b_iz + h W_hz + b_hz)
@@ -23,26 +23,27 @@ class GRU(Recurrent):
         h' = (1 - z) ⊙ n + z ⊙ h
 
     Parameters, for each layer k: ``kernel_ih_lk`` [input size of the layer, 3H], ``kernel_hh_lk``
-    [H, 3H], ``bias_ih_lk`` and ``bias_hh_lk`` [3H], gates in the order r, z, n; and the same with
-    the suffix ``_reverse`` for the other direction. They are PyTorch's, the kernels transposed, and
-    start as U(±1/√hidden_size).
+    [H, 3H], ``bias_ih_lk`` and ``bias_hh_lk`` [3H], with gates in the order r, z, n. The parameters
+    of the other direction have the suffix ``_reverse``. Kernels are PyTorch's weights transposed,
+    and all parameters start as U(±1/√hidden_size).
 
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.
-        num_layers: how many layers are stacked, each fed with the outputs of the one below.
-        bias: whether there are biases.
-        dropout: probability with which outputs of a layer, except for the last one, are zeroed in
+        num_layers: the number of stacked layers; each takes the outputs of the layer below.
+        bias: whether the layers have biases.
+        dropout: the dropout probability of the outputs of each layer except for the last one, in
             training mode.
-        bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
-            else 1, and the outputs of both directions are concatenated.
-        remat: for long sequences: of how many steps to keep the states alone, and compute the rest
-            again on the way back. None keeps the gates of every step.
-        rngs: where the initial values and the dropout masks are drawn from.
+        bidirectional: whether each layer also runs from the last step to the first. The number of
+            directions D is then 2, and the outputs of both are concatenated; otherwise D = 1.
+        remat: to save memory with long sequences, the number of steps in a segment: only the states
+            between segments are stored, and the backward pass recomputes the others. None stores
+            the gates of every step.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive, or dropout is not in [0, 1].
+        InputError: if a size is not positive, or dropout is not in [0, 1].
 
     Examples:
         >>> gru = GRU(28, 128, bidirectional=True, rngs=nnx.Rngs(0))
@@ -92,17 +93,18 @@ class GRU(Recurrent):
         Args:
             x: the sequences, [B, T, input_size].
             initial_state: h_0 [layers · D, B, H]; None for zeros.
-            lengths: how many steps each sequence has, int [B], from 1 to T; what comes after them
-                is padding and changes nothing. None means T. This is PyTorch's packed sequence.
+            lengths: the number of steps of each sequence, integers [B] from 1 to T; None for T.
+                Steps after them are padding, which does not affect the results. This replaces
+                PyTorch's packed sequences.
 
         Returns:
-            The outputs, [B, T, D · H], zero after a sequence's end; and the states after each
-            sequence's last step (its first, for the other direction), h_n [layers · D, B, H],
-            layer by layer and within a layer forward before reverse.
+            The outputs [B, T, D · H], zero after the end of a sequence; and the final states
+            h_n [layers · D, B, H], after the last step of each sequence (after the first step for
+            the reverse direction). Within a layer the forward direction comes first.
 
         Raises:
-            InputError: a shape does not fit, T is zero, or a length is not in 1 to T (checked where
-                the lengths are known, not under ``jax.jit``).
+            InputError: if a shape does not match, T is zero, or a length is not from 1 to T
+                (lengths are not checked under ``jax.jit``).
         """
         outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
         return outputs, h
@@ -121,12 +123,12 @@ class GRUCell(RecurrentCell):
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.
-        bias: whether there are biases.
-        rngs: where the initial values are drawn from.
+        bias: whether the layer has biases.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive.
+        InputError: if a size is not positive.
     """
 
     gate_count = 3
@@ -155,6 +157,6 @@ class GRUCell(RecurrentCell):
             The new h.
 
         Raises:
-            InputError: a shape does not fit.
+            InputError: if a shape does not match.
         """
         return self._step("gru", x, state, 1)[0]

@@ -1,4 +1,4 @@
-"""Instance normalization: each channel of each example by itself, over channels-last arrays."""
+"""Instance normalization of channels-last arrays: each channel of each example separately."""
 
 import math
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ def by_instance(
     momentum: float,
     eps: float,
 ) -> jax.Array:
-    """Instance normalization of x [N, ..., C] by its own statistics, which move the running ones.
+    """Normalizes each channel of each example of x [N, ..., C], and updates running statistics.
 
-    As in PyTorch, these move towards the means over the examples of the mean and of the unbiased
-    variance.
+    As in PyTorch, the running statistics are moved towards the mean and the unbiased variance of
+    each example, averaged over the examples.
     """
     values = at_least_float32(jnp.asarray(x))
     mean, var = moments(values, range(1, x.ndim - 1))
@@ -50,10 +50,11 @@ def by_instance(
 
 
 class InstanceNorm(Tracking):
-    """What the layers ``InstanceNorm1d`` to ``InstanceNorm3d`` share: statistics of one example.
+    """The base class of ``InstanceNorm1d`` to ``InstanceNorm3d``.
 
-    With running statistics, training mode moves them, and evaluation mode normalizes by them, as
-    in ``BatchNorm``. Without them, which is the default, both modes are the same.
+    With running statistics, training mode updates them and evaluation mode normalizes by them, as
+    in ``BatchNorm``. Without running statistics, which is the default, both modes normalize each
+    example by its own statistics.
 
     Parameters, if ``affine``: ``scale`` and ``bias`` [C], PyTorch's weight and bias. Statistics,
     if ``track_running_stats``: ``mean`` and ``var`` [C], PyTorch's running_mean and running_var,
@@ -62,11 +63,11 @@ class InstanceNorm(Tracking):
     Args:
         num_features: the number of channels, C.
         eps: added to the variance.
-        momentum: the weight of the newest batch; None is 0, as in PyTorch.
-        affine: whether there are ``scale`` and ``bias``.
-        track_running_stats: whether there are running statistics.
-        bias: whether there is ``bias``, if ``affine``.
-        rngs: not used, as the initial values are constants.
+        momentum: the weight of the newest batch; None for 0, as in PyTorch.
+        affine: whether the layer has ``scale`` and ``bias``.
+        track_running_stats: whether the layer has running statistics.
+        bias: whether the layer has ``bias``, if ``affine``.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters and statistics.
     """
 
@@ -91,17 +92,17 @@ class InstanceNorm(Tracking):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalizes x; in training mode, also moves the running statistics, if there are any.
+        """Normalizes x; in training mode, also updates the running statistics, if there are any.
 
         Args:
-            x: a batch of examples, or one of them, channels last.
+            x: a batch of examples, or a single example, channels last.
 
         Returns:
             An array of the shape and dtype of x.
 
         Raises:
-            InputError: if x has another shape, or if statistics are to be taken of a single value
-                per channel and example.
+            InputError: if x has another shape, or a channel of an example has only a single value
+                to compute statistics from.
         """
         one = f"{self.axes}, {self.num_features}]"
         space = self.axes.count(",") + 1
@@ -121,7 +122,7 @@ class InstanceNorm(Tracking):
 
 
 class InstanceNorm1d(InstanceNorm):
-    """``torch.nn.InstanceNorm1d`` over [N, L, C] or [L, C], where PyTorch has [N, C, L].
+    """``torch.nn.InstanceNorm1d`` over [N, L, C] or [L, C]; in PyTorch the input is [N, C, L].
 
     Its arguments, parameters, statistics and modes are those of ``InstanceNorm``.
     """
@@ -130,7 +131,7 @@ class InstanceNorm1d(InstanceNorm):
 
 
 class InstanceNorm2d(InstanceNorm):
-    """``torch.nn.InstanceNorm2d`` over [N, H, W, C] or [H, W, C], where PyTorch has [N, C, H, W].
+    """``torch.nn.InstanceNorm2d`` over [N, H, W, C] or [H, W, C], channels last.
 
     Its arguments, parameters, statistics and modes are those of ``InstanceNorm``.
     """
@@ -139,10 +140,9 @@ class InstanceNorm2d(InstanceNorm):
 
 
 class InstanceNorm3d(InstanceNorm):
-    """``torch.nn.InstanceNorm3d`` over [N, D, H, W, C] or [D, H, W, C].
+    """``torch.nn.InstanceNorm3d`` over [N, D, H, W, C] or [D, H, W, C], channels last.
 
-    PyTorch has [N, C, D, H, W]. Its arguments, parameters, statistics and modes are those of
-    ``InstanceNorm``.
+    Its arguments, parameters, statistics and modes are those of ``InstanceNorm``.
     """
 
     axes = "D, H, W"

@@ -1,4 +1,4 @@
-"""Images, sequences and volumes at another size: ``interpolate``, and its layers."""
+"""Resizing of images, sequences and volumes: ``interpolate``, and its layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.layers.windows import check_input, per_axis
 
-#: The modes, and for how many spatial axes each is.
+#: The numbers of spatial axes that each mode supports.
 _MODES = {
     "nearest": (1, 2, 3),
     "nearest-exact": (1, 2, 3),
@@ -33,7 +33,7 @@ _MODES = {
     "trilinear": (3,),
 }
 _SMOOTH = ("linear", "bilinear", "bicubic", "trilinear")
-_UNROLLED = 16  # taps up to which a sum of products is faster than a product of one gather
+_UNROLLED = 16  # the largest number of taps for which one gather per tap is faster than one for all
 
 #: One number for every spatial axis, or one for each.
 Factors = float | Sequence[float]
@@ -49,28 +49,31 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> jax.Array:
-    """Brings the spatial axes to another size: ``torch.nn.functional.interpolate``.
+    """Resizes the spatial axes: ``torch.nn.functional.interpolate``.
 
     Along each axis, output i is a weighted mean of the inputs around position s (i + ½) - ½, where
-    s = 1 / scale_factor, or the ratio of the sizes where ``size`` is given. With ``align_corners``
+    s = 1 / scale_factor, or input size / output size if ``size`` is given. With ``align_corners``
     the position is i (n - 1) / (m - 1) for n inputs and m outputs.
 
     Args:
         input: [N, L, C], [N, H, W, C] or [N, D, H, W, C].
-        size: the output's size, an integer or one for each spatial axis.
-        scale_factor: the output's size over the input's, rounded down; instead of ``size``.
+        size: the spatial size of the output, an integer or one for each axis.
+        scale_factor: the ratio of output size to input size, instead of ``size``; output sizes are
+            rounded down.
         mode: "nearest", "nearest-exact" or "area" for any number of spatial axes, "linear" for
             one, "bilinear" or "bicubic" for two, "trilinear" for three.
-        align_corners: whether the outermost outputs are the outermost inputs; only for the last
-            four modes. None is False.
-        recompute_scale_factor: whether s is the ratio of the sizes where ``scale_factor`` is given.
-        antialias: whether a smaller image is smoothed, in modes "bilinear" and "bicubic".
+        align_corners: whether the outermost outputs are at the outermost inputs; only for the last
+            four modes. None for False.
+        recompute_scale_factor: whether s is input size / output size also if ``scale_factor`` is
+            given.
+        antialias: whether to smooth when the image becomes smaller; only for modes "bilinear" and
+            "bicubic".
 
     Returns:
-        The input with other spatial sizes. It has gradients in reverse mode only.
+        The resized input. Only reverse-mode differentiation is supported.
 
     Raises:
-        InputError: if the input has another rank or dtype, or the arguments do not fit together.
+        InputError: if the input has another rank or dtype, or the arguments are inconsistent.
 
     Examples:
         >>> x = jnp.array([[[1.0], [2.0]]])  # [1, 2, 1]
@@ -84,7 +87,7 @@ def interpolate(
         modes = ", ".join(name for name, allowed in _MODES.items() if axes in allowed)
         raise InputError("mode", f"one of {modes} for {describe(input)}", mode)
     if check_bool("antialias", antialias) and mode not in ("bilinear", "bicubic"):
-        raise InputError("antialias", "False where mode is not bilinear or bicubic", antialias)
+        raise InputError("antialias", "False unless mode is bilinear or bicubic", antialias)
     x = jnp.asarray(input)
     sizes, factors = _sizes(x, size, scale_factor)
     if recompute_scale_factor or mode == "area":
@@ -118,22 +121,22 @@ def _check(
     if size is None and scale_factor is None:
         raise InputError("size", "a size or a scale_factor", "neither")
     if size is not None and scale_factor is not None:
-        raise InputError("scale_factor", f"None where size is {size}", scale_factor)
+        raise InputError("scale_factor", f"None, as size is {size}", scale_factor)
     check_choice("mode", mode, tuple(_MODES))
     if align_corners is not None:
         check_bool("align_corners", align_corners)
         if mode not in _SMOOTH:
-            raise InputError("align_corners", f"None where mode is {mode}", align_corners)
+            raise InputError("align_corners", f"None for mode {mode}", align_corners)
     if recompute_scale_factor is not None:
         check_bool("recompute_scale_factor", recompute_scale_factor)
         if recompute_scale_factor and scale_factor is None:
-            raise InputError("recompute_scale_factor", "False where size is given", True)
+            raise InputError("recompute_scale_factor", "False, as size is given", True)
 
 
 def _sizes(
     x: jax.Array, size: Sizes | None, scale_factor: Factors | None
 ) -> tuple[tuple[int, ...], tuple[float | None, ...]]:
-    """The outputs' spatial sizes, and the factors that were given."""
+    """Returns the spatial sizes of the output, and the given scale factors (None if not given)."""
     axes = x.ndim - 2
     if scale_factor is None:
         return per_axis("size", size, axes), (None,) * axes  # type: ignore[arg-type]
@@ -144,18 +147,22 @@ def _sizes(
     factors = tuple(check_number("scale_factor", factor) for factor in factors)
     sizes = tuple(int(n * factor) for n, factor in zip(x.shape[1:-1], factors, strict=True))
     if min(sizes) < 1:
-        raise InputError("scale_factor", f"at least one output of {describe(x)}", scale_factor)
+        expected = f"a factor that leaves at least one output of {describe(x)}"
+        raise InputError("scale_factor", expected, scale_factor)
     return sizes, factors
 
 
-#: Of which inputs each output is made, [m, taps], and their weights. An index beyond the inputs
-#: is no input.
+#: For each output, the indices of the inputs that contribute, [m, taps], and their weights. An
+#: index equal to the number of inputs stands for no input.
 Taps = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Resizing:
-    """How one axis is resized; all numbers are rounded as PyTorch rounds them."""
+    """The parameters of resizing along one axis.
+
+    Positions and weights are computed in NumPy with PyTorch's rounding, in ``dtype``.
+    """
 
     inputs: int
     outputs: int
@@ -166,7 +173,7 @@ class _Resizing:
     dtype: type[np.floating]
 
     def taps(self) -> Taps:
-        """What each output is made of."""
+        """Returns, for each output position, the input positions and weights it interpolates."""
         if self.mode == "area":
             return self._averages()
         if self.mode.startswith("nearest"):
@@ -176,9 +183,14 @@ class _Resizing:
         return self._cubic() if self.mode == "bicubic" else self._linear()
 
     def transposed(self) -> Taps:
-        """What each input's gradient is made of."""
+        """Returns, for each input position, the output positions it contributes to, and weights.
+
+        This is the transpose of ``taps``: output positions are grouped by input position, and rows
+        are filled up with the index ``outputs`` and weight 0.
+        """
         indices, weights = self.taps()
         flat = indices.ravel()
+        # Sorting the taps by input position puts the taps of each input in succession.
         order = np.argsort(flat, kind="stable")
         order = order[flat[order] < self.inputs]
         counts = np.bincount(flat[order], minlength=self.inputs)
@@ -191,7 +203,7 @@ class _Resizing:
         return outputs, shares
 
     def _step(self) -> Any:
-        """How many inputs lie between two neighbouring outputs."""
+        """Returns the distance between neighbouring outputs, in input positions."""
         dtype = self.dtype
         if self.align_corners:
             intervals = self.outputs - 1
@@ -201,22 +213,23 @@ class _Resizing:
         return dtype(self.inputs) / dtype(self.outputs)
 
     def _positions(self) -> np.ndarray:
-        """Where the outputs are among the inputs."""
+        """Returns the position of each output on the axis of the inputs."""
         places, half = np.arange(self.outputs).astype(self.dtype), self.dtype(0.5)
         if self.align_corners:
             return self._step() * places
         return self._step() * (places + half) - half
 
     def _floored(self, positions: np.ndarray) -> Taps:
-        """The last input before each position, and how far behind it that is, from 0 to 1."""
+        """Splits positions into the index of the input before and the distance to it, in [0, 1]."""
         # PyTorch rounds down in single precision.
         before = np.floor(positions.astype(np.float32)).astype(int)
         before = np.minimum(before, self.inputs - 1)
         return before, np.clip(positions - before.astype(self.dtype), 0, 1)
 
     def _nearest(self) -> Taps:
-        # In PyTorch some layouts take another rule, which differs where a position is rounded to
-        # an integer. Gradients, and images of less than 128 rows and columns, take this one.
+        # For some memory layouts PyTorch uses another rule, whose results differ where a position
+        # is rounded to an integer. Gradients, and images of less than 128 rows and columns, use
+        # this one.
         step = replace(self, dtype=np.float32)._step()
         places = np.arange(self.outputs)
         if self.mode == "nearest-exact":
@@ -266,31 +279,40 @@ class _Resizing:
         return indices, weights / weights.sum(1, keepdims=True)
 
     def _spans(self, first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The indices from first up to end of each output, and which of them these are."""
+        """Returns the indices from ``first`` to ``end`` of each output in rows of equal length.
+
+        The second array is False where a row is filled up.
+        """
         indices = first[:, None] + np.arange((end - first).max())
         inside = indices < end[:, None]
         return np.where(inside, indices, self.inputs), inside
 
 
 def cubic_weights(beyond: Any) -> list[Any]:
-    """The weights of the four inputs around positions, by cubic convolution.
+    """Computes the weights of the four inputs around each position, by cubic convolution.
 
     Args:
-        beyond: how far each position is behind the second of the four, from 0 to 1.
+        beyond: the distance of each position from the second of the four inputs, from 0 to 1.
+
+    Returns:
+        The four weights, from the first input to the last.
     """
     a = -0.75
     return [_far(beyond + 1, a), _near(beyond, a), _near(1 - beyond, a), _far(2 - beyond, a)]
 
 
 def _near(distance: Any, a: float) -> Any:
+    """Computes the kernel of cubic convolution for distances up to 1."""
     return ((a + 2) * distance - (a + 3)) * distance * distance + 1
 
 
 def _far(distance: Any, a: float) -> Any:
+    """Computes the kernel of cubic convolution for distances from 1 to 2."""
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
 
 
-# The transpose of a gather is a scatter, which is many times slower than another gather.
+# The automatic derivative of a gather is a scatter, which is many times slower than the gather by
+# transposed indices in the backward pass here.
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _resized(x: jax.Array, axis: int, resizing: _Resizing) -> jax.Array:
     return _combined(x, axis, resizing.taps())
@@ -308,7 +330,7 @@ _resized.defvjp(_forward, _backward)
 
 
 def _combined(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
-    """The sum of each output's inputs along an axis, times their weights."""
+    """Computes the weighted sum of the inputs of each output along an axis."""
     indices, weights = taps
     others = [other for other in range(x.ndim) if other != axis]
 
@@ -318,7 +340,7 @@ def _combined(x: jax.Array, axis: int, taps: Taps) -> jax.Array:
     if indices.shape[1] <= _UNROLLED:
         columns = zip(indices.T, weights.T, strict=True)
         return reduce(jnp.add, (taken(i) * np.expand_dims(w, others) for i, w in columns))
-    pieces = taken(indices)  # the axis is two axes now
+    pieces = taken(indices)  # the axis becomes two axes, [m, taps]
     beyond = [other + (other > axis) for other in others]
     return (pieces * np.expand_dims(weights, beyond)).sum(axis + 1)
 
@@ -327,14 +349,16 @@ class Upsample(nnx.Module):
     """``torch.nn.Upsample``: ``interpolate`` as a layer.
 
     Args:
-        size: the output's size, an integer or one for each spatial axis.
-        scale_factor: the output's size over the input's, rounded down; instead of ``size``.
-        mode: how, as of ``interpolate``.
-        align_corners: whether the outermost outputs are the outermost inputs.
-        recompute_scale_factor: as of ``interpolate``.
+        size: the spatial size of the output, an integer or one for each axis.
+        scale_factor: the ratio of output size to input size, instead of ``size``; output sizes are
+            rounded down.
+        mode: the interpolation mode; see ``interpolate``.
+        align_corners: whether the outermost outputs are at the outermost inputs; see
+            ``interpolate``.
+        recompute_scale_factor: see ``interpolate``.
 
     Raises:
-        InputError: if the arguments do not fit together, or on a call, to the input.
+        InputError: if the arguments are inconsistent; on a call, if they do not match the input.
 
     Examples:
         >>> Upsample(scale_factor=2, mode="bilinear")(jnp.ones((1, 7, 7, 16))).shape
@@ -357,7 +381,7 @@ class Upsample(nnx.Module):
         self.recompute_scale_factor = recompute_scale_factor
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Brings x, [N, ..., C], to another size."""
+        """Resizes the spatial axes of x, [N, ..., C]."""
         return interpolate(
             x,
             self.size,
@@ -369,7 +393,7 @@ class Upsample(nnx.Module):
 
 
 def _fixed(value: Any) -> Any:
-    """A list as a tuple, which a layer may hold."""
+    """Converts a list to a tuple, because Flax does not allow lists as attributes."""
     given = entries(value)
     return value if given is None else given
 
@@ -378,8 +402,9 @@ class UpsamplingNearest2d(Upsample):
     """``torch.nn.UpsamplingNearest2d``: ``Upsample`` by nearest neighbours.
 
     Args:
-        size: the output's height and width, or one for both.
-        scale_factor: the output's size over the input's, rounded down; instead of ``size``.
+        size: height and width of the output, or one number for both.
+        scale_factor: the ratio of output size to input size, instead of ``size``; output sizes are
+            rounded down.
     """
 
     def __init__(self, size: Sizes | None = None, scale_factor: Factors | None = None) -> None:
@@ -390,8 +415,9 @@ class UpsamplingBilinear2d(Upsample):
     """``torch.nn.UpsamplingBilinear2d``: bilinear ``Upsample`` with corners aligned.
 
     Args:
-        size: the output's height and width, or one for both.
-        scale_factor: the output's size over the input's, rounded down; instead of ``size``.
+        size: height and width of the output, or one number for both.
+        scale_factor: the ratio of output size to input size, instead of ``size``; output sizes are
+            rounded down.
     """
 
     def __init__(self, size: Sizes | None = None, scale_factor: Factors | None = None) -> None:

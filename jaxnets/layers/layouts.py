@@ -1,4 +1,4 @@
-"""From PyTorch's weights to kernels and back, for arrays of NumPy and of JAX."""
+"""Converts PyTorch's weights to kernels and back, for NumPy and JAX arrays."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,26 +23,27 @@ TRANSPOSED = ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 
 def transposed(array: Any) -> Any:
-    """[O, I] from [I, O], and the other way round."""
+    """Converts [I, O] to [O, I], and the other way round."""
     return array.transpose()
 
 
 def convolution_kernel(weight: Any) -> Any:
-    """[..., I, O] from [O, I, ...]."""
+    """Converts a weight [O, I, ...] to a kernel [..., I, O]."""
     return weight.transpose((*range(2, weight.ndim), 1, 0))
 
 
 def convolution_weight(kernel: Any) -> Any:
-    """[O, I, ...] from [..., I, O]."""
+    """Converts a kernel [..., I, O] to a weight [O, I, ...]."""
     last = kernel.ndim - 1
     return kernel.transpose((last, last - 1, *range(last - 1)))
 
 
 def transposed_convolution_kernel(weight: Any, groups: int) -> Any:
-    """[..., I / groups, O] from [I, O / groups, ...].
+    """Converts a weight [I, O / groups, ...] to a kernel [..., I / groups, O].
 
-    PyTorch's weight is that of the convolution transposed, with I in groups; ours is that of the
-    convolution run instead, hence flipped.
+    PyTorch's weight is that of the convolution which is transposed, with I in groups. The kernel
+    here is that of the convolution which is computed instead, so it is flipped along all spatial
+    axes.
     """
     inputs, outputs, *space = weight.shape
     blocks = weight.reshape(groups, inputs // groups, outputs, *space)
@@ -51,7 +52,7 @@ def transposed_convolution_kernel(weight: Any, groups: int) -> Any:
 
 
 def transposed_convolution_weight(kernel: Any, groups: int) -> Any:
-    """[I, O / groups, ...] from [..., I / groups, O]."""
+    """Converts a kernel [..., I / groups, O] to a weight [I, O / groups, ...]."""
     *space, inputs, outputs = kernel.shape
     blocks = _flipped(kernel, len(space)).reshape(*space, inputs, groups, outputs // groups)
     axes = len(space)
@@ -60,12 +61,12 @@ def transposed_convolution_weight(kernel: Any, groups: int) -> Any:
 
 
 def first_axis_last(array: Any) -> Any:
-    """[..., C] from [C, ...]."""
+    """Converts [C, ...] to [..., C]."""
     return array.transpose((*range(1, array.ndim), 0))
 
 
 def last_axis_first(array: Any) -> Any:
-    """[C, ...] from [..., C]."""
+    """Converts [..., C] to [C, ...]."""
     return array.transpose((array.ndim - 1, *range(array.ndim - 1)))
 
 
@@ -74,12 +75,12 @@ def _flipped(array: Any, axes: int) -> Any:
 
 
 class Layout(NamedTuple):
-    """One weight of a layer.
+    """The name and layout of one weight of a layer.
 
     Attributes:
-        attribute: the name of ours.
-        kernel: from PyTorch's layout to ours.
-        weight: from ours to PyTorch's.
+        attribute: the name of the attribute of the layer here.
+        kernel: converts PyTorch's weight to the layout here.
+        weight: converts the array here to PyTorch's layout.
     """
 
     attribute: str
@@ -88,7 +89,10 @@ class Layout(NamedTuple):
 
 
 def layout_of(layer: nnx.Module, name: str) -> Layout:
-    """The layout of a weight by PyTorch's name for it; that of PyTorch for a layer of another."""
+    """Returns the layout of a weight by its name in PyTorch.
+
+    For other layers, and for arrays that are not weights, name and layout are those of PyTorch.
+    """
     kinds = (kind for kind in _LAYOUTS if isinstance(layer, kind) and "weight" in name)
     found = next(kinds, None)
     return Layout(name, _same, _same) if found is None else _LAYOUTS[found](layer, name)

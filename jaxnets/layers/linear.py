@@ -17,15 +17,14 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
 
     Args:
         input: [..., in_features].
-        weight: W [out_features, in_features], as PyTorch has it, of which the kernel of
-            ``Linear`` is the transpose.
+        weight: W [out_features, in_features], as in PyTorch; ``Linear.kernel`` is its transpose.
         bias: b [out_features], or None.
 
     Returns:
         [..., out_features].
 
     Raises:
-        InputError: if a shape does not fit, or an array is not floating.
+        InputError: if a shape does not match, or an array is not floating.
 
     Examples:
         >>> layer = Linear(3, 2, rngs=nnx.Rngs(0))
@@ -45,19 +44,19 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
 class Linear(nnx.Linear):
     """``torch.nn.Linear``: y = x W + b over the last axis.
 
-    Parameters: ``kernel`` [in_features, out_features], which is PyTorch's weight transposed, and
-    ``bias`` [out_features]; both start as U(±1/√in_features).
+    Parameters: ``kernel`` W [in_features, out_features], which is PyTorch's weight transposed, and
+    ``bias`` b [out_features]; both start as U(±1/√in_features).
 
     Args:
         in_features: size of each input, the last axis of x.
         out_features: size of each output.
         bias: whether b is added.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: if a size is not a positive integer, or another argument of another kind; on a
-            call, if x is not floating or of another size.
+        InputError: if an argument is invalid; on a call, if x is not floating or its last axis has
+            another size.
     """
 
     def __init__(

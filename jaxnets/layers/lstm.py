@@ -15,34 +15,35 @@ from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 class LSTM(Recurrent):
     """``torch.nn.LSTM`` with batch_first=True: a stack of long short-term memory layers.
 
-    At each time step, with σ the logistic function and ⊙ the product element by element,
+    At each time step, with σ the logistic function and ⊙ the element-wise product,
 
         [i, f, g, o] = x W_ih + b_ih + h W_hh + b_hh
         c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
-        h' = σ(o) ⊙ tanh(c'), or (σ(o) ⊙ tanh(c')) W_hr where proj_size is not 0
+        h' = σ(o) ⊙ tanh(c'), or (σ(o) ⊙ tanh(c')) W_hr if proj_size is not 0
 
     Parameters, for each layer k: ``kernel_ih_lk`` [input size of the layer, 4H], ``kernel_hh_lk``
-    [H, 4H], ``bias_ih_lk`` and ``bias_hh_lk`` [4H], ``kernel_hr_lk`` [H, P] where proj_size is not
-    0; and the same with the suffix ``_reverse`` for the other direction. They are PyTorch's, the
-    kernels transposed, and start as U(±1/√hidden_size).
+    [H or P, 4H], ``bias_ih_lk`` and ``bias_hh_lk`` [4H], and ``kernel_hr_lk`` [H, P] if proj_size
+    is not 0. The parameters of the other direction have the suffix ``_reverse``. Kernels are
+    PyTorch's weights transposed, and all parameters start as U(±1/√hidden_size).
 
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the states.
-        num_layers: how many layers are stacked, each fed with the outputs of the one below.
+        num_layers: the number of stacked layers; each takes the outputs of the layer below.
         bias: whether there are biases.
-        dropout: probability with which outputs of a layer, except for the last one, are zeroed in
+        dropout: the dropout probability of the outputs of each layer except for the last one, in
             training mode.
-        bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
-            else 1, and the outputs of both directions are concatenated.
-        proj_size: P, the size to which the hidden state is projected; 0 for no projection.
-        remat: for long sequences: of how many steps to keep the states alone, and compute the rest
-            again on the way back. None keeps the gates of every step.
-        rngs: where the initial values and the dropout masks are drawn from.
+        bidirectional: whether each layer also runs from the last step to the first. The number of
+            directions D is then 2, and the outputs of both are concatenated; otherwise D = 1.
+        proj_size: P, the size that the hidden state is projected to; 0 for no projection.
+        remat: to save memory with long sequences, the number of steps in a segment: only the states
+            between segments are stored, and the backward pass recomputes the others. None stores
+            the gates of every step.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive, dropout is not in [0, 1], or proj_size is not smaller
+        InputError: if a size is not positive, dropout is not in [0, 1], or proj_size is not smaller
             than hidden_size.
 
     Examples:
@@ -95,17 +96,19 @@ class LSTM(Recurrent):
         Args:
             x: the sequences, [B, T, input_size].
             initial_state: (h_0 [layers · D, B, P or H], c_0 [layers · D, B, H]); None for zeros.
-            lengths: how many steps each sequence has, int [B], from 1 to T; what comes after them
-                is padding and changes nothing. None means T. This is PyTorch's packed sequence.
+            lengths: the number of steps of each sequence, integers [B] from 1 to T; None for T.
+                Steps after them are padding, which does not affect the results. This replaces
+                PyTorch's packed sequences.
 
         Returns:
-            The outputs, [B, T, D · (P or H)], zero after a sequence's end; and the states after
-            each sequence's last step (its first, for the other direction), (h_n, c_n), of the
-            shapes of ``initial_state``, layer by layer and within a layer forward before reverse.
+            The outputs [B, T, D · (P or H)], zero after the end of a sequence; and the final states
+            (h_n, c_n), of the shapes of ``initial_state``, after the last step of each sequence
+            (after the first step for the reverse direction). Within a layer the forward direction
+            comes first.
 
         Raises:
-            InputError: a shape does not fit, T is zero, or a length is not in 1 to T (checked where
-                the lengths are known, not under ``jax.jit``).
+            InputError: if a shape does not match, T is zero, or a length is not from 1 to T
+                (lengths are not checked under ``jax.jit``).
         """
         sizes = self._state_size, self.hidden_size
         outputs, (h, c) = self._run(x, initial_state, sizes, lengths)
@@ -126,11 +129,11 @@ class LSTMCell(RecurrentCell):
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the states.
         bias: whether there are biases.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive.
+        InputError: if a size is not positive.
     """
 
     gate_count = 4
@@ -161,7 +164,7 @@ class LSTMCell(RecurrentCell):
             The new (h, c).
 
         Raises:
-            InputError: a shape does not fit.
+            InputError: if a shape does not match.
         """
         h, c = self._step("lstm", x, state, 2)
         return h, c

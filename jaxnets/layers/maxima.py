@@ -1,4 +1,4 @@
-"""Where the maximum of each window is, counted as PyTorch counts."""
+"""Indices of the maximum of each window, numbered as in PyTorch."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,23 @@ from jax import lax
 
 from jaxnets.arrays import ArrayLike
 
-_UNROLLED = 8  # elements of a window that are looked at in one operation
+_UNROLLED = 8  # scan steps, one for each element of a window, that are unrolled
 
 
 def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
-    """The flat index of each window's maximum within the plane of its channel.
+    """Computes the flat index of each window's maximum within the plane of its channel.
 
-    Of several maxima the first by rows has it, of several that are NaN the last.
+    Of several equal maxima the first in row-major order is taken, of several NaN the last.
 
     Args:
         x: [N, ..., C].
-        windows: for each spatial axis the positions in each window, integers
-            [N or 1, windows, elements, C or 1]. A position may be there more than once in a row.
+        windows: for each spatial axis, the positions in each window, integers
+            [N or 1, windows, elements, C or 1]. A position may be repeated in succession.
 
     Returns:
-        Integers [N, windows, ..., C]: (d H + h) W + w of an element at [d, h, w].
+        Integers [N, windows, ..., C]: (d H + h) W + w for a maximum at [d, h, w].
     """
-    # Along the rows first, so that of several maxima the first in row-major order wins.
+    # The last axis is reduced first, so that the first of equal maxima in row-major order wins.
     step = x.shape[-2]
     x, flat = _largest(lax.stop_gradient(x), windows[-1], x.ndim - 2)
     for axis in range(x.ndim - 3, 0, -1):
@@ -35,14 +35,14 @@ def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
 
 
 def values_at(x: jax.Array, indices: jax.Array) -> jax.Array:
-    """The elements of x, [N, ..., C], at flat indices [N, ..., C] within each channel's plane."""
+    """Takes the elements of x, [N, ..., C], at flat indices [N, ..., C] in each channel's plane."""
     flat = x.reshape(x.shape[0], -1, x.shape[-1])
     places = indices.reshape(x.shape[0], -1, x.shape[-1])
     return _taken(flat, places, 1).reshape(indices.shape)
 
 
 def _largest(x: jax.Array, windows: ArrayLike, axis: int) -> tuple[jax.Array, jax.Array]:
-    """The maximum of each window along one axis, and its position."""
+    """Returns the maximum of each window along one axis, and its position."""
     batch, count, elements, channels = windows.shape
     before, after = (1,) * (axis - 1), (1,) * (x.ndim - 2 - axis)
     shape = elements, batch, *before, count, *after, channels

@@ -1,4 +1,4 @@
-"""Normalizations as functions under the names of ``torch.nn.functional``, channels last."""
+"""Normalization functions of ``torch.nn.functional``, with channels last."""
 
 import math
 from collections.abc import Sequence
@@ -40,17 +40,18 @@ def batch_norm(
 ) -> jax.Array:
     """``torch.nn.functional.batch_norm``: each channel normalized over a batch.
 
-    In training, by the mean and the biased variance of the batch. The running statistics then move
-    in place towards its mean and its unbiased variance, new = (1 - momentum) · old + momentum ·
-    batch. In evaluation, by the running statistics.
+    In training, each channel is normalized by its mean and biased variance over the batch. The
+    running statistics are then updated in place with the mean and the unbiased variance:
+    new = (1 - momentum) · old + momentum · batch. Otherwise each channel is normalized by the
+    running statistics.
 
     Args:
         input: [N, ..., C].
-        running_mean: [C]; in training an ``nnx.Variable``, which is moved, or None.
-        running_var: [C], as ``running_mean``.
-        weight: what each channel is multiplied by, [C], or None.
-        bias: what is added to each channel, [C], or None.
-        training: whether the batch's own statistics count.
+        running_mean: [C]; in training an ``nnx.Variable``, which is updated, or None.
+        running_var: [C]; see ``running_mean``.
+        weight: the factor of each channel, [C], or None.
+        bias: the offset of each channel, [C], or None.
+        training: whether to normalize by the statistics of the batch.
         momentum: the weight of this batch in the running statistics.
         eps: added to the variance.
 
@@ -58,8 +59,8 @@ def batch_norm(
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if a shape does not fit, if running statistics are missing or cannot be moved,
-            or if there is a single value per channel in training.
+        InputError: if a shape does not match, running statistics are missing or are not variables,
+            or a channel has only a single value in training.
     """
     parameters = _channels(input, weight, bias)
     eps, momentum = check_number("eps", eps, least=0), check_number("momentum", momentum)
@@ -80,15 +81,16 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> jax.Array:
-    """``torch.nn.functional.instance_norm``: each channel of each example normalized by itself.
+    """``torch.nn.functional.instance_norm``: each channel of each example normalized separately.
 
     Args:
         input: [N, ..., C].
-        running_mean: [C], as of ``batch_norm``.
-        running_var: [C], as of ``batch_norm``.
-        weight: what each channel is multiplied by, [C], or None.
-        bias: what is added to each channel, [C], or None.
-        use_input_stats: whether each example's own statistics count, and move the running ones.
+        running_mean: [C]; see ``batch_norm``.
+        running_var: [C]; see ``batch_norm``.
+        weight: the factor of each channel, [C], or None.
+        bias: the offset of each channel, [C], or None.
+        use_input_stats: whether to normalize by the statistics of each example, and update the
+            running statistics.
         momentum: the weight of this batch in the running statistics.
         eps: added to the variance.
 
@@ -96,8 +98,8 @@ def instance_norm(
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if a shape does not fit, if running statistics are missing or cannot be moved,
-            or if a channel of an example has a single value.
+        InputError: if a shape does not match, running statistics are missing or are not variables,
+            or a channel of an example has only a single value.
     """
     parameters = _channels(input, weight, bias, least=3)
     eps, momentum = check_number("eps", eps, least=0), check_number("momentum", momentum)
@@ -120,16 +122,16 @@ def group_norm(
 
     Args:
         input: [N, ..., C].
-        num_groups: into how many groups of neighbours the channels are cut.
-        weight: what each channel is multiplied by, [C], or None.
-        bias: what is added to each channel, [C], or None.
+        num_groups: the number of groups of consecutive channels.
+        weight: the factor of each channel, [C], or None.
+        bias: the offset of each channel, [C], or None.
         eps: added to the variance.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if a shape does not fit, or there is a single value per group.
+        InputError: if a shape does not match, or a group has only a single value.
     """
     parameters = _channels(input, weight, bias)
     if input.shape[-1] % check_positive("num_groups", num_groups):
@@ -149,16 +151,16 @@ def layer_norm(
 
     Args:
         input: [..., *normalized_shape].
-        normalized_shape: the sizes of these axes.
-        weight: what is multiplied by, of the shape ``normalized_shape``, or None.
-        bias: what is added, of the shape ``normalized_shape``, or None.
+        normalized_shape: the sizes of the last axes; an integer for only the last axis.
+        weight: the factors, of the shape ``normalized_shape``, or None.
+        bias: the offsets, of the shape ``normalized_shape``, or None.
         eps: added to the variance.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if a shape does not fit.
+        InputError: if a shape does not match.
     """
     shape = _last_axes(input, normalized_shape, weight=weight, bias=bias)
     eps = check_number("eps", eps, least=0)
@@ -171,19 +173,19 @@ def rms_norm(
     weight: ArrayLike | None = None,
     eps: float | None = None,
 ) -> jax.Array:
-    """``torch.nn.functional.rms_norm``: divided by the root of the mean of squares over last axes.
+    """``torch.nn.functional.rms_norm``: x / √(mean(x²) + eps) ⊙ weight over the last axes.
 
     Args:
         input: [..., *normalized_shape].
-        normalized_shape: the sizes of these axes.
-        weight: what is multiplied by, of the shape ``normalized_shape``, or None.
-        eps: added to the mean of squares; None as of ``RMSNorm``.
+        normalized_shape: the sizes of the last axes; an integer for only the last axis.
+        weight: the factors, of the shape ``normalized_shape``, or None.
+        eps: added to the mean of squares; for None see ``RMSNorm``.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if a shape does not fit.
+        InputError: if a shape does not match.
     """
     shape = _last_axes(input, normalized_shape, weight=weight)
     eps = None if eps is None else check_number("eps", eps, least=0)
@@ -193,7 +195,7 @@ def rms_norm(
 def _channels(
     input: ArrayLike, weight: ArrayLike | None, bias: ArrayLike | None, least: int = 2
 ) -> tuple[ArrayLike | None, ArrayLike | None]:
-    """Checks an input [N, ..., C] of so many axes, and what each channel is scaled by."""
+    """Checks an input [N, ..., C] of at least ``least`` axes, and its weight and bias."""
     check_floats("input", input, ("...", "N", *("L" * (least - 2)), "C"))
     for name, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None:
@@ -204,13 +206,13 @@ def _channels(
 def _running(
     input: ArrayLike, mean: ArrayLike | None, var: ArrayLike | None, *, moved: bool
 ) -> Any:
-    """The running statistics; None if there are none and none are needed."""
+    """Checks the running statistics; None if there are none and none are needed."""
     if mean is None and var is None and moved:
         return None
     for name, statistic in (("running_mean", mean), ("running_var", var)):
         check_floats(name, statistic, input.shape[-1:])
         if moved and not isinstance(statistic, nnx.Variable):
-            raise InputError(name, "an nnx.Variable, which is moved, or None", describe(statistic))
+            raise InputError(name, "an nnx.Variable to update, or None", describe(statistic))
     return mean, var
 
 

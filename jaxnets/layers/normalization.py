@@ -23,19 +23,22 @@ from jaxnets.arrays import (
 from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others, check_parameters
 
-#: Scale and bias, where there are any.
+#: Scale and bias; None for those that a layer does not have.
 Parameters = tuple[jax.Array | None, jax.Array | None]
-#: The running mean and variance, which training moves.
+#: The running mean and variance, which are updated in training.
 Running: TypeAlias = tuple[nnx.Variable, nnx.Variable]
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """The dtype of the statistics: as in PyTorch, a half is not wide enough for them."""
+    """Converts 16-bit floats to float32, in which statistics are computed, as in PyTorch."""
     return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
 
 
 def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
+    """Computes mean and biased variance over some axes, which are kept with size 1.
+
+    This takes two passes, because E[x²] - E[x]² is inaccurate if the mean is large.
+    """
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
@@ -46,43 +49,43 @@ def normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float) -> jax
 
 
 def scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
-    """Returns y ⊙ scale + bias, as far as there are both, over the last axes."""
+    """Returns y ⊙ scale + bias over the last axes; scale or bias may be None."""
     if scale is not None:
         y = y * jnp.broadcast_to(scale, y.shape)
     return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
 
 
 def of_dtype(parameters: Sequence[Any], dtype: DTypeLike) -> Parameters:
-    """Scale and bias, which may be variables or None, as arrays of the dtype of the statistics."""
+    """Converts scale and bias, which may be variables or None, to arrays of a dtype."""
     scale, bias = (None if one is None else one[...].astype(dtype) for one in parameters)
     return scale, bias
 
 
 def check_channels(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
-    """Raises unless x is floating, has as many axes, from least to most, and channels last."""
+    """Checks the dtype, the number of axes (from least to most) and the channels of x."""
     check_floats("x", x, ("...",))
     if not axes[0] <= x.ndim <= axes[1] or x.shape[-1] != channels:
         raise InputError("x", f"a floating-point array {expected}", describe(x))
 
 
 def check_several(argument: str, x: ArrayLike, count: int, what: str) -> None:
-    """Raises if statistics would be those of a single value."""
+    """Checks that statistics are computed from more than one value."""
     if count == 1:
         raise InputError(argument, f"more than one {what}", describe(x))
 
 
 class Normalization(nnx.Module):
-    """What the normalization layers share: y = x̂ ⊙ scale + bias over the last axes.
+    """The base class of the normalization layers: y = x̂ ⊙ scale + bias over the last axes.
 
     Args:
         shape: the shape of ``scale`` and ``bias``, the last axes of x.
         eps: added to the variance.
-        affine: whether there are ``scale`` (ones at first) and ``bias`` (zeros at first).
-        bias: whether there is ``bias``, if ``affine``.
+        affine: whether the layer has ``scale`` (initially ones) and ``bias`` (initially zeros).
+        bias: whether the layer has ``bias``, if ``affine``.
         param_dtype: the dtype of the parameters.
     """
 
-    eps: Any  # a number, or None for the machine's in RMSNorm
+    eps: Any  # a number, or None for the machine epsilon in RMSNorm
 
     def __init__(
         self, shape: tuple[int, ...], eps: float, affine: bool, bias: bool, param_dtype: DTypeLike
@@ -115,7 +118,7 @@ def batch_norm(
 def layer_norm(
     x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float, axes: int
 ) -> jax.Array:
-    """Normalizes each sample of x by its mean and variance over so many last axes."""
+    """Normalizes each example of x by its mean and variance over the last ``axes`` axes."""
     mean, var = moments(x, range(x.ndim - axes, x.ndim))
     return scaled(normalized(x, mean, var, eps), scale, bias)
 
@@ -128,10 +131,10 @@ def by_batch(
     momentum: float | jax.Array,
     eps: float,
 ) -> jax.Array:
-    """Batch normalization of x [..., C] by its own statistics, which move the running ones."""
+    """Normalizes x [..., C] by its own statistics, and updates the running statistics, if any."""
     values = at_least_float32(jnp.asarray(x))
     parameters = of_dtype(parameters, values.dtype)
-    if x.size == 0:  # as in PyTorch, the running statistics stay
+    if x.size == 0:  # as in PyTorch, an empty batch does not change the running statistics
         return scaled(values, *parameters).astype(x.dtype)
     y, mean, var = batch_norm(values, *parameters, eps=eps)
     if running is not None:
@@ -143,7 +146,7 @@ def by_batch(
 def by_running(
     x: ArrayLike, parameters: Sequence[Any], running: Sequence[Any], *, eps: float
 ) -> jax.Array:
-    """Normalization of x [..., C] by a mean and a variance of each channel."""
+    """Normalizes x [..., C] by given means and variances of the channels."""
     values = at_least_float32(jnp.asarray(x))
     row = (1,) * (x.ndim - 1) + x.shape[-1:]
     mean, var = (stat[...].astype(values.dtype).reshape(row) for stat in running)
@@ -152,23 +155,23 @@ def by_running(
 
 
 def move(running: Running, batch: tuple[jax.Array, jax.Array], momentum: float | jax.Array) -> None:
-    """Moves the running statistics towards those of one batch."""
+    """Updates the running statistics: new = (1 - momentum) · old + momentum · batch."""
     for variable, new in zip(running, batch, strict=True):
         old = variable[...]
         new = lax.stop_gradient(new).astype(old.dtype)
-        # By an index Flax compares shardings, which takes JAX half of the time of tracing.
+        # Assignment to variable[...] compares shardings, which takes half of the tracing time.
         variable.set_value((1 - momentum) * old + momentum * new)
 
 
 def by_rows(x: ArrayLike, parameters: Sequence[Any], *, axes: int, eps: float) -> jax.Array:
-    """Layer normalization of x over so many last axes."""
+    """Computes layer normalization of x over the last ``axes`` axes."""
     values = at_least_float32(jnp.asarray(x))
     parameters = of_dtype(parameters, values.dtype)
     return layer_norm(values, *parameters, eps=eps, axes=axes).astype(x.dtype)
 
 
 def by_root_mean_square(x: ArrayLike, scale: Any, *, axes: int, eps: float | None) -> jax.Array:
-    """RMS normalization of x over so many last axes; an eps of None is the machine's."""
+    """Computes RMS normalization of x over the last ``axes`` axes; eps None is machine epsilon."""
     values = at_least_float32(jnp.asarray(x))
     if eps is None:
         eps = float(jnp.finfo(values.dtype).eps)
@@ -178,7 +181,7 @@ def by_root_mean_square(x: ArrayLike, scale: Any, *, axes: int, eps: float | Non
 
 
 def by_group(x: ArrayLike, parameters: Sequence[Any], *, groups: int, eps: float) -> jax.Array:
-    """Group normalization of x [N, ..., C]."""
+    """Computes group normalization of x [N, ..., C]."""
     values = at_least_float32(jnp.asarray(x))
     places, size = math.prod(x.shape[1:-1]), x.shape[-1] // groups
     cut = values.reshape(x.shape[0], places, groups, size)
@@ -187,16 +190,16 @@ def by_group(x: ArrayLike, parameters: Sequence[Any], *, groups: int, eps: float
 
 
 class Tracking(Normalization):
-    """What batch and instance normalization share: channels, and statistics that are tracked.
+    """The base class of batch and instance normalization, with running statistics of channels.
 
     Args:
         num_features: the number of channels, C.
         eps: added to the variance.
-        momentum: the weight of the newest batch; None has a meaning of its own in each layer.
-        affine: whether there are ``scale`` and ``bias``.
-        track_running_stats: whether there are running statistics.
-        bias: whether there is ``bias``, if ``affine``.
-        rngs: not used, as the initial values are constants.
+        momentum: the weight of the newest batch; the meaning of None depends on the layer.
+        affine: whether the layer has ``scale`` and ``bias``.
+        track_running_stats: whether the layer has running statistics.
+        bias: whether the layer has ``bias``, if ``affine``.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters and statistics.
     """
 
@@ -231,22 +234,23 @@ class Tracking(Normalization):
         return None if self.mean is None else (self.mean, self.var)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Sets the mode of the view that ``nnx.view`` makes.
+        """Sets the mode of a view; ``nnx.view`` calls this.
 
         Args:
-            use_running_average: True is evaluation mode, False training mode.
+            use_running_average: True for evaluation mode, False for training mode, None to keep the
+                mode.
         """
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
 
 class BatchNorm(Tracking):
-    """What the layers ``BatchNorm1d`` to ``BatchNorm3d`` share: statistics of channels in a batch.
+    """The base class of ``BatchNorm1d`` to ``BatchNorm3d``.
 
-    In training mode, which ``model.train()`` sets, x is normalized by its own mean and biased
-    variance, and the running statistics move towards its mean and its *unbiased* variance:
-    new = (1 - momentum) · old + momentum · batch. In evaluation mode, which ``model.eval()``
-    sets, x is normalized by the running statistics.
+    In training mode, which ``model.train()`` sets, each channel of x is normalized by its mean and
+    biased variance over the batch, and the running statistics are updated with the mean and the
+    *unbiased* variance: new = (1 - momentum) · old + momentum · batch. In evaluation mode, which
+    ``model.eval()`` sets, x is normalized by the running statistics.
 
     Parameters: ``scale`` and ``bias`` [C], PyTorch's weight and bias. Statistics, updated in
     place: ``mean`` and ``var`` [C], PyTorch's running_mean and running_var, and
@@ -255,13 +259,13 @@ class BatchNorm(Tracking):
     Args:
         num_features: the number of channels, C.
         eps: added to the variance.
-        momentum: the weight of the newest batch (flax's momentum is that of the old ones); None
-            averages all batches alike.
-        affine: whether there are ``scale`` and ``bias``.
-        track_running_stats: whether there are running statistics; without them x is normalized by
-            its own in both modes.
-        bias: whether there is ``bias``, if ``affine``.
-        rngs: not used, as the initial values are constants.
+        momentum: the weight of the newest batch, as in PyTorch (in Flax momentum is the weight of
+            the old statistics); None for the mean over all batches.
+        affine: whether the layer has ``scale`` and ``bias``.
+        track_running_stats: whether the layer has running statistics; without them x is normalized
+            by its own statistics in both modes.
+        bias: whether the layer has ``bias``, if ``affine``.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters and statistics.
     """
 
@@ -287,7 +291,7 @@ class BatchNorm(Tracking):
         raise NotImplementedError
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalizes x; in training mode, also moves the running statistics.
+        """Normalizes x; in training mode, also updates the running statistics.
 
         Args:
             x: the inputs, channels last.
@@ -296,8 +300,8 @@ class BatchNorm(Tracking):
             An array of the shape and dtype of x.
 
         Raises:
-            InputError: if x has another shape, or if statistics are to be taken of a single value
-                per channel.
+            InputError: if x has another shape, or a channel has only a single value to compute
+                statistics from.
         """
         self._check_shape(x)
         running = self._running()
@@ -309,7 +313,7 @@ class BatchNorm(Tracking):
         return by_batch(x, self._parameters, moved, momentum=momentum, eps=self.eps)
 
     def _count(self) -> Any:
-        """Counts a batch of training, and says how much it weighs."""
+        """Counts a training batch, and returns its weight in the running statistics."""
         tracked = self.num_batches_tracked
         tracked.set_value(tracked[...] + 1)
         if self.momentum is not None:
@@ -318,7 +322,7 @@ class BatchNorm(Tracking):
 
 
 class BatchNorm1d(BatchNorm):
-    """``torch.nn.BatchNorm1d`` over [N, C], or [N, L, C] where PyTorch has [N, C, L].
+    """``torch.nn.BatchNorm1d`` over [N, C] or [N, L, C], channels last.
 
     Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
 
@@ -339,7 +343,7 @@ class BatchNorm1d(BatchNorm):
 
 
 class BatchNorm2d(BatchNorm):
-    """``torch.nn.BatchNorm2d`` over [N, H, W, C], where PyTorch has [N, C, H, W].
+    """``torch.nn.BatchNorm2d`` over [N, H, W, C], channels last.
 
     Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
     """
@@ -349,7 +353,7 @@ class BatchNorm2d(BatchNorm):
 
 
 class BatchNorm3d(BatchNorm):
-    """``torch.nn.BatchNorm3d`` over [N, D, H, W, C], where PyTorch has [N, C, D, H, W].
+    """``torch.nn.BatchNorm3d`` over [N, D, H, W, C], channels last.
 
     Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
     """
@@ -359,15 +363,15 @@ class BatchNorm3d(BatchNorm):
 
 
 class OverLastAxes(Normalization):
-    """What layer and RMS normalization share: the sizes of the axes that are normalized over.
+    """The base class of layer and RMS normalization, which normalize over the last axes.
 
     Args:
-        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
+        normalized_shape: the sizes of the last axes of x; an integer for only the last axis.
         eps: added to the variance.
-        affine: whether there are parameters.
-        bias: whether there is ``bias``, if ``affine``.
-        channels_last: whether the last axis holds channels, which PyTorch has first.
-        rngs: not used, as the initial values are constants.
+        affine: whether the layer has parameters.
+        bias: whether the layer has ``bias``, if ``affine``.
+        channels_last: whether the last axis is that of channels, which is the first one in PyTorch.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters.
     """
 
@@ -390,7 +394,7 @@ class OverLastAxes(Normalization):
         if channels_last is not None:
             check_bool("channels_last", channels_last)
         elif affine and len(shape) == 2 and shape[0] == shape[1]:
-            expected = "True for PyTorch's (C, L), or False for (T, F), of two axes of one size"
+            expected = "True if the shape is (C, L) in PyTorch, or False if it is (T, F)"
             raise InputError("channels_last", expected, channels_last)
         self.channels_last = len(shape) == 3 if channels_last is None else bool(channels_last)
         check_parameters(rngs, param_dtype, constant=True)
@@ -400,28 +404,29 @@ class OverLastAxes(Normalization):
         shape = self.normalized_shape
         moved = (*shape[1:], shape[0])
         if len(shape) > 1 and getattr(x, "shape", ())[-len(shape) :] == moved != shape:
-            expected = f"[..., {', '.join(map(str, shape))}], or a normalized_shape {moved} with"
-            raise InputError("x", f"{expected} channels_last=True", describe(x))
+            expected = f"[..., {', '.join(map(str, shape))}], or a layer with normalized_shape"
+            raise InputError("x", f"{expected} {moved} and channels_last=True", describe(x))
         check_floats("x", x, ("...", *shape))
 
 
 class LayerNorm(OverLastAxes):
-    """``torch.nn.LayerNorm``: each sample normalized over its last axes.
+    """``torch.nn.LayerNorm``: each example normalized over its last axes.
 
-    Parameters: ``scale`` and ``bias`` of the shape ``normalized_shape``, PyTorch's weight and
-    bias. Three axes are an image's, (H, W, C) where PyTorch has (C, H, W). Two axes are those of
-    PyTorch's (T, F), or with ``channels_last`` (L, C) where PyTorch has (C, L), as after a
-    convolution.
+    Parameters: ``scale`` and ``bias`` of the shape ``normalized_shape``, PyTorch's weight and bias.
+    A shape of three axes is that of an image, (H, W, C), which is (C, H, W) in PyTorch. A shape of
+    two axes is (T, F), as in PyTorch, or with ``channels_last`` (L, C), which is (C, L) in PyTorch,
+    as after a convolution.
 
     Args:
-        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
+        normalized_shape: the sizes of the last axes of x; an integer for only the last axis.
         eps: added to the variance.
-        elementwise_affine: whether there are ``scale`` and ``bias``.
-        bias: whether there is ``bias``, if ``elementwise_affine``.
-        channels_last: whether the last axis holds channels, which PyTorch has first, so that its
-            weights are moved when they are loaded. None means yes for three axes and no for
-            others. Two axes of the same size need True or False, as nothing else tells.
-        rngs: not used, as the initial values are constants.
+        elementwise_affine: whether the layer has ``scale`` and ``bias``.
+        bias: whether the layer has ``bias``, if ``elementwise_affine``.
+        channels_last: whether the last axis is that of channels, which is the first one in PyTorch.
+            Weights from PyTorch are then transposed when they are loaded. None for True with three
+            axes and False otherwise. It is required for two axes of the same size, because their
+            order is ambiguous.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters.
     """
 
@@ -464,12 +469,12 @@ class RMSNorm(OverLastAxes):
     Parameter: ``scale`` of the shape ``normalized_shape``, PyTorch's weight.
 
     Args:
-        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
-        eps: added to the mean of squares; None is the smallest number that counts beside 1 in the
-            dtype of the computation, 2⁻²³ in float32 and in halves.
-        elementwise_affine: whether there is ``scale``.
-        channels_last: as of ``LayerNorm``.
-        rngs: not used, as the initial values are constants.
+        normalized_shape: the sizes of the last axes of x; an integer for only the last axis.
+        eps: added to the mean of squares; None for the machine epsilon of the dtype of the
+            computation, which is 2⁻²³ for float32 and 16-bit inputs.
+        elementwise_affine: whether the layer has ``scale``.
+        channels_last: see ``LayerNorm``.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameter.
 
     Examples:
@@ -520,17 +525,17 @@ class RMSNorm(OverLastAxes):
 
 
 class GroupNorm(Normalization):
-    """``torch.nn.GroupNorm``: each sample normalized over each group of channels.
+    """``torch.nn.GroupNorm``: each example normalized over each group of channels.
 
     Parameters: ``scale`` and ``bias`` [num_channels], PyTorch's weight and bias.
 
     Args:
-        num_groups: into how many groups of neighbours the channels are cut.
+        num_groups: the number of groups of consecutive channels.
         num_channels: the number of channels, the last axis of x.
         eps: added to the variance.
-        affine: whether there are ``scale`` and ``bias``.
-        bias: whether there is ``bias``, if ``affine``.
-        rngs: not used, as the initial values are constants.
+        affine: whether the layer has ``scale`` and ``bias``.
+        bias: whether the layer has ``bias``, if ``affine``.
+        rngs: not used, because the initial values are constants.
         param_dtype: the dtype of the parameters.
     """
 
@@ -566,7 +571,7 @@ class GroupNorm(Normalization):
             An array of the shape and dtype of x.
 
         Raises:
-            InputError: if x has another shape, or a single value per group.
+            InputError: if x has another shape, or a group has only a single value.
         """
         check_channels(x, (2, math.inf), self.num_channels, f"[N, ..., {self.num_channels}]")
         check_several("x", x, x.size // self.num_groups, "value per group")

@@ -1,4 +1,4 @@
-"""Padding with a constant, or with what the array has at its edges: ``pad``, and its layers."""
+"""Padding with constant, mirrored, repeated or circular values: ``pad``, and its layers."""
 
 from typing import Any, ClassVar
 
@@ -31,23 +31,27 @@ def pad(
     *,
     channels_last: bool = True,
 ) -> jax.Array:
-    """Pads axes of an array, PyTorch's last one first: ``torch.nn.functional.pad``.
+    """Pads axes of an array: ``torch.nn.functional.pad``.
 
-    A line of PyTorch stays as it is: ``pad`` counts PyTorch's axes, where the channels come before
-    the spatial axes. For an image [N, H, W, C] it is (left, right, top, bottom), and a third pair
-    is for the channels.
+    ``pad`` has the same meaning as in PyTorch, from the last axis of PyTorch's layout, in which
+    channels are the second axis. For an image [N, H, W, C] it is (left, right, top, bottom), and a
+    third pair would pad the channels. Calls can be copied from PyTorch without changes.
 
     Args:
-        input: an image [N, H, W, C], a signal [N, L, C] or a volume [N, D, H, W, C]. An array of
-            one or two axes has PyTorch's axes.
-        pad: how many positions are added before and after an axis, a pair for each axis; a
-            negative number crops.
-        mode: what is added: "constant" for ``value``; "reflect" for the positions next to the
-            edge, without the edge itself; "replicate" for the edge; "circular" for the positions
-            at the opposite edge.
-        value: of mode "constant", 0 by default.
-        channels_last: whether the last axis is PyTorch's second. With False the axes are
-            PyTorch's, as of a sequence [N, T, F]: the first pair is for the last axis.
+        input: images [N, H, W, C], signals [N, L, C] or volumes [N, D, H, W, C]. For an array of
+            one or two axes, the axes are those of PyTorch.
+        pad: for each axis a pair, the number of positions to add before and after; a negative
+            number crops.
+        mode: the values that are added: "constant" for ``value``; "reflect" for values mirrored at
+            the edge, without the edge itself; "replicate" for the value at the edge; "circular" for
+            values from the opposite edge.
+        value: the value for mode "constant"; None for 0.
+        channels_last: whether the last axis is that of channels, which is the second one in
+            PyTorch. With False the axes are those of PyTorch, as for a sequence [N, T, F], and the
+            first pair is for the last axis.
+
+    Returns:
+        The padded array.
 
     Raises:
         InputError: if there are more pairs than axes, or an axis has too few positions.
@@ -65,7 +69,7 @@ def pad(
     if len(pairs) > x.ndim:
         raise InputError("pad", f"at most a pair for each axis of {describe(x)}", pad)
     if value is not None and mode != "constant":
-        raise InputError("value", f"None where mode is {mode}", value)
+        raise InputError("value", f"None for mode {mode}", value)
     number = 0.0 if value is None else check_number("value", value, finite=False)
     axes = [*range(x.ndim)]
     if check_bool("channels_last", channels_last) and x.ndim > 2:
@@ -90,12 +94,11 @@ def _padded(x: jax.Array, axis: int, pair: tuple[int, int], mode: str, value: fl
     size = x.shape[axis]
     before, after = (max(count, 0) for count in pair)
     start, stop = max(-pair[0], 0), size - max(-pair[1], 0)
-    # A reflection leaves the edge out, so it has one position less to give.
+    # A reflection does not repeat the edge, so one position less is available.
     most = {"reflect": size - 1, "circular": stop - start}.get(mode, before + after)
     if stop - start < (mode != "constant") or max(before, after) > most:
-        raise InputError(
-            "input", f"room for {mode} padding of {pair} along axis {axis}", describe(x)
-        )
+        expected = f"enough positions for {mode} padding of {pair} along axis {axis}"
+        raise InputError("input", expected, describe(x))
     if mode == "constant":
         every = [(*pair, 0) if other == axis else (0, 0, 0) for other in range(x.ndim)]
         return lax.pad(x, jnp.asarray(value).astype(x.dtype), every)
@@ -153,7 +156,7 @@ class ConstantPad2d(_ConstantPad):
     """``torch.nn.ConstantPad2d``: adds one number around an image [N, H, W, C].
 
     Args:
-        padding: (left, right, top, bottom), or one number for all; a negative one crops.
+        padding: (left, right, top, bottom), or one number for all; negative numbers crop.
         value: the number.
 
     Examples:
@@ -191,7 +194,7 @@ class ZeroPad2d(_ZeroPad):
     """``torch.nn.ZeroPad2d``: adds zeros around an image [N, H, W, C].
 
     Args:
-        padding: (left, right, top, bottom), or one number for all; a negative one crops.
+        padding: (left, right, top, bottom), or one number for all; negative numbers crop.
 
     Examples:
         >>> ZeroPad2d((1, 2, 3, 4))(jnp.ones((1, 8, 8, 3))).shape
@@ -230,10 +233,10 @@ class ReflectionPad2d(_ReflectionPad):
     The edges themselves are not repeated.
 
     Args:
-        padding: (left, right, top, bottom), or one number for all; a negative one crops.
+        padding: (left, right, top, bottom), or one number for all; negative numbers crop.
 
     Raises:
-        InputError: if an argument does not fit, or on a call, if the image is too small.
+        InputError: if the padding is invalid; on a call, if the image is too small.
 
     Examples:
         >>> ReflectionPad2d((1, 2, 3, 4))(jnp.ones((1, 8, 8, 3))).shape
@@ -270,7 +273,7 @@ class ReplicationPad2d(_ReplicationPad):
     """``torch.nn.ReplicationPad2d``: repeats the edges of an image [N, H, W, C].
 
     Args:
-        padding: (left, right, top, bottom), or one number for all; a negative one crops.
+        padding: (left, right, top, bottom), or one number for all; negative numbers crop.
 
     Examples:
         >>> ReplicationPad2d((1, 2, 3, 4))(jnp.ones((1, 8, 8, 3))).shape
@@ -307,10 +310,10 @@ class CircularPad2d(_CircularPad):
     """``torch.nn.CircularPad2d``: continues an image [N, H, W, C] from the opposite edge.
 
     Args:
-        padding: (left, right, top, bottom), or one number for all; a negative one crops.
+        padding: (left, right, top, bottom), or one number for all; negative numbers crop.
 
     Raises:
-        InputError: if an argument does not fit, or on a call, if the image is too small.
+        InputError: if the padding is invalid; on a call, if the image is too small.
 
     Examples:
         >>> CircularPad2d((1, 2, 3, 4))(jnp.ones((1, 8, 8, 3))).shape

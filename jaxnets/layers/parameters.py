@@ -1,4 +1,4 @@
-"""What every layer with parameters or random draws checks first, and PyTorch's other arguments."""
+"""Checks of arguments that many layers share: random streams, dtypes, unsupported arguments."""
 
 from typing import Any
 
@@ -8,22 +8,23 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_float_dtype
+from jaxnets.initializers import Initializer
 
-#: Arguments of PyTorch's layers that ours have no need of: the values that ask for what is done
-#: here anyway, and what to do instead of giving another. No value at all: any is as good.
+#: Arguments of PyTorch's layers that have no effect here, with the accepted values and the error
+#: text for others. An empty tuple accepts any value.
 _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "device": ((None,), "None; jax.device_put moves a model's arrays"),
-    "dtype": ((None,), "None; param_dtype=jnp.float32 says the dtype of parameters"),
+    "device": ((None,), "None; use jax.device_put to move a model's arrays"),
+    "dtype": ((None,), "None; use param_dtype=jnp.float32 to set the dtype of parameters"),
     "batch_first": (
         (True,),
-        "True: jnp.swapaxes(x, 0, 1) makes [batch, time, …] of x",
+        "True; use jnp.swapaxes(x, 0, 1) to convert x to [batch, time, …]",
     ),
-    "add_bias_kv": ((False,), "False, as keys and values get no learned position"),
-    "add_zero_attn": ((False,), "False, as keys and values get no zero position"),
-    "max_norm": ((None,), "None, as no row is scaled down in a call"),
+    "add_bias_kv": ((False,), "False, the only supported value"),
+    "add_zero_attn": ((False,), "False, the only supported value"),
+    "max_norm": ((None,), "None, the only supported value"),
     "norm_type": ((), ""),
-    "scale_grad_by_freq": ((False,), "False, as gradients are not divided by counts"),
-    "sparse": ((False,), "False, as gradients are dense"),
+    "scale_grad_by_freq": ((False,), "False, the only supported value"),
+    "sparse": ((False,), "False, the only supported value, as gradients are dense"),
     "padding_mode": (("zeros",), "'zeros', the only mode of a transposed convolution"),
     "enable_nested_tensor": ((), ""),
     "mask_check": ((), ""),
@@ -31,16 +32,16 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
-    """Takes what PyTorch's layer takes and ours does not, where it changes nothing.
+    """Checks keyword arguments that PyTorch's layer has and the layer here does not have.
 
     Args:
-        layer: ours.
-        given: arguments by name that it has no parameter for.
-        names: which of PyTorch's there are beside ``device`` and ``dtype``.
+        layer: the layer.
+        given: the unknown keyword arguments that the layer received.
+        names: the accepted arguments of PyTorch, in addition to ``device`` and ``dtype``.
 
     Raises:
-        InputError: if one would change what the layer does; the message says what to do instead.
-        TypeError: if one is not one of PyTorch's either, as of any function.
+        InputError: if an argument has an unsupported value; the message gives the alternative.
+        TypeError: if PyTorch's layer does not have the argument either.
     """
     for name, value in given.items():
         if name not in ("device", "dtype", *names):
@@ -50,10 +51,10 @@ def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
 
 
 def check_harmless(name: str, value: Any) -> None:
-    """Checks that one of PyTorch's arguments which ours have no need of changes nothing.
+    """Checks that an argument of PyTorch that is not supported has a value without effect.
 
     Raises:
-        InputError: if it would; the message says what to do instead.
+        InputError: if it has another value; the message gives the alternative.
     """
     harmless, expected = _OTHERS[name]
     plain = bool(value) if isinstance(value, np.bool_) else value
@@ -62,22 +63,22 @@ def check_harmless(name: str, value: Any) -> None:
 
 
 def check_rngs(rngs: Any) -> nnx.Rngs:
-    """The streams from which initial values or random draws are had.
+    """Checks that ``rngs`` are random streams of Flax, and returns them.
 
     Raises:
-        InputError: if these are no random streams of Flax.
+        InputError: if they are not.
     """
     if not isinstance(rngs, nnx.Rngs):
         raise InputError("rngs", "random streams, such as rngs=nnx.Rngs(0)", rngs)
     return rngs
 
 
-#: What a function draws random numbers from: a key, a stream or streams.
+#: The source of random numbers of a function: a key, a random stream or ``nnx.Rngs``.
 Draws = jax.Array | nnx.RngStream | nnx.Rngs | None
 
 
 def check_draws(rngs: Any) -> None:
-    """Checks what a function draws from: a random key, or streams of them.
+    """Checks that ``rngs`` is a random key, a random stream or ``nnx.Rngs``.
 
     Raises:
         InputError: if it is neither.
@@ -88,10 +89,10 @@ def check_draws(rngs: Any) -> None:
 
 
 def drawn_key(rngs: Any) -> jax.Array:
-    """The random key that is given, or the next one of streams.
+    """Returns the given random key, or the next key of a stream or of ``nnx.Rngs``.
 
     Raises:
-        InputError: as of ``check_draws``.
+        InputError: see ``check_draws``.
     """
     check_draws(rngs)
     if isinstance(rngs, nnx.Rngs):
@@ -100,20 +101,41 @@ def drawn_key(rngs: Any) -> jax.Array:
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:
-    """Checks where initial values come from, and their dtype.
+    """Checks the random streams for initial values, and the dtype of parameters.
 
     Args:
-        rngs: where they are drawn from.
+        rngs: the random streams.
         param_dtype: the dtype of the parameters.
-        constant: whether nothing is drawn, so that ``rngs`` may be None.
+        constant: whether all initial values are constants, so that ``rngs`` may be None.
 
     Returns:
-        The streams.
+        The random streams.
 
     Raises:
-        InputError: if there are no random streams, or the dtype is not a floating-point one.
+        InputError: if ``rngs`` are not random streams, or the dtype is not floating-point.
     """
     if not (constant and rngs is None):
         check_rngs(rngs)
     check_float_dtype("param_dtype", param_dtype)
     return rngs
+
+
+def draw_kernels(
+    module: nnx.Module,
+    kinds: tuple[type[nnx.Module], ...],
+    draw: Initializer,
+    rngs: nnx.Rngs | None,
+) -> None:
+    """Draws the kernels of a module's layers anew.
+
+    Args:
+        module: the module.
+        kinds: the classes of the layers.
+        draw: the initializer.
+        rngs: source of the values.
+    """
+    keys = check_rngs(rngs)
+    for _, layer in nnx.iter_modules(module):
+        if isinstance(layer, kinds):
+            kernel: nnx.Param = layer.kernel
+            kernel.set_value(draw(keys.params(), kernel.shape, kernel.dtype))

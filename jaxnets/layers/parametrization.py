@@ -1,4 +1,4 @@
-"""Layers whose weight is computed from others: weight and spectral normalization."""
+"""Parametrized layers: weight normalization and spectral normalization."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,20 @@ from jaxnets.arrays import InputError, check_integer, check_number, check_positi
 from jaxnets.layers.layouts import TRANSPOSED, layout_of
 from jaxnets.layers.parameters import check_rngs
 
-#: The arrays that a weight is computed from, by PyTorch's names.
+#: The arrays that a weight is computed from, by their names in PyTorch.
 Parts = dict[str, Any]
 
 
 class Parametrized(nnx.Module):
-    """A layer one of whose weights is computed from other arrays in each call.
+    """A layer with a weight that is computed from other arrays in each call.
 
-    These are in ``parametrizations``, by PyTorch's names and in its layout. The layer is in
-    ``layer`` and has no such weight.
+    The other arrays are in ``parametrizations``, with PyTorch's names and layouts. The wrapped
+    layer is in ``layer``, without the weight.
 
     Args:
-        layer: the layer, which gives up its weight.
-        name: PyTorch's name of the weight.
-        split: makes the arrays of the weight in PyTorch's layout.
+        layer: the layer, whose weight is set to None.
+        name: the name of the weight in PyTorch.
+        split: a function that computes the arrays from the weight in PyTorch's layout.
     """
 
     def __init__(self, layer: nnx.Module, name: str, split: Callable[[jax.Array], Parts]) -> None:
@@ -46,21 +46,21 @@ class Parametrized(nnx.Module):
         return self.parametrizations[self.name]
 
     def _weight(self) -> jax.Array:
-        """The weight in PyTorch's layout."""
+        """Computes the weight in PyTorch's layout."""
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the layer with its weight.
+        """Computes the weight and calls the layer with it.
 
         Args:
-            args: what the layer takes.
-            kwargs: what the layer takes.
+            args: the positional arguments of the layer.
+            kwargs: the keyword arguments of the layer.
 
         Returns:
-            What the layer returns.
+            The output of the layer.
         """
         layout = layout_of(self.layer, self.name)
-        layer = nnx.view(self.layer)  # another module with the same variables
+        layer = nnx.view(self.layer)  # a new module with the same variables, to set the weight in
         setattr(layer, layout.attribute, nnx.data(nnx.Param(layout.kernel(self._weight()))))
         return layer(*args, **kwargs)
 
@@ -68,18 +68,18 @@ class Parametrized(nnx.Module):
 class WeightNorm(Parametrized):
     """``torch.nn.utils.parametrizations.weight_norm``: a layer with the weight g · v / ‖v‖.
 
-    Parameters: the layer's others and, in ``parametrizations[name]``, ``original0`` g and
-    ``original1`` v in PyTorch's layout. They start so that the weight is the layer's. PyTorch's
-    older names, ``weight_g`` and ``weight_v``, are loaded too.
+    Parameters: the other parameters of the layer and, in ``parametrizations[name]``, ``original0``
+    g and ``original1`` v in PyTorch's layout. At first the computed weight equals the layer's
+    weight. Checkpoints with PyTorch's older names ``weight_g`` and ``weight_v`` can be loaded too.
 
     Args:
-        layer: the layer, which gives up its weight.
-        name: PyTorch's name of the weight.
-        dim: the axis of PyTorch's weight that has a norm for each index, 0 for the outputs of
-            most layers; None for one norm of the whole weight.
+        layer: the layer, whose weight is replaced.
+        name: the name of the weight in PyTorch.
+        dim: the axis of the weight in PyTorch's layout along which each index has its own norm. 0
+            is the axis of the outputs of most layers. None for one norm of the whole weight.
 
     Raises:
-        InputError: if the layer has no such weight, or the weight no such axis.
+        InputError: if the layer does not have the weight, or the weight does not have the axis.
 
     Examples:
         >>> from jaxnets.layers import Linear
@@ -113,27 +113,28 @@ class WeightNorm(Parametrized):
 class SpectralNorm(Parametrized):
     """``torch.nn.utils.parametrizations.spectral_norm``: a layer with the weight W / σ(W).
 
-    σ is the largest singular value of W as a matrix, by power iteration from the last one's
-    vectors: u = W v / ‖W v‖, v = Wᵀ u / ‖Wᵀ u‖, σ = uᵀ W v. A call in training mode, which
-    ``model.train()`` sets, iterates and keeps the vectors; one in evaluation mode takes them as
-    they are.
+    σ is the largest singular value of W as a matrix. It is estimated by power iteration:
+    u = W v / ‖W v‖, v = Wᵀ u / ‖Wᵀ u‖, σ = uᵀ W v. A call in training mode, which
+    ``model.train()`` sets, iterates from the stored vectors and stores the new ones. A call in
+    evaluation mode uses the stored vectors.
 
-    Parameters: the layer's others and, in ``parametrizations[name]``, ``original`` W in PyTorch's
-    layout. Statistics, in its ``"0"``: ``_u`` and ``_v``. PyTorch's older names, ``weight_orig``,
-    ``weight_u`` and ``weight_v``, are loaded too; the older ``torch.nn.utils.spectral_norm``
-    computes v before u, and so trains with other vectors.
+    Parameters: the other parameters of the layer and, in ``parametrizations[name]``, ``original`` W
+    in PyTorch's layout. Statistics, in ``parametrizations[name]["0"]``: ``_u`` and ``_v``.
+    Checkpoints with PyTorch's older names ``weight_orig``, ``weight_u`` and ``weight_v`` can be
+    loaded too. The older ``torch.nn.utils.spectral_norm`` computes v before u, so it trains with
+    other vectors.
 
     Args:
-        layer: the layer, which gives up its weight.
-        name: PyTorch's name of the weight, which has two axes or more.
-        n_power_iterations: how many iterations a call takes.
-        eps: the smallest length that is divided by.
-        dim: the axis of PyTorch's weight that is the matrix's rows; None is that of the outputs,
-            1 for transposed convolutions and 0 for other layers.
-        rngs: where the first vector is drawn from.
+        layer: the layer, whose weight is replaced.
+        name: the name of the weight in PyTorch; the weight has two axes or more.
+        n_power_iterations: the number of iterations in each call.
+        eps: the smallest length to divide by.
+        dim: the axis of the weight in PyTorch's layout that becomes the rows of the matrix. None
+            for the axis of the outputs, 1 for transposed convolutions and 0 for other layers.
+        rngs: the random streams for the first vector.
 
     Raises:
-        InputError: if the layer has no such weight, or the weight no such axis.
+        InputError: if the layer does not have the weight, or the weight does not have the axis.
 
     Examples:
         >>> from jaxnets.layers import Linear
@@ -194,10 +195,11 @@ class SpectralNorm(Parametrized):
         return weight / (u @ matrix @ v)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Sets the mode of the view that ``nnx.view`` makes.
+        """Sets the mode of a view; ``nnx.view`` calls this.
 
         Args:
-            use_running_average: True is evaluation mode, False training mode.
+            use_running_average: True for evaluation mode, False for training mode, None to keep the
+                mode.
         """
         if use_running_average is not None:
             self.use_running_average = use_running_average

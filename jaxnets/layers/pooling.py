@@ -25,26 +25,29 @@ from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 
 class _Window(Window):
-    """The windows along one axis, and what they take and give back."""
+    """The windows along one axis: extracts their elements, and adds up gradients of elements."""
 
     def places(self, size: int) -> np.ndarray:
-        """Where each element of each window is, on the axis before padding."""
+        """Returns the positions, before padding, of the elements of windows: [windows, kernel]."""
         return self.starts(size)[:, None] + self.dilation * np.arange(self.kernel)
 
     def inside(self, size: int) -> list[np.ndarray]:
-        """Which windows' first element is not padding, which windows' second, and so on."""
+        """Returns, for each element of a window, in which windows it is not padding, [windows]."""
         places = self.places(size)
         return list(((places >= 0) & (places < size)).T)
 
     def elements(self, size: int) -> np.ndarray:
-        """The positions in each window, [1, windows, elements, 1]; its ends in place of padding."""
+        """Returns the positions in each window, [1, windows, elements, 1].
+
+        Positions in the padding are replaced by the nearest position of the window outside of it.
+        """
         places, inside = self.places(size), np.transpose(self.inside(size))
         first = np.where(inside, places, size - 1).min(1, keepdims=True)
         last = np.where(inside, places, 0).max(1, keepdims=True)
         return np.clip(places, first, last)[None, :, :, None]
 
     def taps(self, x: jax.Array, axis: int, fill: float) -> list[jax.Array]:
-        """The first elements of all windows, the second elements, and so on."""
+        """Returns the first elements of all windows, the second elements, and so on."""
         last = int(self.starts(x.shape[axis])[-1])
         overhang = last + self.dilation * (self.kernel - 1) + 1 - x.shape[axis]
         padded = _padded(x, axis, (self.padding, max(overhang, 0), 0), fill)
@@ -55,8 +58,8 @@ class _Window(Window):
         ]
 
     def spread(self, parts: list[jax.Array], size: int, axis: int) -> jax.Array:
-        """What ``taps`` takes apart, put together; what several windows share is added up."""
-        if self.stride == self.kernel and self.dilation == 1:  # they share nothing
+        """Computes the transpose of ``taps``: adds up the elements at their positions."""
+        if self.stride == self.kernel and self.dilation == 1:  # windows do not overlap
             tiles = jnp.stack(parts, axis + 1)
             length = tiles.shape[axis] * tiles.shape[axis + 1]
             whole = (*tiles.shape[:axis], length, *tiles.shape[axis + 2 :])
@@ -72,41 +75,46 @@ class _Window(Window):
 
 
 def _padded(x: jax.Array, axis: int, pads: tuple[int, int, int], fill: float = 0) -> jax.Array:
-    """Pads an axis before, after and in between."""
+    """Pads one axis before, after and between its elements."""
     every = [pads if a == axis else (0, 0, 0) for a in range(x.ndim)]
     return lax.pad(x, jnp.asarray(fill, x.dtype), every)
 
 
 def _along(values: np.ndarray, x: jax.Array, axis: int) -> np.ndarray:
-    """Shapes a vector so that it lies along one axis of x."""
+    """Reshapes a vector to broadcast along one axis of x."""
     return values.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _maximum(x: jax.Array, axis: int, window: _Window) -> jax.Array:
-    """The maximum of each window along one axis; ties go to the first, NaN goes through."""
+    """Computes the maximum of each window along one axis; the maximum with a NaN is NaN.
+
+    The gradient of equal maxima goes to the first, as in PyTorch, unlike the automatic derivative.
+    """
     return reduce(jnp.maximum, window.taps(x, axis, -np.inf))
 
 
 def _maximum_forward(x: jax.Array, axis: int, window: _Window) -> tuple[jax.Array, jax.Array]:
-    # The choice of each window is not kept: XLA would make the maximum of it, again and again
-    # wherever it is read, instead of once.
+    # The index of the maximum is not stored for the backward pass: XLA would then derive the
+    # maximum from the index, and recompute it wherever the maximum is read.
     return _maximum(x, axis, window), x
 
 
 def _maximum_backward(axis: int, window: _Window, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    # Finds the maximum by a scan over the elements of windows, recording where each element is
+    # better than all before it. The gradient then goes to the last such element.
     best, *others = window.taps(x, axis, -np.inf)
     seen, *insides = window.inside(x.shape[axis])
     better = []
     for other, inside in zip(others, insides, strict=True):
         wins = (other > best) | (other != other)
-        if not seen.all():  # an input of -inf still goes before padding
+        if not seen.all():  # an input of -inf still has precedence over padding
             wins |= _along(~seen, x, axis)
         better.append(wins)
         best = jnp.where(wins, other, best)
         seen = seen | inside
     parts = []
-    for wins in reversed(better):  # the last that was better than all before it
+    for wins in reversed(better):
         parts.append(jnp.where(wins, g, 0))
         g = jnp.where(wins, 0, g)
     return (window.spread([g, *reversed(parts)], x.shape[axis], axis),)
@@ -117,8 +125,8 @@ _maximum.defvjp(_maximum_forward, _maximum_backward)
 
 @marked
 def max_pool(x: jax.Array, *, windows: tuple[_Window, ...]) -> jax.Array:
-    """The maximum of each window of x [N, ..., C], with a ``Window`` for each spatial axis."""
-    # Along the rows first: of several maxima the first in row-major order then wins.
+    """Computes the maximum of each window of x [N, ..., C], with a ``Window`` for each axis."""
+    # The last axis is reduced first, so that the first of equal maxima in row-major order wins.
     for axis, window in list(enumerate(windows, start=1))[::-1]:
         x = _maximum(x, axis, window)
     return x
@@ -128,7 +136,7 @@ def max_pool(x: jax.Array, *, windows: tuple[_Window, ...]) -> jax.Array:
 def avg_pool(
     x: jax.Array, *, windows: tuple[_Window, ...], count_include_pad: bool, divisor: int | None
 ) -> jax.Array:
-    """The mean of each window of x [N, ..., C], with a ``Window`` for each spatial axis."""
+    """Computes the mean of each window of x [N, ..., C], with a ``Window`` for each axis."""
     counts = window_sizes(windows, x.shape[1:-1], count_include_pad)
     for axis, window in list(enumerate(windows, start=1))[::-1]:
         x = reduce(jnp.add, window.taps(x, axis, 0.0))
@@ -155,12 +163,12 @@ class _Pool(nnx.Module):
             raise InputError("padding", f"at most half of kernel_size {kernel_size}", padding)
 
     def _windows(self, x: ArrayLike, argument: str = "x") -> tuple[_Window, ...]:
-        """The windows along each spatial axis of x."""
+        """Returns the windows along each spatial axis of x."""
         check_input(x, self.axes, argument=argument)
         options = zip(self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         windows = tuple(_Window(*option, self.ceil_mode) for option in options)
         if any(w.count(n) < 1 for w, n in zip(windows, x.shape[1:-1], strict=True)):
-            raise InputError(argument, f"room for a window of {self.kernel_size}", describe(x))
+            raise InputError(argument, f"at least one window of {self.kernel_size}", describe(x))
         return windows
 
 
@@ -178,10 +186,11 @@ class _MaxPool(_Pool):
         self.return_indices = check_bool("return_indices", return_indices)
 
     def __call__(self, x: ArrayLike) -> Any:
-        """Takes the maximum of each window of x, [N, ..., C].
+        """Computes the maximum of each window of x, [N, ..., C].
 
         Returns:
-            [N, ..., C]; with ``return_indices`` also where each maximum is, integers [N, ..., C].
+            [N, ..., C]; with ``return_indices`` also the index of each maximum, integers
+            [N, ..., C].
         """
         return self._pooled(x, "x")
 
@@ -207,21 +216,21 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """``torch.nn.MaxPool2d``: the maximum of each window of an image [N, H, W, C].
 
-    The gradient goes to the maximum; of several, to the first in row-major order. A window with a
-    NaN gives NaN.
+    The gradient goes to the maximum; of several equal ones, to the first in row-major order. The
+    maximum of a window with a NaN is NaN.
 
     Args:
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        padding: how far the windows reach over each edge, at most half of ``kernel_size``; what
-            lies there counts as -inf.
-        dilation: steps between the elements of one window.
-        return_indices: whether a call also returns where each maximum is: h · W + w of that at
-            [n, h, w, c], as PyTorch counts, for ``MaxUnpool2d``.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
+        stride: the distance between windows; ``kernel_size`` by default.
+        padding: the number of positions, filled with -inf, added at each edge; at most half of
+            ``kernel_size``.
+        dilation: the distance between the elements of a window.
+        return_indices: whether a call also returns the index of each maximum, which is h · W + w
+            for a maximum at [n, h, w, c], as in PyTorch. ``MaxUnpool2d`` takes the indices.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     Examples:
         >>> MaxPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
@@ -259,7 +268,7 @@ class _AvgPool(_Pool):
         self.divisor_override = divisor_override
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Takes the mean of each window of x, [N, ..., C]."""
+        """Computes the mean of each window of x, [N, ..., C]."""
         return self._pooled(x, "x")
 
     def _pooled(self, x: ArrayLike, argument: str) -> jax.Array:
@@ -286,14 +295,14 @@ class AvgPool2d(_AvgPool):
 
     Args:
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        padding: zeros on each edge, at most half of ``kernel_size``.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
-        count_include_pad: whether the zeros of the padding count in the mean.
-        divisor_override: what the sum of each window is divided by instead of its size.
+        stride: the distance between windows; ``kernel_size`` by default.
+        padding: the number of zeros added at each edge, at most half of ``kernel_size``.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
+        count_include_pad: whether the mean includes the zeros of the padding.
+        divisor_override: the divisor of the sum of each window, instead of its size.
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     Examples:
         >>> AvgPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
@@ -326,7 +335,7 @@ class _LPPool(_Pool):
             raise InputError("norm_type", "a number other than zero", norm_type)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Takes the norm of each window of x, [N, ..., C]."""
+        """Computes the norm of each window of x, [N, ..., C]."""
         return self._pooled(x, "x")
 
     def _pooled(self, x: ArrayLike, argument: str) -> jax.Array:
@@ -334,10 +343,10 @@ class _LPPool(_Pool):
         x = jnp.asarray(x)
         if math.isinf(p):
             sign = math.copysign(1, p)
-            # PyTorch's gradient of |x| at 0 is 0, that of jnp.abs 1.
+            # sign(x) · x is |x| with gradient 0 at 0, as in PyTorch; jnp.abs has gradient 1 there.
             return sign * max_pool(sign * jnp.sign(x) * x, windows=windows)
         means = avg_pool(x**p, windows=windows, count_include_pad=True, divisor=None)
-        # The gradient at a sum of zero is that of ReLU, zero, not the infinite one of a root.
+        # ReLU makes the gradient at a sum of zero 0 instead of infinite.
         positive = jnp.sign(means) * jax.nn.relu(jnp.abs(means))
         return (positive * math.prod(self.kernel_size)) ** (1 / p)
 
@@ -354,18 +363,18 @@ class LPPool1d(_LPPool):
 class LPPool2d(_LPPool):
     """``torch.nn.LPPool2d``: the p-norm of each window of an image [N, H, W, C].
 
-    (Σ x^p)^(1/p) over the window. As in PyTorch x counts as it is, not as |x|: with an odd p a
-    window whose sum is negative gives NaN. Where the sum is zero, the gradient is zero. A window
-    that hangs over the edge counts as many times its own mean as it has elements in full.
+    (Σ x^p)^(1/p) over the window. As in PyTorch the sum is over x^p, not |x|^p, so with an odd p
+    the norm is NaN if the sum is negative. Where the sum is zero, the gradient is zero. For a
+    window that extends beyond the edge, the sum is the mean of x^p times the full window size.
 
     Args:
-        norm_type: p; the maximum of |x| for infinity, the minimum for minus infinity.
+        norm_type: p; for infinity the maximum of |x|, for minus infinity the minimum.
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
+        stride: the distance between windows; ``kernel_size`` by default.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     Examples:
         >>> LPPool2d(2, 2)(jnp.ones((1, 2, 2, 1))).item()
@@ -393,7 +402,7 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """``torch.nn.functional.max_pool1d``, of a sequence. For the arguments see ``max_pool2d``."""
+    """``torch.nn.functional.max_pool1d``: pools a sequence. For arguments see ``max_pool2d``."""
     pool = MaxPool1d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
     return pool._pooled(input, "input")
 
@@ -407,25 +416,27 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """The maximum of each window of an image, as ``MaxPool2d`` takes it.
+    """Computes the maximum of each window of an image; see ``MaxPool2d``.
 
-    The gradient goes to the maximum; of several, to the first in row-major order.
+    The gradient goes to the maximum; of several equal ones, to the first in row-major order.
 
     Args:
         input: [N, H, W, C].
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        padding: how far the windows reach over each edge, at most half of ``kernel_size``.
-        dilation: steps between the elements of one window.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
-        return_indices: whether to return also where each maximum is: h · W + w of that at
-            [n, h, w, c].
+        stride: the distance between windows; ``kernel_size`` by default.
+        padding: the number of positions, filled with -inf, added at each edge; at most half of
+            ``kernel_size``.
+        dilation: the distance between the elements of a window.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
+        return_indices: whether to return also the index of each maximum, which is h · W + w for a
+            maximum at [n, h, w, c].
 
     Returns:
-        [N, H', W', C]; with ``return_indices`` a pair of that and integers [N, H', W', C].
+        [N, H', W', C]; with ``return_indices`` a pair of these and their indices, integers
+        [N, H', W', C].
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     PyTorch: ``torch.nn.functional.max_pool2d``.
 
@@ -447,7 +458,7 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """``torch.nn.functional.max_pool3d``, of a volume. For the arguments see ``max_pool2d``."""
+    """``torch.nn.functional.max_pool3d``: pools a volume. For the arguments see ``max_pool2d``."""
     pool = MaxPool3d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
     return pool._pooled(input, "input")
 
@@ -460,7 +471,7 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """``torch.nn.functional.avg_pool1d``, of a sequence. For the arguments see ``avg_pool2d``."""
+    """``torch.nn.functional.avg_pool1d``: pools a sequence. For arguments see ``avg_pool2d``."""
     pool = AvgPool1d(kernel_size, stride, padding, ceil_mode, count_include_pad)
     return pool._pooled(input, "input")
 
@@ -474,22 +485,22 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> jax.Array:
-    """The mean of each window of an image, as ``AvgPool2d`` takes it.
+    """Computes the mean of each window of an image; see ``AvgPool2d``.
 
     Args:
         input: [N, H, W, C].
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        padding: zeros on each edge, at most half of ``kernel_size``.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
-        count_include_pad: whether the zeros of the padding count in the mean.
-        divisor_override: what the sum of each window is divided by instead of its size.
+        stride: the distance between windows; ``kernel_size`` by default.
+        padding: the number of zeros added at each edge, at most half of ``kernel_size``.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
+        count_include_pad: whether the mean includes the zeros of the padding.
+        divisor_override: the divisor of the sum of each window, instead of its size.
 
     Returns:
         [N, H', W', C].
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     PyTorch: ``torch.nn.functional.avg_pool2d``.
 
@@ -510,7 +521,7 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> jax.Array:
-    """``torch.nn.functional.avg_pool3d``, of a volume. For the arguments see ``avg_pool2d``."""
+    """``torch.nn.functional.avg_pool3d``: pools a volume. For the arguments see ``avg_pool2d``."""
     pool = AvgPool3d(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return pool._pooled(input, "input")
 
@@ -522,7 +533,7 @@ def lp_pool1d(
     stride: PerAxis | None = None,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """``torch.nn.functional.lp_pool1d``, of a sequence. For the arguments see ``lp_pool2d``."""
+    """``torch.nn.functional.lp_pool1d``: pools a sequence. For the arguments see ``lp_pool2d``."""
     return LPPool1d(norm_type, kernel_size, stride, ceil_mode)._pooled(input, "input")
 
 
@@ -533,20 +544,20 @@ def lp_pool2d(
     stride: PerAxis | None = None,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """The p-norm of each window of an image, (Σ x^p)^(1/p), as ``LPPool2d`` takes it.
+    """Computes the p-norm of each window of an image, (Σ x^p)^(1/p); see ``LPPool2d``.
 
     Args:
         input: [N, H, W, C].
-        norm_type: p; the maximum of |x| for infinity, the minimum for minus infinity.
+        norm_type: p; for infinity the maximum of |x|, for minus infinity the minimum.
         kernel_size: height and width of the window.
-        stride: steps between windows; ``kernel_size`` by default.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
+        stride: the distance between windows; ``kernel_size`` by default.
+        ceil_mode: whether to keep a last window that extends beyond the far edge.
 
     Returns:
         [N, H', W', C].
 
     Raises:
-        InputError: if an option does not fit, or the input is too small for one window.
+        InputError: if an option is invalid, or the input is too small for one window.
 
     PyTorch: ``torch.nn.functional.lp_pool2d``.
 
@@ -564,5 +575,5 @@ def lp_pool3d(
     stride: PerAxis | None = None,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """``torch.nn.functional.lp_pool3d``, of a volume. For the arguments see ``lp_pool2d``."""
+    """``torch.nn.functional.lp_pool3d``: pools a volume. For the arguments see ``lp_pool2d``."""
     return LPPool3d(norm_type, kernel_size, stride, ceil_mode)._pooled(input, "input")

@@ -1,4 +1,4 @@
-"""What the LSTM, the GRU and the plain recurrent network share: parameters, checks and layers."""
+"""The base classes of LSTM, GRU and RNN: parameters, checks, and runs of stacked layers."""
 
 import math
 from abc import abstractmethod
@@ -31,8 +31,8 @@ from jaxnets.layers.parameters import check_parameters
 class Weights(NamedTuple):
     """The parameters of one direction of one layer, or of a cell.
 
-    Both biases are kept, though LSTM and RNN only need their sum: in PyTorch each is a parameter
-    of its own, and a model that trained one alone would leave PyTorch's trajectory.
+    Both biases are kept, although LSTM and RNN only need their sum. In PyTorch each is a separate
+    parameter, and with a single bias training would give other results than in PyTorch.
     """
 
     kernel_ih: Any  # [I, G·H]
@@ -64,7 +64,7 @@ class Recurrent(nnx.Module):
         check_positive("input_size", input_size)
         check_positive("hidden_size", hidden_size)
         check_positive("num_layers", num_layers)
-        # A bool here is most often PyTorch's batch_first, which these layers do not take.
+        # Positional arguments of PyTorch can put its batch_first here; check_number rejects bools.
         self.dropout = check_number("dropout", dropout, least=0, most=1)
         self.proj_size = check_integer("proj_size", proj_size, least=0, most=hidden_size - 1)
         self.bias = check_bool("bias", bias)
@@ -84,7 +84,7 @@ class Recurrent(nnx.Module):
 
     @property
     def _state_size(self) -> int:
-        """Size of the hidden state, and so of the outputs of one direction."""
+        """The size of the hidden state, which is that of the outputs of one direction."""
         return self.proj_size or self.hidden_size
 
     @property
@@ -94,17 +94,17 @@ class Recurrent(nnx.Module):
     @property
     @abstractmethod
     def _cell(self) -> str:
-        """The name of the element-wise part of a time step, in ``cells.CELLS``."""
+        """The key in ``cells.CELLS`` of the element-wise part of a time step."""
 
     def _run(
         self, x: ArrayLike, initial_state: Any, state_sizes: tuple[int, ...], lengths: Any
     ) -> tuple[jax.Array, State]:
-        """Outputs [B, T, D·H] and final states, each [layers·D, B, H]."""
+        """Computes the outputs [B, T, D·H] and the final states, [layers·D, B, H] each."""
         check_floats("x", x, ("B", "T", self.input_size))
         batch, time, _ = x.shape
         if time == 0:
             raise InputError("x", "at least one time step", describe(x))
-        kernel = self.kernel_ih_l0  # None of a layer whose weights are elsewhere
+        kernel = self.kernel_ih_l0  # None if the weight is parametrized
         dtype = x.dtype if kernel is None else jnp.result_type(x, kernel[...])
         leading = self.num_layers * len(self._suffixes), batch
         initial = _states(initial_state, [(*leading, size) for size in state_sizes], dtype)
@@ -112,7 +112,7 @@ class Recurrent(nnx.Module):
         if lengths is not None:
             lengths = _checked_lengths(lengths, batch, time)
             valid = jnp.swapaxes(valid_steps(lengths, time), 0, 1)
-            x = jnp.where(valid, x, 0)  # the padding may hold anything, NaN included
+            x = jnp.where(valid, x, 0)  # the padding may contain NaN
         outputs, finals = self._layers(x, initial, lengths)
         if valid is not None:
             outputs = jnp.where(valid, outputs, 0)
@@ -121,7 +121,7 @@ class Recurrent(nnx.Module):
     def _layers(
         self, x: jax.Array, initial: State, lengths: jax.Array | None
     ) -> tuple[jax.Array, list[State]]:
-        """Outputs [B, T, D·H] of the last layer, and the final states of all directions."""
+        """Returns the outputs [B, T, D·H] of the last layer, and all final states."""
         finals: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropouts:
@@ -138,7 +138,7 @@ class Recurrent(nnx.Module):
     def _layer(
         self, layer: int, x: jax.Array, states: list[State], lengths: jax.Array | None
     ) -> tuple[jax.Array, list[State]]:
-        """Outputs [B, T, D·H] of one layer, and the final state of each direction."""
+        """Returns the outputs [B, T, D·H] of one layer, and the final state of each direction."""
         directions = [
             self._direction(f"_l{layer}{suffix}", x.dtype, state)
             for suffix, state in zip(self._suffixes, states, strict=True)
@@ -151,16 +151,16 @@ class Recurrent(nnx.Module):
 
     def _direction(self, suffix: str, dtype: DTypeLike, initial: State) -> Direction:
         weights = _weights(self, suffix, dtype)
-        outside, inside = weights.bias_ih, weights.bias_hh
-        if outside is not None and CELLS[self._cell].recurrent is None:  # it sees the sum alone
-            outside, inside = outside + inside, None
+        bias_ih, bias_hh = weights.bias_ih, weights.bias_hh
+        if bias_ih is not None and CELLS[self._cell].recurrent is None:  # only the sum matters
+            bias_ih, bias_hh = bias_ih + bias_hh, None
         kernels = weights.kernel_ih, weights.kernel_hh
-        return Direction(kernels, (outside, inside), initial, weights.kernel_hr)
+        return Direction(kernels, (bias_ih, bias_hh), initial, weights.kernel_hr)
 
     def _in_segments(
         self, x: jax.Array, directions: list[Direction], lengths: jax.Array | None
     ) -> tuple[jax.Array, list[State]]:
-        """A layer, of which only the states between segments are kept for the way back."""
+        """Runs a layer, storing only the states between segments for the backward pass."""
         outputs, finals = [], []
         for number, direction in enumerate(directions):
             output, final = self._segments(x, direction, lengths, bool(number))
@@ -171,7 +171,7 @@ class Recurrent(nnx.Module):
     def _segments(
         self, x: jax.Array, direction: Direction, lengths: jax.Array | None, reverse: bool
     ) -> tuple[jax.Array, State]:
-        """One direction of a layer."""
+        """Runs one direction of a layer: a scan over segments, and a rest of fewer steps."""
         time = x.shape[1]
         length = min(self.remat or time, time)
         cut = time // length * length
@@ -186,7 +186,7 @@ class Recurrent(nnx.Module):
         def segments(state: State) -> tuple[State, jax.Array]:
             parts = jnp.swapaxes(x[:, :cut].reshape(x.shape[0], -1, length, x.shape[2]), 0, 1)
             firsts = length * jnp.arange(cut // length, dtype=jnp.int32)
-            run = jax.checkpoint(segment)
+            run = jax.checkpoint(segment)  # the backward pass recomputes the steps of a segment
             final, outputs = lax.scan(run, state, (parts, firsts), reverse=reverse)
             outputs = jnp.swapaxes(outputs, 0, 1)
             return final, outputs.reshape(x.shape[0], cut, outputs.shape[-1])
@@ -225,7 +225,7 @@ class RecurrentCell(nnx.Module):
         _add_parameters(self, "", shapes, rngs, param_dtype)
 
     def _step(self, cell: str, x: ArrayLike, state: Any, count: int) -> State:
-        """The ``count`` arrays [B, H] of the state after the step."""
+        """Returns the state after one step, ``count`` arrays [B, H]."""
         check_floats("x", x, ("B", self.input_size))
         dtype = jnp.result_type(x, self.kernel_ih[...])
         states = _states(state, [(x.shape[0], self.hidden_size)] * count, dtype, "state")
@@ -259,7 +259,7 @@ def _add_parameters(
     rngs: nnx.Rngs,
     dtype: DTypeLike,
 ) -> None:
-    # PyTorch draws all of them, the input's kernel and the projection too, from U(±1/√hidden_size).
+    # PyTorch draws all parameters, also the input kernel and projection, from U(±1/√hidden_size).
     bound = 1.0 / math.sqrt(module.hidden_size)
     draw = initializers.uniform(-bound, bound)
     for name, shape in shapes.items():
@@ -274,7 +274,7 @@ def _weights(module: nnx.Module, suffix: str, dtype: DTypeLike) -> Weights:
 def _states(
     given: Any, shapes: list[tuple[int, ...]], dtype: DTypeLike, argument: str = "initial_state"
 ) -> State:
-    """The given states, checked; zeros where None is given."""
+    """Checks the given states and converts them to arrays; zeros for None."""
     if given is None:
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
     if len(shapes) == 1:
@@ -288,10 +288,10 @@ def _states(
 
 
 def _checked_lengths(lengths: ArrayLike, batch: int, time: int) -> jax.Array:
-    known = not isinstance(lengths, jax.core.Tracer)  # under jit the values are not
+    known = not isinstance(lengths, jax.core.Tracer)  # under jit the values are unknown
     lengths = np.asarray(lengths) if known else lengths
     if lengths.shape != (batch,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise InputError("lengths", f"{batch} integers, one a sequence", describe(lengths))
+        raise InputError("lengths", f"{batch} integers, one per sequence", describe(lengths))
     if known and ((lengths < 1) | (lengths > time)).any():
         raise InputError("lengths", f"integers from 1 to {time}", str(lengths.tolist()))
     return jnp.asarray(lengths, jnp.int32)

@@ -1,4 +1,4 @@
-"""Local response normalization: each channel divided by its neighbours' energy, channels last."""
+"""Local response normalization over neighbouring channels, channels last."""
 
 from functools import partial
 
@@ -15,21 +15,21 @@ def local_response_norm(
 ) -> jax.Array:
     """``torch.nn.functional.local_response_norm``: x / (k + alpha · mean of squares)^beta.
 
-    The mean is over ``size`` neighbouring channels, half of them before (one more if the size is
-    even); channels that there are not count as zeros.
+    The mean is over ``size`` neighbouring channels, of which size // 2 are before each channel.
+    Channels beyond the first and last count as zeros.
 
     Args:
         input: [N, ..., C], of at least three axes.
-        size: the number of neighbours.
-        alpha: what the mean is multiplied by.
-        beta: the power.
+        size: the number of neighbouring channels.
+        alpha: the factor of the mean.
+        beta: the exponent.
         k: added to the mean.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if the input has fewer axes or is not floating, or a number is of another kind.
+        InputError: if the input has fewer axes or is not floating, or a number is invalid.
     """
     check_floats("input", input, ("...", "N", "L", "C"))
     return LocalResponseNorm(size, alpha, beta, k)(input)
@@ -39,9 +39,9 @@ class LocalResponseNorm(nnx.Module):
     """``torch.nn.LocalResponseNorm``: x / (k + alpha · mean of squares)^beta.
 
     Args:
-        size: the number of neighbouring channels, as of ``local_response_norm``.
-        alpha: what the mean is multiplied by.
-        beta: the power.
+        size: the number of neighbouring channels; see ``local_response_norm``.
+        alpha: the factor of the mean.
+        beta: the exponent.
         k: added to the mean.
     """
 
@@ -60,14 +60,14 @@ class LocalResponseNorm(nnx.Module):
 class CrossMapLRN2d(nnx.Module):
     """``torch.nn.CrossMapLRN2d``: x / (k + alpha / size · sum of squares)^beta.
 
-    PyTorch departs from this formula, and so does this layer. The sum for channel c is over the
-    channels c - r to c + r, r = ⌊(size - 1) / 2⌋, and over channel 0 everywhere. The gradient is
-    that of windows that begin one channel early.
+    PyTorch's layer deviates from this formula, and this layer reproduces its results. The sum for
+    channel c is over the channels c - r to c + r with r = ⌊(size - 1) / 2⌋, and always includes
+    channel 0. The gradient is that of windows that start one channel earlier.
 
     Args:
         size: the number of neighbouring channels.
-        alpha: what the sum, divided by the size, is multiplied by.
-        beta: the power.
+        alpha: the factor of the sum, which is divided by the size.
+        beta: the exponent.
         k: added to the sum.
     """
 
@@ -90,7 +90,7 @@ def _numbers(alpha: float, beta: float, k: float) -> tuple[float, float, float]:
 
 
 def _windows(values: jax.Array, size: int, before: int) -> jax.Array:
-    """The sum over ``size`` channels, so many of them before each channel."""
+    """Computes the sum over ``size`` channels, of which ``before`` are before each channel."""
     sizes = (*[1] * (values.ndim - 1), size)
     padding = (*[(0, 0)] * (values.ndim - 1), (before, size - 1 - before))
     return lax.reduce_window(values, 0.0, lax.add, sizes, (1,) * values.ndim, padding)
@@ -104,7 +104,7 @@ def _across_maps(x: jax.Array, size: int, alpha: float, beta: float, k: float) -
 def _energies(x: jax.Array, size: int, alpha: float, k: float) -> jax.Array:
     squares, radius = jnp.square(x), (size - 1) // 2
     sums = _windows(squares, 2 * radius + 1, radius)
-    # Channel 0 is in every window.
+    # As in PyTorch, channel 0 is added to the windows that do not contain it.
     first = jnp.broadcast_to(squares[..., :1], (*x.shape[:-1], max(x.shape[-1] - radius - 1, 0)))
     within = jnp.zeros_like(squares[..., : radius + 1])
     return k + alpha / size * (sums + jnp.concatenate([within, first], axis=-1))

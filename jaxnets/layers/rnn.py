@@ -17,29 +17,31 @@ _NONLINEARITIES = "tanh", "relu"
 class RNN(Recurrent):
     """``torch.nn.RNN`` with batch_first=True: a stack of plain recurrent layers.
 
-    At each time step, h' = tanh(x W_ih + b_ih + h W_hh + b_hh), or max(0, ·) in place of tanh.
+    At each time step, h' = tanh(x W_ih + b_ih + h W_hh + b_hh), or max(0, ·) instead of tanh.
 
     Parameters, for each layer k: ``kernel_ih_lk`` [input size of the layer, H], ``kernel_hh_lk``
-    [H, H], ``bias_ih_lk`` and ``bias_hh_lk`` [H]; and the same with the suffix ``_reverse`` for the
-    other direction. They are PyTorch's, the kernels transposed, and start as U(±1/√hidden_size).
+    [H, H], ``bias_ih_lk`` and ``bias_hh_lk`` [H]. The parameters of the other direction have the
+    suffix ``_reverse``. Kernels are PyTorch's weights transposed, and all parameters start as
+    U(±1/√hidden_size).
 
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.
-        num_layers: how many layers are stacked, each fed with the outputs of the one below.
+        num_layers: the number of stacked layers; each takes the outputs of the layer below.
         nonlinearity: ``"tanh"`` or ``"relu"``.
-        bias: whether there are biases.
-        dropout: probability with which outputs of a layer, except for the last one, are zeroed in
+        bias: whether the layer has biases.
+        dropout: the dropout probability of the outputs of each layer except for the last one, in
             training mode.
-        bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
-            else 1, and the outputs of both directions are concatenated.
-        remat: for long sequences: of how many steps to keep the states alone, and compute the rest
-            again on the way back. None keeps the gates of every step.
-        rngs: where the initial values and the dropout masks are drawn from.
+        bidirectional: whether each layer also runs from the last step to the first. The number of
+            directions D is then 2, and the outputs of both are concatenated; otherwise D = 1.
+        remat: to save memory with long sequences, the number of steps in a segment: only the states
+            between segments are stored, and the backward pass recomputes the others. None stores
+            the gates of every step.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive, dropout is not in [0, 1], or the nonlinearity is
+        InputError: if a size is not positive, dropout is not in [0, 1], or the nonlinearity is
             unknown.
 
     Examples:
@@ -93,17 +95,18 @@ class RNN(Recurrent):
         Args:
             x: the sequences, [B, T, input_size].
             initial_state: h_0 [layers · D, B, H]; None for zeros.
-            lengths: how many steps each sequence has, int [B], from 1 to T; what comes after them
-                is padding and changes nothing. None means T. This is PyTorch's packed sequence.
+            lengths: the number of steps of each sequence, integers [B] from 1 to T; None for T.
+                Steps after them are padding, which does not affect the results. This replaces
+                PyTorch's packed sequences.
 
         Returns:
-            The outputs, [B, T, D · H], zero after a sequence's end; and the states after each
-            sequence's last step (its first, for the other direction), h_n [layers · D, B, H],
-            layer by layer and within a layer forward before reverse.
+            The outputs [B, T, D · H], zero after the end of a sequence; and the final states
+            h_n [layers · D, B, H], after the last step of each sequence (after the first step for
+            the reverse direction). Within a layer the forward direction comes first.
 
         Raises:
-            InputError: a shape does not fit, T is zero, or a length is not in 1 to T (checked where
-                the lengths are known, not under ``jax.jit``).
+            InputError: if a shape does not match, T is zero, or a length is not from 1 to T
+                (lengths are not checked under ``jax.jit``).
         """
         outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
         return outputs, h
@@ -122,13 +125,13 @@ class RNNCell(RecurrentCell):
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.
-        bias: whether there are biases.
+        bias: whether the layer has biases.
         nonlinearity: ``"tanh"`` or ``"relu"``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        InputError: a size is not positive, or the nonlinearity is unknown.
+        InputError: if a size is not positive, or the nonlinearity is unknown.
     """
 
     gate_count = 1
@@ -160,6 +163,6 @@ class RNNCell(RecurrentCell):
             The new h.
 
         Raises:
-            InputError: a shape does not fit.
+            InputError: if a shape does not match.
         """
         return self._step(self.nonlinearity, x, state, 1)[0]

@@ -1,4 +1,4 @@
-"""The leaky ReLU whose slope is drawn at random in training."""
+"""Randomized leaky ReLU, whose slopes are random in training."""
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +23,17 @@ def rrelu(
         input: a floating-point array of any shape.
         lower: the smallest slope.
         upper: the largest slope.
-        training: whether each slope is drawn from U(lower, upper); otherwise it is their mean.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: a random key, a stream or streams, for the slopes; needed in training.
+        training: whether each slope is drawn from U(lower, upper); otherwise all slopes are
+            (lower + upper) / 2.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: a random key, a random stream or ``nnx.Rngs`` for the slopes; required in training.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if the input is not floating, another argument is of another kind, or there is
-            no ``rngs`` in training.
+        InputError: if the input is not floating, another argument is invalid, or ``rngs`` is
+            missing in training.
     """
     check_floats("input", input, ("...",))
     check_bool("inplace", inplace)
@@ -45,18 +46,18 @@ def rrelu(
 
 
 class RReLU(nnx.Module):
-    """``torch.nn.RReLU``: x where x > 0, else slope · x with slopes drawn anew for each element.
+    """``torch.nn.RReLU``: x where x > 0, else slope · x with a random slope for each element.
 
-    In training, which ``model.train()`` sets, each slope is drawn from U(lower, upper); in
-    evaluation, which ``model.eval()`` sets, it is their mean. The draws come from the layer's own
-    stream of keys, which is reseeded as that of ``Dropout``. With lower = upper nothing is drawn
-    and there is no stream.
+    In training mode, which ``model.train()`` sets, each slope is drawn from U(lower, upper). In
+    evaluation mode, which ``model.eval()`` sets, all slopes are (lower + upper) / 2. The slopes are
+    drawn from the layer's own random stream, which is reseeded like that of ``Dropout``. With
+    lower = upper the layer has no random stream.
 
     Args:
         lower: the smallest slope.
         upper: the largest slope.
-        inplace: PyTorch's, which changes nothing here.
-        rngs: where the stream's first key is drawn from.
+        inplace: accepted for compatibility with PyTorch; has no effect.
+        rngs: the random streams from which the layer's own stream is seeded.
 
     Examples:
         >>> layer = RReLU(0.1, 0.3, rngs=nnx.Rngs(0))
@@ -88,10 +89,10 @@ class RReLU(nnx.Module):
         return _by_key(jnp.asarray(x), self.rngs(), self.lower, self.upper)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Sets the mode of the view that ``nnx.view`` makes.
+        """Sets the mode of a view; ``nnx.view`` calls this.
 
         Args:
-            deterministic: True is evaluation mode, False training mode.
+            deterministic: True for evaluation mode, False for training mode, None to keep the mode.
         """
         if deterministic is not None:
             self.deterministic = deterministic

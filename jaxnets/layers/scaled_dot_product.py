@@ -1,4 +1,4 @@
-"""``scaled_dot_product_attention``, with the heads in an axis of their own."""
+"""``scaled_dot_product_attention``, with a separate axis for the heads."""
 
 import math
 
@@ -32,29 +32,29 @@ def scaled_dot_product_attention(
     *,
     rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
 ) -> jax.Array:
-    """Softmax(Q Kᵀ · scale + mask) V: ``torch.nn.functional.scaled_dot_product_attention``.
+    """``torch.nn.functional.scaled_dot_product_attention``: softmax(Q Kᵀ · scale + mask) V.
 
-    A query that may attend to no key gives zeros, as in PyTorch.
+    As in PyTorch, the output for a query that is masked from all keys is zero.
 
     Args:
         query: [N, ..., H, L, E].
         key: [N, ..., H, S, E].
         value: [N, ..., H, S, V].
-        attn_mask: of a shape that broadcasts to [N, ..., H, L, S]. A boolean mask is True where
-            attention is allowed, unlike that of ``MultiheadAttention``; a floating-point one is
-            added to the scaled products.
+        attn_mask: an array that broadcasts to [N, ..., H, L, S]. A boolean mask is True where
+            attention is allowed, unlike in ``MultiheadAttention``; a floating-point mask is added
+            to the scaled products.
         dropout_p: the probability that an attention weight is dropped.
-        is_causal: whether query i is kept from the keys after i; not with ``attn_mask``.
-        scale: what the products are multiplied by; 1/√E if None.
-        enable_gqa: whether each head of keys and values serves several neighbouring heads of
-            queries.
-        rngs: a random key, or streams of them, where ``dropout_p`` is neither 0 nor 1.
+        is_causal: whether query i attends only to keys up to i; not together with ``attn_mask``.
+        scale: the factor of the products; None for 1/√E.
+        enable_gqa: whether key and value may have fewer heads than query (grouped-query attention):
+            each of their heads is then used for several consecutive heads of the query.
+        rngs: a random key or random streams; required if ``dropout_p`` is neither 0 nor 1.
 
     Returns:
         [N, ..., H, L, V].
 
     Raises:
-        InputError: if the arguments do not fit together.
+        InputError: if an argument is invalid, or the shapes do not match.
 
     Examples:
         >>> q, k, v = jnp.ones((2, 4, 5, 8)), jnp.ones((2, 4, 7, 8)), jnp.ones((2, 4, 7, 3))
@@ -63,7 +63,7 @@ def scaled_dot_product_attention(
     """
     check_floats("query", query, ("...", "L", "E"))
     if query.shape[-1] == 0:
-        raise InputError("query", "at least one number in a vector", describe(query))
+        raise InputError("query", "vectors of at least one element", describe(query))
     check_floats("key", key, ("...", "S", query.shape[-1]))
     check_floats("value", value, ("...", key.shape[-2], "V"))
     check_bool("is_causal", is_causal)
@@ -81,7 +81,7 @@ def scaled_dot_product_attention(
     masks: tuple[jax.Array, ...] = ()
     if attn_mask is not None:
         if is_causal:
-            raise InputError("is_causal", "False where there is an attn_mask", is_causal)
+            raise InputError("is_causal", "False together with attn_mask", is_causal)
         masks = (_added(attn_mask, (*leading, q.shape[-2], k.shape[-2]), q.dtype),)
     outputs = attend(
         tuple(_heads_side_by_side(x, leading) for x in (q, k, v)),
@@ -96,7 +96,7 @@ def scaled_dot_product_attention(
 
 
 def _for_each_head(argument: str, x: jax.Array, queries: jax.Array) -> jax.Array:
-    """The keys or values of each head of the queries, of an array that has fewer heads."""
+    """Repeats the heads of keys or values to match the heads of the queries."""
     heads = queries.shape[-3] if queries.ndim > 2 else 1
     if x.ndim < 3 or heads % x.shape[-3]:
         raise InputError(argument, f"[..., H, S, E] with H a divisor of {heads}", describe(x))
@@ -104,7 +104,7 @@ def _for_each_head(argument: str, x: jax.Array, queries: jax.Array) -> jax.Array
 
 
 def _leading_axes(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
-    """[N, ..., H], to which the leading axes of all three broadcast."""
+    """Returns the shape [N, ..., H] that the leading axes of all three arrays broadcast to."""
     leading = q.shape[:-2]
     for argument, x in (("key", k), ("value", v)):
         try:
@@ -116,7 +116,7 @@ def _leading_axes(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
 
 
 def _heads_side_by_side(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-    """[N, ..., H, L, E] as [N · ..., L, H · E]."""
+    """Reshapes [N, ..., H, L, E] to [N · ..., L, H · E], the layout of ``attend``."""
     length, size = x.shape[-2:]
     heads, batch = math.prod(leading[-1:]), math.prod(leading[:-1])
     every = jnp.broadcast_to(x, (*leading, length, size)).reshape(batch, heads, length, size)
@@ -124,7 +124,7 @@ def _heads_side_by_side(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
 
 
 def _added(mask: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """The mask as numbers to add to the products of this shape, itself of rank four."""
+    """Converts the mask to an array of rank four to add to the products of the given shape."""
     expected = f"a boolean or floating-point mask that broadcasts to {list(shape)}"
     check_usable("attn_mask", expected, mask)
     kinds = mask.dtype == bool or jnp.issubdtype(mask.dtype, jnp.floating)

@@ -1,4 +1,4 @@
-"""What is small becomes zero or a constant: as modules, and as in ``torch.nn.functional``."""
+"""Shrinkage activations: hardshrink, softshrink, tanhshrink and threshold."""
 
 import jax
 import jax.numpy as jnp
@@ -12,24 +12,24 @@ def hardshrink(input: ArrayLike, lambd: float = 0.5) -> jax.Array:
 
     Args:
         input: a floating-point array of any shape.
-        lambd: how large the gap is.
+        lambd: the largest |x| that becomes 0.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if the input is not floating, or lambd is no number.
+        InputError: if the input is not floating, or lambd is not a number.
     """
     check_floats("input", input, ("...",))
     return Hardshrink(lambd)(input)
 
 
 def softshrink(input: ArrayLike, lambd: float = 0.5) -> jax.Array:
-    """``torch.nn.functional.softshrink``: x brought nearer to 0 by lambd; 0 with slope 0 within.
+    """``torch.nn.functional.softshrink``: sign(x) · max(|x| - lambd, 0).
 
     Args:
         input: a floating-point array of any shape.
-        lambd: how much nearer, at least 0.
+        lambd: the amount that is subtracted from |x|, at least 0.
 
     Returns:
         An array of the shape and dtype of the input.
@@ -62,15 +62,15 @@ def threshold(input: ArrayLike, threshold: float, value: float, inplace: bool = 
 
     Args:
         input: a floating-point array of any shape.
-        threshold: up to which x is replaced.
+        threshold: the largest x that is replaced.
         value: the constant.
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if the input is not floating, or another argument of another kind.
+        InputError: if the input is not floating, or another argument is invalid.
     """
     check_floats("input", input, ("...",))
     return Threshold(threshold, value, inplace)(input)
@@ -80,7 +80,7 @@ class Hardshrink(nnx.Module):
     """``torch.nn.Hardshrink``: x where |x| > lambd, else 0 with slope 0.
 
     Args:
-        lambd: how large the gap is.
+        lambd: the largest |x| that becomes 0.
     """
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -94,10 +94,10 @@ class Hardshrink(nnx.Module):
 
 
 class Softshrink(nnx.Module):
-    """``torch.nn.Softshrink``: x brought nearer to 0 by lambd; 0 with slope 0 where |x| ≤ lambd.
+    """``torch.nn.Softshrink``: sign(x) · max(|x| - lambd, 0), slope 0 where |x| ≤ lambd.
 
     Args:
-        lambd: how much nearer, at least 0.
+        lambd: the amount that is subtracted from |x|, at least 0.
     """
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -125,9 +125,9 @@ class Threshold(nnx.Module):
     """``torch.nn.Threshold``: x where x > threshold, else a constant.
 
     Args:
-        threshold: up to which x is replaced.
+        threshold: the largest x that is replaced.
         value: the constant.
-        inplace: PyTorch's, which changes nothing here.
+        inplace: accepted for compatibility with PyTorch; has no effect.
     """
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
@@ -143,4 +143,4 @@ class Threshold(nnx.Module):
 
 
 def _within(x: jax.Array, lambd: float) -> jax.Array:
-    return (x >= -lambd) & (x <= lambd)  # not NaN, which stays
+    return (x >= -lambd) & (x <= lambd)  # False for NaN, so that NaN is kept

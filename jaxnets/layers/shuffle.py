@@ -1,4 +1,4 @@
-"""Channels and pixels in another order, channels last."""
+"""Pixel shuffle and channel shuffle, channels last."""
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,17 @@ from jaxnets.arrays import ArrayLike, InputError, as_array, check_positive, desc
 
 
 def pixel_shuffle(input: ArrayLike, upscale_factor: int) -> jax.Array:
-    """Makes r x r pixels of each: ``torch.nn.functional.pixel_shuffle``.
+    """Expands each pixel to r x r pixels: ``torch.nn.functional.pixel_shuffle``.
 
     Args:
-        input: [..., H, W, C · r²], the r² values of one channel next to each other.
+        input: [..., H, W, C · r²], with the r² values of an output channel in succession.
         upscale_factor: r.
 
     Returns:
         [..., H · r, W · r, C].
 
     Raises:
-        InputError: if the channels are no multiple of r².
+        InputError: if the number of channels is not a multiple of r².
 
     Examples:
         >>> pixel_shuffle(jnp.arange(4).reshape(1, 1, 1, 4), 2)[0, :, :, 0].tolist()
@@ -35,17 +35,17 @@ def pixel_shuffle(input: ArrayLike, upscale_factor: int) -> jax.Array:
 
 
 def pixel_unshuffle(input: ArrayLike, downscale_factor: int) -> jax.Array:
-    """Makes one pixel of r x r: ``torch.nn.functional.pixel_unshuffle``.
+    """Combines r x r pixels to one: ``torch.nn.functional.pixel_unshuffle``.
 
     Args:
         input: [..., H · r, W · r, C].
         downscale_factor: r.
 
     Returns:
-        [..., H, W, C · r²]; ``pixel_shuffle`` makes the input of it.
+        [..., H, W, C · r²]; ``pixel_shuffle`` is the inverse.
 
     Raises:
-        InputError: if height or width is no multiple of r.
+        InputError: if height or width is not a multiple of r.
 
     Examples:
         >>> pixel_unshuffle(jnp.arange(4).reshape(1, 2, 2, 1), 2).ravel().tolist()
@@ -62,14 +62,17 @@ def pixel_unshuffle(input: ArrayLike, downscale_factor: int) -> jax.Array:
 
 
 def channel_shuffle(input: ArrayLike, groups: int) -> jax.Array:
-    """Takes a channel of each group in turn: ``torch.nn.functional.channel_shuffle``.
+    """Interleaves the channels of groups: ``torch.nn.functional.channel_shuffle``.
 
     Args:
         input: [N, ..., C].
-        groups: into how many groups of neighbours the channels are cut.
+        groups: the number of groups of consecutive channels.
+
+    Returns:
+        [N, ..., C]: the first channel of each group, then the second of each, and so on.
 
     Raises:
-        InputError: if the channels are no multiple of the groups.
+        InputError: if the number of channels is not a multiple of ``groups``.
 
     Examples:
         >>> channel_shuffle(jnp.arange(6).reshape(1, 1, 6), 2).ravel().tolist()
@@ -92,14 +95,15 @@ class PixelShuffle(nnx.Module):
         upscale_factor: r.
 
     Raises:
-        InputError: if it is not a positive integer, or on a call, if the channels do not fit.
+        InputError: if the argument is not a positive integer; on a call, if the number of channels
+            is not a multiple.
     """
 
     def __init__(self, upscale_factor: int) -> None:
         self.upscale_factor = check_positive("upscale_factor", upscale_factor)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Makes r x r pixels of each; see ``pixel_shuffle``."""
+        """Expands each pixel to r x r pixels; see ``pixel_shuffle``."""
         return pixel_shuffle(x, self.upscale_factor)
 
 
@@ -110,30 +114,32 @@ class PixelUnshuffle(nnx.Module):
         downscale_factor: r.
 
     Raises:
-        InputError: if it is not a positive integer, or on a call, if the size does not fit.
+        InputError: if the argument is not a positive integer; on a call, if height or width is not
+            a multiple of r.
     """
 
     def __init__(self, downscale_factor: int) -> None:
         self.downscale_factor = check_positive("downscale_factor", downscale_factor)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Makes one pixel of r x r; see ``pixel_unshuffle``."""
+        """Combines r x r pixels to one; see ``pixel_unshuffle``."""
         return pixel_unshuffle(x, self.downscale_factor)
 
 
 class ChannelShuffle(nnx.Module):
-    """``torch.nn.ChannelShuffle``: a channel of each group in turn, of [N, ..., C].
+    """``torch.nn.ChannelShuffle``: interleaves the channels of groups, of [N, ..., C].
 
     Args:
-        groups: into how many groups of neighbours the channels are cut.
+        groups: the number of groups of consecutive channels.
 
     Raises:
-        InputError: if it is not a positive integer, or on a call, if the channels do not fit.
+        InputError: if the argument is not a positive integer; on a call, if the number of channels
+            is not a multiple.
     """
 
     def __init__(self, groups: int) -> None:
         self.groups = check_positive("groups", groups)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Reorders the channels; see ``channel_shuffle``."""
+        """Interleaves the channels; see ``channel_shuffle``."""
         return channel_shuffle(x, self.groups)

@@ -1,4 +1,4 @@
-"""Encoder and decoder together, batch first."""
+"""The transformer with encoder and decoder, batch first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +19,8 @@ class Transformer(nnx.Module):
     """``torch.nn.Transformer``, batch first: a decoder that attends to an encoder's outputs.
 
     Submodules have PyTorch's names: ``encoder`` and ``decoder``, each with ``layers`` and a
-    ``norm``. As in PyTorch, all kernels start as Xavier's uniform distribution, each layer's by
-    itself, also those of a custom encoder or decoder.
+    ``norm``. As in PyTorch, all kernels are drawn from Xavier's uniform distribution, independently
+    for each layer, and including those of a custom encoder or decoder.
 
     Args:
         d_model: the size of each input and output.
@@ -28,14 +28,16 @@ class Transformer(nnx.Module):
         num_encoder_layers: the number of layers of the encoder.
         num_decoder_layers: the number of layers of the decoder.
         dim_feedforward: the size of each hidden layer.
-        dropout: the probability of every dropout within.
+        dropout: the probability of all dropouts.
         activation: "relu", "gelu" or a function of one array.
-        custom_encoder: in the encoder's place, called with its arguments; None for the usual one.
-        custom_decoder: in the decoder's place, called with its arguments; None for the usual one.
+        custom_encoder: a module that replaces the encoder and is called with the same arguments;
+            None for a ``TransformerEncoder``.
+        custom_decoder: a module that replaces the decoder and is called with the same arguments;
+            None for a ``TransformerDecoder``.
         layer_norm_eps: added to the variance in all normalizations.
-        norm_first: whether each layer normalizes what goes in, rather than what comes out.
+        norm_first: whether to normalize the input of each block instead of its output.
         bias: whether linear layers and normalizations have biases.
-        rngs: where the initial values and the dropout masks are drawn from.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
 
     Examples:
@@ -116,9 +118,12 @@ class Transformer(nnx.Module):
             src_key_padding_mask: [N, S].
             tgt_key_padding_mask: [N, T].
             memory_key_padding_mask: [N, S].
-            src_is_causal: whether each position is kept from the later ones of the source.
-            tgt_is_causal: whether each position is kept from the later ones of the target.
-            memory_is_causal: whether each position is kept from the later ones of the source.
+            src_is_causal: whether each position of the source attends only to itself and earlier
+                positions; None for False.
+            tgt_is_causal: whether each position of the target attends only to itself and earlier
+                positions; None for False.
+            memory_is_causal: whether position i of the target attends only to positions up to i of
+                the encoded source.
 
         Returns:
             [N, T, d_model].
@@ -146,12 +151,12 @@ class Transformer(nnx.Module):
     def generate_square_subsequent_mask(
         sz: int, device: None = None, dtype: DTypeLike | None = None
     ) -> jax.Array:
-        """The mask [sz, sz] that keeps each position from the later ones: there -∞, else 0.
+        """Returns the causal mask [sz, sz]: -∞ for later positions, 0 for all others.
 
         Args:
             sz: the length of the sequence.
-            device: None.
-            dtype: of the mask; float32 if None.
+            device: must be None; accepted for compatibility with PyTorch.
+            dtype: the dtype of the mask; None for float32.
 
         Examples:
             >>> print(Transformer.generate_square_subsequent_mask(2))

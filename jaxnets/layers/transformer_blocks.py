@@ -1,4 +1,4 @@
-"""What the encoder and the decoder of a transformer share."""
+"""Building blocks that the encoder and decoder of a transformer share."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -20,22 +20,22 @@ _ACTIVATIONS = {"relu": ReLU, "gelu": GELU}
 
 
 class TransformerLayer(nnx.Module):
-    """Steps of attention and then a small MLP, each of which is added to its input.
+    """The base class of transformer layers: attention blocks and an MLP, with residual connections.
 
     Args:
         d_model: the size of each input and output.
         nhead: the number of attention heads.
         dim_feedforward: the size of the hidden layer.
-        dropout: the probability of every dropout within.
+        dropout: the probability of all dropouts.
         activation: "relu", "gelu" or a function of one array.
         layer_norm_eps: added to the variance in every normalization.
-        norm_first: whether to normalize what goes in, rather than what comes out.
+        norm_first: whether to normalize the input of each block instead of its output.
         bias: whether linear layers and normalizations have biases.
-        rngs: where the initial values and the dropout masks are drawn from.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
     """
 
-    #: The steps of attention, by PyTorch's names.
+    #: The names of the attention blocks in PyTorch.
     attentions: ClassVar[tuple[str, ...]]
     self_attn: MultiheadAttention
 
@@ -76,7 +76,7 @@ class TransformerLayer(nnx.Module):
             setattr(self, f"dropout{number}", Dropout(dropout, rngs=rngs))
 
     def _added(self, x: jax.Array, *steps: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        """Takes the steps one after the other, and the MLP at the end."""
+        """Applies the blocks in turn and then the MLP, each with norm, dropout and residual."""
         for number, step in enumerate([*steps, self._feed_forward], 1):
             norm, dropout = getattr(self, f"norm{number}"), getattr(self, f"dropout{number}")
             x = x + dropout(step(norm(x))) if self.norm_first else norm(x + dropout(step(x)))
@@ -96,16 +96,16 @@ def attended(
     key_padding_mask: jax.Array | None,
     is_causal: bool,
 ) -> jax.Array:
-    """The outputs of attention alone.
+    """Calls an attention layer without weights, and converts errors to the caller's names of masks.
 
     Args:
         attention: the layer.
         queries: [N, L, E].
-        keys: [N, S, E], the values too.
-        to: how the caller's names of the masks begin, for messages.
+        keys: the keys and values, [N, S, E].
+        to: the prefix of the caller's names of the masks, for error messages.
         mask: [L, S] or [N · heads, L, S].
         key_padding_mask: [N, S].
-        is_causal: whether each position is kept from the later ones.
+        is_causal: whether each position attends only to itself and earlier positions.
 
     Raises:
         InputError: if a mask has another shape or dtype.
@@ -124,10 +124,10 @@ def attended(
 
 
 def check_stack(argument: str, layer: Any, num_layers: int, norm: Any) -> None:
-    """Checks what a stack of layers is made of.
+    """Checks the arguments of a stack of layers.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if an argument is invalid.
     """
     if not isinstance(layer, nnx.Module):
         raise InputError(argument, "a layer", layer)
@@ -137,12 +137,12 @@ def check_stack(argument: str, layer: Any, num_layers: int, norm: Any) -> None:
 
 
 def copies(layer: nnx.Module, count: int) -> nnx.List:
-    """Copies of a layer with buffers of their own, so that all can be donated."""
+    """Copies a layer ``count`` times, with separate buffers, so that all can be donated."""
     return nnx.List([_copy(layer, index) for index in range(count)])
 
 
 def _copy(layer: nnx.Module, index: int) -> nnx.Module:
-    """A copy that has its own dropout keys."""
+    """Copies a layer, and folds the index into its dropout keys."""
     copy = nnx.clone(layer, arrays=True)
     keys = nnx.state(copy, nnx.RngKey)
     nnx.update(copy, jax.tree.map(lambda key: jax.random.fold_in(key, index), keys))

@@ -12,24 +12,25 @@ from jaxnets.layers.transformer_blocks import TransformerLayer, attended, check_
 
 
 class TransformerDecoderLayer(TransformerLayer):
-    """``torch.nn.TransformerDecoderLayer``, batch first: self-attention, attention to an encoder.
+    """``torch.nn.TransformerDecoderLayer``, batch first: two attention blocks and an MLP.
 
-    A small MLP follows. Each of the three is added to its input and normalized:
-    x ← norm1(x + self_attn(x)), x ← norm2(x + multihead_attn(x, memory)),
-    x ← norm3(x + linear2(activation(linear1(x)))); with ``norm_first``, x ← x + self_attn(norm1(x))
-    and so on. Submodules have PyTorch's names: ``self_attn``, ``multihead_attn``, ``linear1``,
-    ``linear2``, ``norm1`` to ``norm3``, ``dropout``, ``dropout1`` to ``dropout3``.
+    The blocks are self-attention, attention to an encoder's outputs, and an MLP. The output of each
+    is added to its input and normalized: x ← norm1(x + self_attn(x)),
+    x ← norm2(x + multihead_attn(x, memory)), x ← norm3(x + linear2(activation(linear1(x)))). With
+    ``norm_first``, x ← x + self_attn(norm1(x)) and so on. Submodules have PyTorch's names:
+    ``self_attn``, ``multihead_attn``, ``linear1``, ``linear2``, ``norm1`` to ``norm3``,
+    ``dropout``, ``dropout1`` to ``dropout3``.
 
     Args:
         d_model: the size of each input and output.
         nhead: the number of attention heads.
         dim_feedforward: the size of the hidden layer.
-        dropout: the probability of every dropout within.
+        dropout: the probability of all dropouts.
         activation: "relu", "gelu" or a function of one array.
         layer_norm_eps: added to the variance in the three normalizations.
-        norm_first: whether to normalize what goes in, rather than what comes out.
+        norm_first: whether to normalize the input of each block instead of its output.
         bias: whether linear layers and normalizations have biases.
-        rngs: where the initial values and the dropout masks are drawn from.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
     """
 
@@ -56,8 +57,10 @@ class TransformerDecoderLayer(TransformerLayer):
             memory_mask: [T, S] or [N · nhead, T, S].
             tgt_key_padding_mask: [N, T].
             memory_key_padding_mask: [N, S].
-            tgt_is_causal: whether each position is kept from the later ones of the sequence.
-            memory_is_causal: whether each position is kept from the later ones of the memory.
+            tgt_is_causal: whether each position of the sequence attends only to itself and earlier
+                positions.
+            memory_is_causal: whether position i of the sequence attends only to positions up to i
+                of the memory.
 
         Returns:
             [N, T, d_model].
@@ -93,15 +96,15 @@ class TransformerDecoderLayer(TransformerLayer):
 
 
 class TransformerDecoder(nnx.Module):
-    """``torch.nn.TransformerDecoder``: the same kind of layer, several times, in ``layers``.
+    """``torch.nn.TransformerDecoder``: a stack of copies of a layer, in ``layers``.
 
-    As in PyTorch, the layers are copies of the given one and all start from its values, with
-    parameters of their own. Each copy drops values of its own.
+    As in PyTorch, the layers are copies of the given layer: all start with the same values, but
+    each has its own parameters and dropout masks.
 
     Args:
-        decoder_layer: the layer to copy; itself, it is no part of the stack.
+        decoder_layer: the layer to copy, which does not become part of the stack.
         num_layers: the number of copies.
-        norm: a normalization of the output, if any.
+        norm: a normalization of the output, or None.
 
     Examples:
         >>> layer = TransformerDecoderLayer(d_model=16, nhead=4, rngs=nnx.Rngs(0))
@@ -141,9 +144,10 @@ class TransformerDecoder(nnx.Module):
             memory_mask: [T, S] or [N · nhead, T, S].
             tgt_key_padding_mask: [N, T].
             memory_key_padding_mask: [N, S].
-            tgt_is_causal: whether each position is kept from the later ones of the sequence; None
-                is False.
-            memory_is_causal: whether each position is kept from the later ones of the memory.
+            tgt_is_causal: whether each position of the sequence attends only to itself and earlier
+                positions; None for False.
+            memory_is_causal: whether position i of the sequence attends only to positions up to i
+                of the memory.
 
         Returns:
             [N, T, d_model].

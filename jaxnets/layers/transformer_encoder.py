@@ -12,23 +12,24 @@ from jaxnets.layers.transformer_blocks import TransformerLayer, attended, check_
 
 
 class TransformerEncoderLayer(TransformerLayer):
-    """``torch.nn.TransformerEncoderLayer``, batch first: self-attention, then a small MLP.
+    """``torch.nn.TransformerEncoderLayer``, batch first: self-attention and an MLP.
 
-    Each of the two is added to its input and normalized: x ← norm1(x + attention(x)),
-    x ← norm2(x + linear2(activation(linear1(x)))); with ``norm_first``, x ← x + attention(norm1(x))
-    and so on. Submodules have PyTorch's names: ``self_attn``, ``linear1``, ``linear2``, ``norm1``,
-    ``norm2``, ``dropout``, ``dropout1``, ``dropout2``.
+    The output of each of these two blocks is added to its input and normalized:
+    x ← norm1(x + self_attn(x)), x ← norm2(x + linear2(activation(linear1(x)))). With
+    ``norm_first``, x ← x + self_attn(norm1(x)) and so on. Submodules have PyTorch's names:
+    ``self_attn``, ``linear1``, ``linear2``, ``norm1``, ``norm2``, ``dropout``, ``dropout1``,
+    ``dropout2``.
 
     Args:
         d_model: the size of each input and output.
         nhead: the number of attention heads.
         dim_feedforward: the size of the hidden layer.
-        dropout: the probability of every dropout within.
+        dropout: the probability of all dropouts.
         activation: "relu", "gelu" or a function of one array.
         layer_norm_eps: added to the variance in both normalizations.
-        norm_first: whether to normalize what goes in, rather than what comes out.
+        norm_first: whether to normalize the input of each block instead of its output.
         bias: whether linear layers and normalizations have biases.
-        rngs: where the initial values and the dropout masks are drawn from.
+        rngs: the random streams for the initial values and the dropout masks.
         param_dtype: the dtype of the parameters.
     """
 
@@ -47,7 +48,7 @@ class TransformerEncoderLayer(TransformerLayer):
             src: [N, L, d_model].
             src_mask: [L, L] or [N · nhead, L, L].
             src_key_padding_mask: [N, L].
-            is_causal: whether each position is kept from the later ones.
+            is_causal: whether each position attends only to itself and earlier positions.
 
         Returns:
             [N, L, d_model].
@@ -71,15 +72,15 @@ class TransformerEncoderLayer(TransformerLayer):
 
 
 class TransformerEncoder(nnx.Module):
-    """``torch.nn.TransformerEncoder``: the same kind of layer, several times, in ``layers``.
+    """``torch.nn.TransformerEncoder``: a stack of copies of a layer, in ``layers``.
 
-    As in PyTorch, the layers are copies of the given one and all start from its values, with
-    parameters of their own. Each copy drops values of its own.
+    As in PyTorch, the layers are copies of the given layer: all start with the same values, but
+    each has its own parameters and dropout masks.
 
     Args:
-        encoder_layer: the layer to copy; itself, it is no part of the stack.
+        encoder_layer: the layer to copy, which does not become part of the stack.
         num_layers: the number of copies.
-        norm: a normalization of the output, if any.
+        norm: a normalization of the output, or None.
 
     Examples:
         >>> from jaxnets.layers import LayerNorm
@@ -114,7 +115,8 @@ class TransformerEncoder(nnx.Module):
             src: [N, L, d_model].
             mask: [L, L] or [N · nhead, L, L].
             src_key_padding_mask: [N, L].
-            is_causal: whether each position is kept from the later ones; None is False.
+            is_causal: whether each position attends only to itself and earlier positions; None for
+                False.
 
         Returns:
             [N, L, d_model].

@@ -1,4 +1,4 @@
-"""Max unpooling: each maximum is put back where it was, among zeros; channels last."""
+"""Max unpooling: writes maxima to their positions before pooling, channels last."""
 
 import math
 from functools import partial
@@ -27,19 +27,20 @@ class _MaxUnpool(nnx.Module):
     def __call__(
         self, x: ArrayLike, indices: ArrayLike, output_size: PerAxis | None = None
     ) -> jax.Array:
-        """Puts each number of x, [N, ..., C], where its index says.
+        """Writes each element of x, [N, ..., C], to the position of its index, and zeros elsewhere.
 
         Args:
-            x: the maxima that a pool with ``return_indices`` gives.
-            indices: the indices that it gives, integers of x's shape.
+            x: the maxima that a pooling layer with ``return_indices`` returned.
+            indices: the indices that the pooling layer returned, integers of the shape of x.
             output_size: the spatial sizes of the output, or its whole shape.
 
         Returns:
-            [N, ..., C]. Under ``jax.jit``, where no index can be looked at, a plane is NaN if one
-            of its indices is out of range.
+            [N, ..., C]. Under ``jax.jit`` indices cannot be checked, and a plane with an index out
+            of range is NaN.
 
         Raises:
-            InputError: if the arrays do not fit, or outside ``jax.jit`` an index is out of range.
+            InputError: if the shapes do not match or, outside ``jax.jit``, an index is out of
+                range.
         """
         return self._unpooled(x, indices, output_size, "x")
 
@@ -55,19 +56,18 @@ class _MaxUnpool(nnx.Module):
         return jnp.where(known.all(range(1, x.ndim - 1), keepdims=True), y, jnp.nan)
 
     def _sizes(self, x: ArrayLike, output_size: PerAxis | None, argument: str) -> tuple[int, ...]:
-        """The spatial sizes of the output: those given, if a pool may give x of them."""
+        """Returns the spatial sizes of the output, and checks that pooling them can result in x."""
         axes = zip(x.shape[1:-1], self.stride, self.padding, self.kernel_size, strict=True)
         usual = tuple((n - 1) * stride + kernel - 2 * cut for n, stride, cut, kernel in axes)
         if output_size is None:
             if min(usual) < 1:
-                raise InputError(
-                    argument, f"more than padding {self.padding} cuts off", describe(x)
-                )
+                expected = f"an input larger than what padding {self.padding} removes"
+                raise InputError(argument, expected, describe(x))
             return usual
         sizes = spatial_sizes(output_size, self.axes)
         triples = zip(sizes, usual, self.stride, strict=True)
         if any(abs(size - middle) >= stride for size, middle, stride in triples):
-            expected = f"sizes less than the stride {self.stride} from {usual}"
+            expected = f"sizes that differ from {usual} by less than the stride {self.stride}"
             raise InputError("output_size", expected, output_size)
         return sizes
 
@@ -87,11 +87,15 @@ def _check_indices(indices: ArrayLike, shape: tuple[int, ...], places: int) -> N
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _spread(x: jax.Array, indices: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-    """Puts each number where its index says; the gradient of each is that of its place."""
+    """Writes each element to the position of its index, and zeros elsewhere.
+
+    If several elements have the same index, each receives the whole gradient of that position, as
+    in PyTorch.
+    """
     batch, *_, channels = x.shape
     zeros = jnp.zeros((batch, math.prod(sizes), channels), x.dtype)
     places, numbers = (array.reshape(batch, -1, channels) for array in (indices, x))
-    # put_along_axis does not take a batch of symbolic size
+    # put_along_axis does not support a symbolic batch size
     example = jnp.arange(batch)[:, None, None]
     y = zeros.at[example, places, jnp.arange(channels)].set(numbers)
     return y.reshape(batch, *sizes, channels)
@@ -113,7 +117,7 @@ _spread.defvjp(_spread_forward, _spread_backward)
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """``torch.nn.MaxUnpool1d``: the inverse of ``MaxPool1d``, without what that drops.
+    """``torch.nn.MaxUnpool1d``: the partial inverse of ``MaxPool1d``.
 
     For the arguments see ``MaxUnpool2d``.
     """
@@ -122,18 +126,19 @@ class MaxUnpool1d(_MaxUnpool):
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """``torch.nn.MaxUnpool2d``: the inverse of ``MaxPool2d``, without what that drops.
+    """``torch.nn.MaxUnpool2d``: the partial inverse of ``MaxPool2d``.
 
-    It takes the maxima and their indices, and puts each in its place among zeros. If several have
-    one place, the last is there, and the gradient of that place goes to each.
+    Each maximum is written to its position before pooling, and all other positions are zero. If
+    several maxima have the same position, the last one is written, and the gradient of the position
+    goes to each of them.
 
     Args:
-        kernel_size: height and width of the pool's window.
-        stride: steps between its windows; ``kernel_size`` by default.
-        padding: how far its windows reach over each edge.
+        kernel_size: height and width of the window of the pooling layer.
+        stride: the stride of the pooling layer; ``kernel_size`` by default.
+        padding: the padding of the pooling layer.
 
     Raises:
-        InputError: if an option does not fit.
+        InputError: if an option is invalid.
 
     Examples:
         >>> maxima, indices = jnp.array([5.0, 7.0]), jnp.array([5, 2])
@@ -146,7 +151,7 @@ class MaxUnpool2d(_MaxUnpool):
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """``torch.nn.MaxUnpool3d``: the inverse of ``MaxPool3d``, without what that drops.
+    """``torch.nn.MaxUnpool3d``: the partial inverse of ``MaxPool3d``.
 
     For the arguments see ``MaxUnpool2d``.
     """
@@ -175,22 +180,23 @@ def max_unpool2d(
     padding: PerAxis = 0,
     output_size: PerAxis | None = None,
 ) -> jax.Array:
-    """Puts maxima back where they were, among zeros, as ``MaxUnpool2d`` does.
+    """Writes maxima to their positions before pooling, like ``MaxUnpool2d``.
 
     Args:
         input: the maxima, [N, H, W, C].
-        indices: where each was, integers of the same shape, as ``max_pool2d`` gives them.
-        kernel_size: height and width of the pool's window.
-        stride: steps between its windows; ``kernel_size`` by default.
-        padding: how far its windows reach over each edge.
+        indices: the index of each maximum, integers of the same shape, as ``max_pool2d`` returns
+            them.
+        kernel_size: height and width of the window of the pooling.
+        stride: the stride of the pooling; ``kernel_size`` by default.
+        padding: the padding of the pooling.
         output_size: height and width of the output, or its shape [N, H', W', C].
 
     Returns:
         [N, H', W', C].
 
     Raises:
-        InputError: if the arrays or an option do not fit, or outside ``jax.jit`` an index is out
-            of range.
+        InputError: if an option is invalid, the shapes do not match or, outside ``jax.jit``, an
+            index is out of range.
 
     PyTorch: ``torch.nn.functional.max_unpool2d``.
 

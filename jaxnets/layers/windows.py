@@ -1,4 +1,4 @@
-"""What every layer with a sliding window checks: its options and its input."""
+"""Checks of the options and inputs of layers with sliding windows."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from jaxnets.arrays import ArrayLike, InputError, check_floats, check_integer, d
 #: One integer for every spatial axis, or one for each.
 PerAxis = int | Sequence[int]
 
-#: What the spatial axes are called, by their number.
+#: The names of the spatial axes, by their number.
 AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
 def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) -> tuple[int, ...]:
-    """Spreads an option over the spatial axes: 3 becomes (3, 3) for two of them.
+    """Checks an option and spreads it over the spatial axes: 3 becomes (3, 3) for two axes.
 
     Args:
-        argument: the option's name.
+        argument: the name of the option, for error messages.
         value: an integer, or one for each axis.
         axes: the number of spatial axes.
         least: the smallest integer allowed; None for any.
@@ -28,7 +28,7 @@ def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) ->
     """
     given = entries(value)
     values = (value,) * axes if given is None else given
-    several = f", or {axes} of them" if axes > 1 else ""
+    several = f", or {axes} of them" if axes > 1 else ""  # such as "an integer, or 2 of them"
     if len(values) != axes:
         raise InputError(argument, f"an integer{several}", value)
     try:
@@ -38,13 +38,13 @@ def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) ->
 
 
 def check_input(x: ArrayLike, axes: int, channels: int | str = "C", *, argument: str = "x") -> None:
-    """Checks an input [N, ..., C], its channels last.
+    """Checks an input [N, ..., C] with channels last.
 
     Args:
         x: the input.
         axes: the number of spatial axes, from 1 to 3, none of which may be empty.
-        channels: the number of channels; a word where any number will do.
-        argument: the input's name.
+        channels: the number of channels; a string if any number is valid.
+        argument: the name of the input, for error messages.
 
     Raises:
         InputError: if the rank, the channels or a spatial size is wrong, or x is not floating.
@@ -55,14 +55,14 @@ def check_input(x: ArrayLike, axes: int, channels: int | str = "C", *, argument:
 
 
 def spatial_sizes(output_size: PerAxis, axes: int) -> tuple[int, ...]:
-    """The spatial sizes of an output: they alone, or within the shape [N, ..., C].
+    """Returns the spatial sizes of an output, given the sizes or the whole shape [N, ..., C].
 
     Args:
         output_size: one integer for each spatial axis, or a shape.
         axes: the number of spatial axes.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if ``output_size`` is neither.
     """
     given = entries(output_size)
     whole = given is not None and len(given) == axes + 2

@@ -1,6 +1,6 @@
-"""Losses: pure functions named and parameterised as in ``torch.nn.functional``.
+"""Losses: pure functions with the names and parameters of ``torch.nn.functional``.
 
-Each takes outputs and labels and returns by default their mean loss, a scalar in the outputs'
+A loss takes outputs and labels. By default it returns the mean loss, a scalar in the outputs'
 dtype. Classes are the last axis, [N, d1, ..., C]; in PyTorch they are axis 1.
 """
 
@@ -65,4 +65,4 @@ LOSSES: dict[str, Callable[..., jax.Array]] = {
     "negative-log-likelihood": nll_loss,
     "smooth-l1": smooth_l1_loss,
 }
-"""The losses of outputs and labels, by the names that a command line knows them by."""
+"""The losses of outputs and labels, by their names on the command line."""

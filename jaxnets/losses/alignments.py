@@ -1,7 +1,8 @@
-"""The summed probability of all alignments of a target, and its gradient, for the CTC loss.
+"""The total probability of all alignments of a target, and its gradient, for the CTC loss.
 
-A path walks through 2S + 1 states, the labels with a blank before, between and behind them. At
-each time it stays, moves to the next state, or skips a blank between two different labels.
+An alignment is a path through 2S + 1 states: the labels, with a blank before, between and after
+them. At each time step a path stays in its state, moves to the next state, or skips a blank between
+two different labels. The probabilities are summed by the forward-backward algorithm.
 """
 
 from functools import partial
@@ -20,17 +21,18 @@ class _States(NamedTuple):
 
 def _states(labels: jax.Array, target_lengths: jax.Array, blank: int, scores: jax.Array) -> _States:
     batch, length = labels.shape
-    # Behind a target's end stands padding of any value; no path that ends in time goes there.
+    # Labels after the end of a target are padding of any value. Clipping makes them valid classes;
+    # no path that ends in a final state visits them.
     labels = jnp.clip(labels, 0, scores.shape[-1] - 1)
     classes = jnp.full((batch, 2 * length + 1), blank, labels.dtype).at[:, 1::2].set(labels)
-    skips = (classes != blank) & (classes != _moved(classes, 2, blank))
+    skips = (classes != blank) & (classes != _shifted(classes, 2, blank))
     state, end = jnp.arange(2 * length + 1)[None, :], 2 * target_lengths[:, None]
     final = jnp.where((state == end) | (state == end - 1), 0, -jnp.inf).astype(scores.dtype)
     return _States(classes, skips, final)
 
 
-def _moved(values: jax.Array, states: int, fill: float) -> jax.Array:
-    """The values [N, L] moved so many states on (back, if negative)."""
+def _shifted(values: jax.Array, states: int, fill: float) -> jax.Array:
+    """Shifts values [N, L] forward by a number of states, or backward if it is negative."""
     on, back = max(states, 0), max(-states, 0)
     moved = jnp.pad(values, ((0, 0), (on, back)), constant_values=fill)
     return moved[:, back : back + values.shape[1]]
@@ -40,41 +42,44 @@ def _emissions(log_probs: jax.Array, states: _States) -> jax.Array:
     return jnp.take_along_axis(log_probs, states.classes[None], axis=2)  # [T, N, L]
 
 
-def _going(log_probs: jax.Array, input_lengths: jax.Array) -> jax.Array:
+def _within_input(log_probs: jax.Array, input_lengths: jax.Array) -> jax.Array:
     return jnp.arange(log_probs.shape[0])[:, None, None] < input_lengths[None, :, None]  # [T, N, 1]
 
 
 def _forward(
     log_probs: jax.Array, input_lengths: jax.Array, states: _States
 ) -> tuple[jax.Array, jax.Array]:
-    """The log-likelihoods [N] and log p(at state s after time t, outputs to t) [T, N, L]."""
+    """Computes the log-likelihoods [N] and the forward variables [T, N, L].
+
+    The forward variable of state s at time t is log p(state s at time t, outputs up to t).
+    """
 
     def step(alpha: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        emission, going = inputs
-        skipped = jnp.where(states.skips, _moved(alpha, 2, -jnp.inf), -jnp.inf)
-        reached = logsumexp(jnp.stack([alpha, _moved(alpha, 1, -jnp.inf), skipped]), axis=0)
-        alpha = jnp.where(going, reached + emission, alpha)
+        emission, within = inputs
+        skipped = jnp.where(states.skips, _shifted(alpha, 2, -jnp.inf), -jnp.inf)
+        reached = logsumexp(jnp.stack([alpha, _shifted(alpha, 1, -jnp.inf), skipped]), axis=0)
+        alpha = jnp.where(within, reached + emission, alpha)
         return alpha, alpha
 
-    # Before the first time every path stands at the first blank, from where it may also begin
-    # with the first label.
+    # Before the first step all paths are at the first blank, from which the first step can stay or
+    # move to the first label.
     start = jnp.full_like(states.final, -jnp.inf).at[:, 0].set(0)
-    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    inputs = _emissions(log_probs, states), _within_input(log_probs, input_lengths)
     alpha, alphas = jax.lax.scan(step, start, inputs)
     return logsumexp(alpha + states.final, axis=-1), alphas
 
 
 def _backward(log_probs: jax.Array, input_lengths: jax.Array, states: _States) -> jax.Array:
-    """The log-probabilities of all later outputs from each state at each time, [T, N, L]."""
+    """Computes the backward variables [T, N, L]: log p(outputs after t | state s at time t)."""
 
     def step(beta: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        emission, going = inputs
+        emission, within = inputs
         onward = beta + emission
-        skipped = _moved(jnp.where(states.skips, onward, -jnp.inf), -2, -jnp.inf)
-        left = logsumexp(jnp.stack([onward, _moved(onward, -1, -jnp.inf), skipped]), axis=0)
-        return jnp.where(going, left, beta), beta
+        skipped = _shifted(jnp.where(states.skips, onward, -jnp.inf), -2, -jnp.inf)
+        left = logsumexp(jnp.stack([onward, _shifted(onward, -1, -jnp.inf), skipped]), axis=0)
+        return jnp.where(within, left, beta), beta
 
-    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    inputs = _emissions(log_probs, states), _within_input(log_probs, input_lengths)
     return jax.lax.scan(step, states.final, inputs, reverse=True)[1]
 
 
@@ -86,10 +91,10 @@ def negative_log_likelihood(
     input_lengths: jax.Array,
     target_lengths: jax.Array,
 ) -> jax.Array:
-    """Minus the log of the summed probability of all alignments, [N].
+    """Computes the negative log of the total probability of all alignments, [N].
 
-    The gradient is written out because the one that JAX derives is NaN wherever a state cannot be
-    reached, and keeps far more of the forward pass.
+    The derivative is custom because the automatic one is NaN where a state cannot be reached, and
+    stores far more of the forward pass.
 
     Args:
         blank: the class of the blank.
@@ -122,11 +127,11 @@ def _negative_log_likelihood_backward(
 ) -> tuple[jax.Array, None, None, None]:
     log_probs, input_lengths, states, likelihoods, alphas = residuals
     betas = _backward(log_probs, input_lengths, states)
-    # The probability of being at each state at each time, given the target; NaN, as in PyTorch,
-    # where the target cannot be.
+    # The probability of each state at each time, given the target. As in PyTorch it is NaN if the
+    # target is impossible.
     visits = jnp.exp(alphas + betas - likelihoods[None, :, None])
-    # What does not count (zero_infinity, a masked example) must not turn 0 · NaN into NaN.
-    counted = _going(log_probs, input_lengths) & (cotangent != 0)[None, :, None]
+    # Examples with cotangent 0 (zero_infinity, masked examples) have gradient 0, not 0 · NaN.
+    counted = _within_input(log_probs, input_lengths) & (cotangent != 0)[None, :, None]
     visits = jnp.where(counted, -cotangent[None, :, None] * visits, 0)
     one_hot = jax.nn.one_hot(states.classes, log_probs.shape[-1], dtype=log_probs.dtype)
     gradient = jnp.einsum("tnl,nlc->tnc", visits, one_hot, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""What the losses expect of their arguments, checked before anything is computed."""
+"""Checks and conversions of the arguments of losses."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,20 +10,30 @@ import numpy as np
 from jaxnets.arrays import ArrayLike, InputError, as_array, describe
 
 
-def refuse(
-    name: str, array: Any, expected: str, strange: Callable[[np.ndarray], np.ndarray]
+def check_values(
+    name: str, array: Any, expected: str, invalid: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """Refuses an array with strange values, unless it is being traced and has no values yet."""
+    """Raises an error if an array has invalid values; traced arrays are not checked.
+
+    Args:
+        name: the name of the argument, for error messages.
+        array: the array.
+        expected: a description of valid values, for error messages.
+        invalid: a function from the values to a mask of the invalid ones.
+
+    Raises:
+        InputError: if a value is invalid.
+    """
     if isinstance(array, jax.core.Tracer):
         return
     values = np.asarray(array)
-    found = values[strange(values)]
+    found = values[invalid(values)]
     if found.size:
         raise InputError(name, expected, str(found[0]))
 
 
 def floating(name: str, array: ArrayLike) -> jax.Array:
-    """The array, which must be of a floating dtype."""
+    """Converts to an array and checks that its dtype is floating-point."""
     array = as_array(name, array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(name, "an array of a floating dtype", describe(array))
@@ -31,7 +41,7 @@ def floating(name: str, array: ArrayLike) -> jax.Array:
 
 
 def scores(outputs: ArrayLike) -> jax.Array:
-    """Outputs with one floating entry per class on the last axis."""
+    """Checks that outputs are floating with at least one class on the last axis."""
     outputs = floating("outputs", outputs)
     if outputs.ndim == 0 or outputs.shape[-1] == 0:
         raise InputError("outputs", "the classes on the last axis", describe(outputs))
@@ -39,7 +49,7 @@ def scores(outputs: ArrayLike) -> jax.Array:
 
 
 def real(name: str, array: ArrayLike, dtype: jnp.dtype) -> jax.Array:
-    """The real array (truth values and integers too) in the given floating dtype."""
+    """Converts real numbers, integers or booleans to an array of the given floating dtype."""
     array = as_array(name, array)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise InputError(name, "real numbers", describe(array))
@@ -47,7 +57,7 @@ def real(name: str, array: ArrayLike, dtype: jnp.dtype) -> jax.Array:
 
 
 def aligned(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
-    """The array in the outputs' dtype and shape; it may lack their trailing axis of one."""
+    """Converts an array to the outputs' dtype and shape; a last axis of size 1 may be missing."""
     array = real(name, array, outputs.dtype)
     if (*array.shape, 1) == outputs.shape:
         array = array[..., None]
@@ -57,7 +67,7 @@ def aligned(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
 
 
 def same_shape(name: str, array: ArrayLike, other: str, shape: jax.Array) -> jax.Array:
-    """The floating array, which must have the shape of another argument's."""
+    """Checks that an array is floating and has the shape of another argument."""
     array = floating(name, array)
     if array.shape != shape.shape:
         raise InputError(name, f"the shape {shape.shape} of {other}", str(array.shape))
@@ -65,7 +75,7 @@ def same_shape(name: str, array: ArrayLike, other: str, shape: jax.Array) -> jax
 
 
 def vectors(name: str, array: ArrayLike) -> jax.Array:
-    """A floating vector, or one in each row."""
+    """Checks that an array is a floating vector [D], or vectors [N, D]."""
     array = floating(name, array)
     if array.ndim not in (1, 2):
         raise InputError(name, "vectors [N, D] or [D]", describe(array))
@@ -73,14 +83,14 @@ def vectors(name: str, array: ArrayLike) -> jax.Array:
 
 
 def signs(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
-    """Labels 1 and -1, in the outputs' dtype and shape."""
+    """Checks labels 1 and -1, and converts them to the outputs' dtype and shape."""
     read = aligned(name, array, outputs)
-    refuse(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
+    check_values(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
     return read
 
 
 def broadcast(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
-    """As ``aligned``, but a smaller array is repeated along the outputs' leading axes."""
+    """Converts an array to the outputs' dtype and shape like ``aligned``, with broadcasting."""
     array = real(name, array, outputs.dtype)
     if (*array.shape, 1) == outputs.shape:
         return array[..., None]
@@ -92,7 +102,7 @@ def broadcast(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
 
 
 def class_weights(weight: ArrayLike, outputs: jax.Array) -> jax.Array:
-    """One weight per class, in the outputs' dtype and rank: [1, ..., C]."""
+    """Checks class weights [C], and converts them to the outputs' dtype and rank, [1, ..., C]."""
     weight = real("weight", weight, outputs.dtype)
     classes = outputs.shape[-1]
     if weight.shape != (classes,):
@@ -101,7 +111,7 @@ def class_weights(weight: ArrayLike, outputs: jax.Array) -> jax.Array:
 
 
 def integers(name: str, array: ArrayLike | Sequence[int]) -> jax.Array:
-    """The integers as int32 or int64, without letting a large one wrap round to a small one."""
+    """Converts integers to int32 or int64; large unsigned ones are clipped, not wrapped around."""
     values = as_array(name, array)
     if not jnp.issubdtype(values.dtype, jnp.integer):
         raise InputError(name, "integers", describe(values))
@@ -111,12 +121,12 @@ def integers(name: str, array: ArrayLike | Sequence[int]) -> jax.Array:
 
 
 def probabilities(name: str, array: ArrayLike) -> None:
-    """Refuses values outside of [0, 1]."""
+    """Checks that all values are in [0, 1]."""
     as_array(name, array)
 
-    def strange(values: np.ndarray) -> np.ndarray:
-        # A softmax may round to just above one.
+    def invalid(values: np.ndarray) -> np.ndarray:
+        # Rounding can make a softmax slightly larger than one.
         rounding = jnp.finfo(values.dtype).eps if values.dtype.kind not in "biu" else 0
         return ~((values >= 0) & (values <= 1 + rounding))
 
-    refuse(name, array, "probabilities from 0 to 1", strange)
+    check_values(name, array, "probabilities from 0 to 1", invalid)

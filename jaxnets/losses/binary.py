@@ -1,4 +1,4 @@
-"""Losses over two classes, one output for both."""
+"""Binary cross entropy, of probabilities and of logits."""
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,25 @@ def binary_cross_entropy(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Binary cross entropy of probabilities: -w (y log p + (1 - y) log(1 - p)).
+    """Computes binary cross entropy of probabilities: -w (y log p + (1 - y) log(1 - p)).
 
-    As in PyTorch, the logarithms stop at -100 and the gradient (p - y) / (p (1 - p)) divides by
-    1e-12 at least. Where logits are at hand, ``binary_cross_entropy_with_logits`` is more exact.
+    As in PyTorch, the logarithms are at least -100, and the divisor in the gradient
+    (p - y) / (p (1 - p)) is at least 1e-12. If you have logits,
+    ``binary_cross_entropy_with_logits`` is more accurate.
 
     Args:
-        outputs: probabilities p of any shape, mostly [B] or [B, 1].
+        outputs: probabilities p of any shape, usually [B] or [B, 1].
         labels: y, from 0 to 1, in the outputs' shape; or [B] for outputs [B, 1]. Integers and
-            truth values are converted.
-        weight: of a shape that broadcasts to the outputs'.
+            booleans are converted.
+        weight: w, an array that broadcasts to the outputs' shape.
         reduction: ``"mean"`` (divided by the number of elements), ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that do not fit, and for outputs or labels outside of [0, 1] (under
-            ``jax.jit`` such outputs make the loss NaN, and labels cannot be checked).
+        InputError: if the shapes do not match, or outputs or labels are outside of [0, 1]. Values
+            are not checked under ``jax.jit``; such outputs then make the loss NaN.
 
     PyTorch: ``torch.nn.functional.binary_cross_entropy``.
     """
@@ -77,22 +78,22 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     pos_weight: ArrayLike | None = None,
 ) -> jax.Array:
-    """Binary cross entropy of logits: -w (v y log σ(x) + (1 - y) log(1 - σ(x))).
+    """Computes binary cross entropy of logits: -w (v y log σ(x) + (1 - y) log(1 - σ(x))).
 
     Args:
-        outputs: logits x of any shape, mostly [B] or [B, 1].
+        outputs: logits x of any shape, usually [B] or [B, 1].
         labels: y, from 0 to 1, in the outputs' shape; or [B] for outputs [B, 1]. Integers and
-            truth values are converted.
-        weight: w, of a shape that broadcasts to the outputs'.
+            booleans are converted.
+        weight: w, an array that broadcasts to the outputs' shape.
         reduction: ``"mean"`` (divided by the number of elements), ``"sum"`` or ``"none"``.
-        pos_weight: v, the weight of the positive class, of a shape that broadcasts to the
-            outputs': [C] for C independent labels on the last axis.
+        pos_weight: v, the weight of the positive class, an array that broadcasts to the outputs'
+            shape, such as [C] for C independent labels on the last axis.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that do not fit.
+        InputError: if the shapes do not match.
 
     PyTorch: ``torch.nn.functional.binary_cross_entropy_with_logits``.
     """
@@ -101,7 +102,7 @@ def binary_cross_entropy_with_logits(
     positive = labels
     if pos_weight is not None:
         positive = labels * arguments.broadcast("pos_weight", pos_weight, outputs)
-    # -log σ(x) is softplus(-x) and -log(1 - σ(x)) softplus(x): no difference of large numbers.
+    # -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x), without cancellation.
     losses = positive * jax.nn.softplus(-outputs) + (1 - labels) * jax.nn.softplus(outputs)
     if weight is not None:
         losses = losses * arguments.broadcast("weight", weight, outputs)

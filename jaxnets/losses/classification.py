@@ -1,4 +1,4 @@
-"""Losses over classes, which are the last axis."""
+"""Classification losses, with classes on the last axis."""
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,17 @@ from jaxnets.losses.reduction import Reduction, reduce
 
 
 def _shifted(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Outputs less the largest, and the logarithm of the sum of their exponentials."""
-    # log softmax is shifted - log_sum. Kept apart, the gradient of a one-hot label is softmax minus
-    # one-hot without a further sum over the classes; any shift gives the same, so it is constant.
+    """Returns outputs minus their maximum, and the logarithm of the sum of their exponentials."""
+    # log softmax is shifted - log_sum. With two separate terms, the gradient for a one-hot label is
+    # softmax - one-hot without another sum over the classes. The result does not depend on the
+    # shift, so the shift has no gradient.
     shifted = outputs - jax.lax.stop_gradient(jnp.max(outputs, axis=-1, keepdims=True))
     return shifted, jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
 
 
 @marked
 def class_losses(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """The cross entropy of each example's logits [N, d1, ..., C] and label [N, d1, ...]."""
+    """Computes the cross entropy of each example: logits [N, d1, ..., C], labels [N, d1, ...]."""
     shifted, log_sum = _shifted(outputs)
     return log_sum - chosen(labels, shifted)
 
@@ -34,31 +35,31 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Negative log likelihood: -w[y] · outputs[y] for log-probabilities and the true class y.
+    """Computes the negative log likelihood: -w[y] · outputs[y] for the true class y.
 
     The mean is Σ losses / Σ w[y] over the labels that are not ignored; NaN if there are none.
 
     Args:
-        outputs: log-probabilities [N, d1, ..., C] or [C], classes on the **last** axis (PyTorch
-            has them on axis 1).
-        labels: integers [N, d1, ...], the classes from 0 to C - 1.
+        outputs: log-probabilities [N, d1, ..., C] or [C], with classes on the **last** axis (axis 1
+            in PyTorch).
+        labels: classes, integers [N, d1, ...] from 0 to C - 1.
         weight: [C], one weight per class.
-        ignore_index: a label that adds nothing to loss and gradient.
+        ignore_index: a label that does not contribute to loss and gradient.
         reduction: ``"mean"`` or ``"sum"``, scalars, or ``"none"``, the labels' shape.
 
     Returns:
-        The loss in the outputs' dtype. Under ``jax.jit``, where labels cannot be refused, a label
-        that is no class makes it NaN.
+        The loss in the outputs' dtype. Labels are not checked under ``jax.jit``, and an invalid
+        label then makes the loss NaN.
 
     Raises:
-        InputError: for wrong shapes and dtypes, and for a label that is no class.
+        InputError: if a shape or dtype is invalid, or a label is not a class.
 
     PyTorch: ``torch.nn.functional.nll_loss``.
     """
     outputs = arguments.scores(outputs)
     ignore_index = check_integer("ignore_index", ignore_index)
     given, counted, weights = read_labels(labels, outputs, weight, ignore_index)
-    # The mask comes last, so that a fully ignored batch has a gradient of 0, not 0 · inf.
+    # The mask is applied last, so that the gradient of an ignored label is 0, not 0 · inf.
     losses = jnp.where(counted, -weights * chosen(given, outputs), 0)
     return reduce(losses, reduction, jnp.sum(weights))
 
@@ -72,31 +73,32 @@ def cross_entropy(
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
 ) -> jax.Array:
-    """Cross entropy of logits: -Σ_c w[c] t[c] · log softmax(outputs)[c], t one-hot or given.
+    """Computes the cross entropy of logits: -Σ_c w[c] t[c] · log softmax(outputs)[c].
 
-    The outputs are logits. Given softmax probabilities, it takes the softmax of them once more, as
-    PyTorch's criterion does in many a tutorial; the loss that these seem to mean is
-    ``cross_entropy_of_probabilities``.
+    The target t is the one-hot vector of an integer label, or the given probabilities. The outputs
+    must be logits. For the outputs of a softmax use ``cross_entropy_of_probabilities``; this
+    function, like PyTorch's, would apply the softmax a second time.
 
-    The mean is Σ losses / Σ w[y] for integer labels and Σ losses / number of losses for
-    probabilities; NaN if there is no loss to be averaged.
+    The mean is Σ losses / Σ w[y] for integer labels, and Σ losses / number of losses for
+    probabilities; NaN if there are no losses.
 
     Args:
-        outputs: logits [N, d1, ..., C] or [C], classes on the **last** axis (PyTorch has them on
-            axis 1).
-        labels: integers [N, d1, ...], the classes from 0 to C - 1; or the probabilities of all
-            classes, in the outputs' shape.
+        outputs: logits [N, d1, ..., C] or [C], with classes on the **last** axis (axis 1 in
+            PyTorch).
+        labels: classes, integers [N, d1, ...] from 0 to C - 1; or the probabilities of all classes,
+            in the outputs' shape.
         weight: [C], one weight per class.
-        ignore_index: an integer label that adds nothing to loss and gradient.
+        ignore_index: an integer label that does not contribute to loss and gradient.
         reduction: ``"mean"`` or ``"sum"``, scalars, or ``"none"``, [N, d1, ...].
-        label_smoothing: the share, from 0 to 1, of t that is spread evenly over the classes.
+        label_smoothing: the fraction, from 0 to 1, of t that is distributed evenly over the
+            classes.
 
     Returns:
-        The loss in the outputs' dtype. Under ``jax.jit``, where labels cannot be refused, a label
-        that is no class makes it NaN.
+        The loss in the outputs' dtype. Labels are not checked under ``jax.jit``, and an invalid
+        label then makes the loss NaN.
 
     Raises:
-        InputError: for wrong shapes and dtypes, and for a label that is no class.
+        InputError: if a shape or dtype is invalid, or a label is not a class.
 
     PyTorch: ``torch.nn.functional.cross_entropy``.
 
@@ -143,28 +145,28 @@ def cross_entropy_of_probabilities(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Cross entropy of a network that ends in a softmax: -w[y] · log outputs[y].
+    """Computes the cross entropy of softmax probabilities: -w[y] · log outputs[y].
 
-    Tutorials that end a network in a softmax and train it by ``nn.CrossEntropyLoss`` mean this
-    loss, but compute another one: that criterion takes probabilities for logits. To repeat their
-    numbers use ``cross_entropy`` on the probabilities.
+    This is the loss for a network that ends in a softmax. Some tutorials train such a network with
+    ``nn.CrossEntropyLoss``, which computes another loss, because it treats the probabilities as
+    logits. To reproduce those results, use ``cross_entropy`` on the probabilities.
 
-    The logarithm stops at -100 and the gradient at -1e12, as in PyTorch's
-    ``binary_cross_entropy``, so both stay finite when a probability is 0. Where the logits are at
-    hand, ``cross_entropy`` of them is the same loss, and more exact.
+    The logarithm is at least -100 and the gradient at least -1e12, as in PyTorch's
+    ``binary_cross_entropy``, so both are finite when a probability is 0. If you have the logits,
+    ``cross_entropy`` computes the same loss more accurately.
 
     Args:
-        outputs: probabilities [N, d1, ..., C] or [C], classes on the **last** axis.
-        labels: integers [N, d1, ...], the classes from 0 to C - 1.
+        outputs: probabilities [N, d1, ..., C] or [C], with classes on the **last** axis.
+        labels: classes, integers [N, d1, ...] from 0 to C - 1.
         weight: [C], one weight per class.
-        ignore_index: a label that adds nothing to loss and gradient.
+        ignore_index: a label that does not contribute to loss and gradient.
         reduction: ``"mean"`` (divided by Σ w[y]), ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: as ``nll_loss``, and for outputs outside of [0, 1].
+        InputError: see ``nll_loss``; also if outputs are outside of [0, 1].
 
     PyTorch: ``nll_loss(outputs.log().clamp(min=-100), labels)``.
 

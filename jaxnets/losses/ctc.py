@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: a sequence against a shorter one, not aligned to it."""
+"""Connectionist temporal classification (CTC): the loss of a sequence without an alignment."""
 
 from collections.abc import Sequence
 
@@ -30,32 +30,33 @@ def ctc_loss(
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
 ) -> jax.Array:
-    """CTC loss: minus the log of the summed probability of all alignments of the target.
+    """Computes the CTC loss: -log of the total probability of all alignments of the target.
 
-    An alignment names a class or the blank at each time; merging repeats and then dropping blanks
-    must leave the target. The loss is infinite if the input is too short for any.
+    An alignment is a sequence of a class or the blank at each time step that results in the target
+    when repeated classes are merged and then blanks are removed. The loss is infinite if the input
+    is too short for an alignment.
 
     Args:
         log_probs: log-probabilities [T, N, C], as from ``jax.nn.log_softmax``; or [T, C].
-        targets: integers [N, S], padded behind each target's length with anything; or all targets
-            one after the other, [Σ target_lengths], which under ``jax.jit`` costs as much as if
-            each were as long as all together; or [S] for log_probs [T, C].
-        input_lengths: [N], from 0 to T; one integer for log_probs [T, C].
-        target_lengths: [N], from 0 to S; one integer for log_probs [T, C].
+        targets: classes, integers [N, S]; values after the length of a target are ignored. Or the
+            concatenated targets, [Σ target_lengths]; under ``jax.jit`` each target is then padded
+            to the total length. Or [S] for log_probs [T, C].
+        input_lengths: integers [N] from 0 to T; one integer for log_probs [T, C].
+        target_lengths: integers [N] from 0 to S; one integer for log_probs [T, C].
         blank: the class of the blank, which no target may contain.
-        reduction: ``"mean"`` divides each loss by its target's length (at least 1) and takes the
-            mean over the batch; ``"sum"``; or ``"none"``, [N].
-        zero_infinity: whether infinite losses count as 0, with a gradient of 0.
+        reduction: ``"mean"`` divides each loss by the length of its target (at least 1) and takes
+            the mean over the batch; ``"sum"``; or ``"none"``, [N].
+        zero_infinity: whether to replace infinite losses by 0, with a gradient of 0.
 
     Returns:
-        The loss in the dtype of log_probs. Lengths and targets that are impossible but, under
-        ``jax.jit``, cannot be refused make it NaN. Its gradient in log_probs is exact, where
-        PyTorch's becomes so only on its way back through log_softmax; it exists in reverse mode,
-        once.
+        The loss in the dtype of log_probs. Lengths and targets are not checked under ``jax.jit``,
+        and invalid ones then make the loss NaN. The gradient with respect to log_probs is exact; in
+        PyTorch only the gradient with respect to the input of log_softmax is. Only first
+        derivatives in reverse mode are supported.
 
     Raises:
-        InputError: for wrong shapes and dtypes, lengths beyond the arrays, and targets that are
-            no class or the blank.
+        InputError: if a shape or dtype is invalid, a length exceeds its array, or a target is not a
+            class or is the blank.
 
     PyTorch: ``torch.nn.functional.ctc_loss``.
     """
@@ -85,7 +86,7 @@ def _read_lengths(
     name: str, lengths: ArrayLike | Sequence[int], batch: int, longest: int
 ) -> jax.Array:
     array = jnp.atleast_1d(arguments.integers(name, lengths))
-    arguments.refuse(
+    arguments.check_values(
         name,
         lengths,
         f"lengths from 0 to {longest}",
@@ -103,7 +104,7 @@ def _read_targets(
     classes: int,
     blank: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The labels [N, S] and their lengths [N]."""
+    """Checks targets and their lengths, and returns them as arrays [N, S] and [N]."""
     labels = arguments.integers("targets", targets)
     if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[0] != batch):
         expected = f"[{batch}, S], or [Σ target_lengths]"
@@ -111,14 +112,14 @@ def _read_targets(
     lengths = _read_lengths("target_lengths", target_lengths, batch, labels.shape[-1])
     known = not isinstance(target_lengths, jax.core.Tracer)
 
-    def strange(values: np.ndarray) -> np.ndarray:
+    def invalid(values: np.ndarray) -> np.ndarray:
         ends = np.asarray(target_lengths).reshape(-1, 1) if values.ndim == 2 else values.size
         used = np.arange(values.shape[-1]) < ends
         return used & ((values < 0) | (values >= classes) | (values == blank))
 
     if known:
-        expected = f"classes from 0 to {classes - 1} but the blank {blank}"
-        arguments.refuse("targets", targets, expected, strange)
+        expected = f"classes from 0 to {classes - 1} except for the blank {blank}"
+        arguments.check_values("targets", targets, expected, invalid)
     if labels.ndim == 2:
         return labels, lengths
 
@@ -126,19 +127,19 @@ def _read_targets(
     if known:
         longest = int(np.max(target_lengths, initial=0))
         if np.sum(target_lengths) != labels.size:
-            expected = f"as many labels as target_lengths say, {np.sum(target_lengths)}"
+            expected = f"{np.sum(target_lengths)} labels, the sum of target_lengths"
             raise InputError("targets", expected, describe(labels))
     return _padded(labels, lengths, longest), lengths
 
 
 def _padded(labels: jax.Array, lengths: jax.Array, longest: int) -> jax.Array:
-    """From labels one after the other to [N, S]."""
+    """Converts concatenated labels to padded ones, [N, S]."""
     if labels.size == 0:
         return jnp.zeros((lengths.size, 0), labels.dtype)
     starts = jnp.cumsum(lengths) - lengths
     index = starts[:, None] + jnp.arange(longest, dtype=lengths.dtype)[None, :]
     padded = jnp.take(labels, index, mode="clip")
-    # Lengths that do not add up are impossible, which an impossible label says.
+    # If the lengths do not add up to the number of labels, -1 marks all labels as invalid.
     return jnp.where(jnp.sum(lengths) == labels.size, padded, -1)
 
 
@@ -149,7 +150,7 @@ def _one_or_nan(
     log_probs: jax.Array,
     blank: int,
 ) -> jax.Array:
-    """NaN for each example whose target or length is impossible."""
+    """Returns NaN for each example with an invalid target or length, and 1 for the others."""
     times, _, classes = log_probs.shape
     beyond = jnp.arange(labels.shape[1])[None, :] >= target_lengths[:, None]
     possible = jnp.all(beyond | ((labels >= 0) & (labels < classes) & (labels != blank)), axis=1)

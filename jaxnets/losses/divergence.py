@@ -1,4 +1,4 @@
-"""The distance of one distribution from another."""
+"""The Kullback-Leibler divergence."""
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,20 @@ from jaxnets.losses.reduction import reduce
 def kl_div(
     outputs: ArrayLike, labels: ArrayLike, *, reduction: str = "mean", log_target: bool = False
 ) -> jax.Array:
-    """Kullback-Leibler divergence of log-probabilities from a target: p (log p - x), 0 log 0 = 0.
+    """Computes the Kullback-Leibler divergence p (log p - x), with 0 log 0 = 0.
 
     Args:
         outputs: log-probabilities x, of any shape.
         labels: the target probabilities p in the outputs' shape, or their logarithms.
-        reduction: ``"mean"`` divides by the number of elements, which is not the divergence;
-            ``"batchmean"`` divides by the size of the first axis, which is; ``"sum"``; ``"none"``.
+        reduction: ``"batchmean"`` divides by the size of the first axis, which is the mathematical
+            divergence; ``"mean"`` divides by the number of elements; ``"sum"``; ``"none"``.
         log_target: whether the labels are log p.
 
     Returns:
-        The loss in the outputs' dtype. As in PyTorch, p = 0 against x = -inf is NaN.
+        The loss in the outputs' dtype. As in PyTorch, it is NaN for p = 0 and x = -inf.
 
     Raises:
-        InputError: for shapes that differ: unlike PyTorch, no loss here broadcasts labels.
+        InputError: if the shapes differ. Unlike in PyTorch, labels are not broadcast.
 
     PyTorch: ``torch.nn.functional.kl_div``.
     """

@@ -1,4 +1,4 @@
-"""The labels that losses read as classes."""
+"""Checks of labels that are classes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from jaxnets.losses import arguments
 
 
 class ReadLabels(NamedTuple):
-    """What a loss reads as classes while a program is traced.
+    """Labels that a loss used as classes, recorded while a function is traced.
 
     Attributes:
-        labels: as the loss was given them; they have no values yet.
-        classes: how many classes there are.
-        ignored: the label that adds nothing; None if there is no such label.
+        labels: the labels that the loss received, traced and without values.
+        classes: the number of classes.
+        ignored: the label that is ignored, or None.
     """
 
     labels: Any
@@ -31,7 +31,14 @@ _noted: ContextVar[list[ReadLabels] | None] = ContextVar("labels", default=None)
 
 @contextlib.contextmanager
 def noted_labels() -> Iterator[list[ReadLabels]]:
-    """Within it the labels that losses read as classes are noted, in the list that it yields."""
+    """Records the labels that losses use as classes within the context.
+
+    Traced labels have no values to check. A caller traces a loss once with this context, and then
+    checks the values of the recorded labels outside of jit.
+
+    Yields:
+        The list to which each ``ReadLabels`` is appended.
+    """
     found: list[ReadLabels] = []
     token = _noted.set(found)
     try:
@@ -41,18 +48,18 @@ def noted_labels() -> Iterator[list[ReadLabels]]:
 
 
 def note_labels(labels: Any, classes: int, ignored: int | None) -> None:
-    """Notes labels for ``noted_labels``, if anybody listens."""
+    """Records labels for ``noted_labels``, if its context is active."""
     if (noted := _noted.get()) is not None:
         noted.append(ReadLabels(labels, classes, ignored))
 
 
 class Labels(NamedTuple):
-    """Integer labels [N, d1, ...] as the losses use them.
+    """Checked integer labels with their weights.
 
     Attributes:
-        labels: [N, d1, ...].
+        labels: the labels, [N, d1, ...].
         counted: [N, d1, ...], False where the label is ``ignore_index``.
-        weights: [N, d1, ...], 0 where not counted, NaN where the label is no class.
+        weights: [N, d1, ...], 0 where the label is ``ignore_index``, NaN where it is invalid.
     """
 
     labels: jax.Array
@@ -66,28 +73,28 @@ def read_labels(
     weight: ArrayLike | None,
     ignore_index: int | None = None,
 ) -> Labels:
-    """Checks labels, one class for each row of outputs.
+    """Checks labels that are classes, and computes their weights.
 
     Args:
         labels: integers [N, d1, ...].
         outputs: [N, d1, ..., C].
         weight: one weight per class, or None for 1.
-        ignore_index: a label that adds nothing, or None if each label is a class.
+        ignore_index: a label that is ignored, or None.
 
     Raises:
-        InputError: if the shapes differ, or a label that has a value is no class.
+        InputError: if the shapes do not match or, outside of ``jax.jit``, a label is not a class.
     """
     given = as_array("labels", labels)
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape[:-1]:
         expected = f"integers of shape {outputs.shape[:-1]} for outputs {describe(outputs)}"
         if outputs.ndim > 2 and given.shape == (outputs.shape[0], *outputs.shape[2:]):
-            expected += " with the classes on the last axis, PyTorch's 1"
+            expected += " with the classes on the last axis (axis 1 in PyTorch)"
         raise InputError("labels", expected, describe(given))
     classes, allowed = outputs.shape[-1], f"classes from 0 to {outputs.shape[-1] - 1}"
     if ignore_index is not None:
         allowed += f", or ignore_index {ignore_index}"
     note_labels(labels, classes, ignore_index)
-    arguments.refuse(
+    arguments.check_values(
         "labels",
         labels,
         allowed,
@@ -101,24 +108,24 @@ def read_labels(
         weights = jnp.ones(labels.shape, outputs.dtype)
     else:
         weights = chosen(labels, arguments.class_weights(weight, outputs))
-    # Traced labels cannot be refused, but neither may they pass: one that is no class has the
-    # weight NaN, so that both the loss and its gradient are NaN.
+    # Traced labels cannot be checked. An invalid label has the weight NaN instead, so that the loss
+    # and its gradient are NaN.
     weights = jnp.where(ignored, 0, jnp.where(is_class, weights, jnp.nan))
     return Labels(labels, ~ignored, weights)
 
 
 def chosen(labels: jax.Array, values: jax.Array) -> jax.Array:
-    """Each label's value, of values [C] or [N, d1, ..., C]; the sum of all for one of no class."""
-    # Comparing with every class beats gathering one: on a CPU, XLA's gather and the scatter that
-    # is its gradient walk through the batch one element at a time.
+    """Takes the value of each label from [C] or [N, d1, ..., C]; their sum for an invalid label."""
+    # A comparison with all classes is faster than a gather: on a CPU, XLA runs a gather, and the
+    # scatter in its gradient, one element at a time.
     classes = values.shape[-1]
     is_class = (labels >= 0) & (labels < classes)
-    # A selection, not a product: 0 · inf would be NaN.
+    # This uses where instead of a product, because 0 · inf would be NaN.
     selected = one_hot(labels, classes) | ~is_class[..., None]
     return jnp.sum(jnp.where(selected, values, 0), axis=-1)
 
 
 def one_hot(labels: jax.Array, classes: int) -> jax.Array:
-    """Which class each label is, [N, d1, ..., C]; none of a label that is no class."""
+    """Returns one-hot booleans [N, d1, ..., C]; all False for an invalid label."""
     numbers = jnp.arange(classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (classes,))
     return labels[..., None] == numbers

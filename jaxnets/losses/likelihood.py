@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of numbers under a distribution that a network describes."""
+"""Negative log-likelihoods of labels under a normal or Poisson distribution."""
 
 import math
 
@@ -19,22 +19,22 @@ def gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Negative log-likelihood of a normal distribution: ½ (log v + (x - y)² / v).
+    """Computes the negative log-likelihood of a normal distribution: ½ (log v + (x - y)² / v).
 
     Args:
         outputs: the means x, of any shape.
         labels: y, in the outputs' shape; or [B] for outputs [B, 1].
-        var: the variances v, in the outputs' shape, with one axis of size 1 or without the last
-            axis where a variance is for several outputs; or one number.
-        full: whether ½ log 2π is added.
-        eps: the least variance; a smaller one counts as this one, with its gradient.
+        var: the variances v, in the outputs' shape; or with one axis of size 1 or without the last
+            axis, for a variance of several outputs; or one number.
+        full: whether to add ½ log 2π.
+        eps: the smallest variance. Smaller ones are replaced by ``eps``, but keep their gradient.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that do not fit, and for a negative variance.
+        InputError: if the shapes do not match, or a variance is negative.
 
     PyTorch: ``torch.nn.functional.gaussian_nll_loss``.
 
@@ -47,7 +47,7 @@ def gaussian_nll_loss(
     labels = arguments.aligned("labels", labels, outputs)
     variances = _variances(var, outputs)
     eps = check_number("eps", eps, above=0)
-    # The least variance has the slope of the variance that it stands for.
+    # As in PyTorch, the gradient passes through the lower limit.
     straight = eps + (variances - jax.lax.stop_gradient(variances))
     variances = jnp.where(variances < eps, straight, variances)
     losses = (jnp.log(variances) + jnp.square(outputs - labels) / variances) / 2
@@ -60,7 +60,7 @@ def _variances(var: ArrayLike | float, outputs: jax.Array) -> jax.Array:
     if isinstance(var, int | float):
         return jnp.full_like(outputs, check_number("var", var, least=0))
     variances = arguments.real("var", var, outputs.dtype)
-    arguments.refuse("var", var, "numbers >= 0", lambda values: values < 0)
+    arguments.check_values("var", var, "numbers >= 0", lambda values: values < 0)
     if variances.shape == outputs.shape[:-1] and outputs.ndim:
         variances = variances[..., None]
     pairs = list(zip(variances.shape, outputs.shape, strict=False))
@@ -80,21 +80,23 @@ def poisson_nll_loss(
     eps: float = 1e-8,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Negative log-likelihood of a Poisson distribution: eˣ - y x, or x - y log(x + eps).
+    """Computes the negative log-likelihood of a Poisson distribution.
+
+    The loss is eˣ - y x if the outputs are logarithms of rates, and x - y log(x + ε) otherwise.
 
     Args:
-        outputs: x, the logarithm of the rate or the rate, of any shape.
+        outputs: x, the logarithm of the rate, or the rate if ``log_input`` is False, of any shape.
         labels: the counts y, in the outputs' shape; or [B] for outputs [B, 1].
-        log_input: whether the outputs are logarithms.
-        full: whether Stirling's y log y - y + ½ log(2π y) is added where y > 1.
-        eps: added to a rate before its logarithm.
+        log_input: whether the outputs are logarithms of rates.
+        full: whether to add Stirling's approximation y log y - y + ½ log(2π y) where y > 1.
+        eps: ε, which is added to a rate before its logarithm is taken.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: if the shapes differ.
 
     PyTorch: ``torch.nn.functional.poisson_nll_loss``.
 

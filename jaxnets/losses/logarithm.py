@@ -1,24 +1,27 @@
-"""A logarithm of probabilities that stays finite at zero, and so does its gradient."""
+"""A logarithm of probabilities that is finite at zero, with a finite gradient."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Where PyTorch's ``binary_cross_entropy`` stops the logarithm of a probability.
+#: The lower limit of the logarithm of a probability in PyTorch's ``binary_cross_entropy``.
 LEAST_LOGARITHM = -100.0
 
 
 def least_divisor(dtype: np.dtype) -> float:
-    """The least that a gradient is divided by: 1e-12, or the least that float16 can hold.
+    """Returns the smallest divisor in a gradient: 1e-12, or the smallest normal float16.
 
-    PyTorch writes 1e-12 as a constant of single precision, in float64 too.
+    In PyTorch the constant 1e-12 is rounded to single precision, also for float64.
     """
     return max(float(np.float32(1e-12)), float(jnp.finfo(dtype).tiny))
 
 
 @jax.custom_jvp
 def clamped_log(probabilities: jax.Array) -> jax.Array:
-    """The logarithm, at least -100; its derivative, at most 1e12, does not vanish there."""
+    """Computes the logarithm, limited to at least -100.
+
+    The derivative is 1 / p, limited to at most 1e12, so it is not zero below the limit.
+    """
     return jnp.maximum(jnp.log(probabilities), LEAST_LOGARITHM)
 
 

@@ -1,4 +1,4 @@
-"""Losses that vanish where a score is right by a margin."""
+"""Margin losses: ranking, hinge, cosine embedding and multi-class margin losses."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxnets.losses.binary import binary_cross_entropy_with_logits
 from jaxnets.losses.labels import chosen, note_labels, one_hot, read_labels
 from jaxnets.losses.reduction import Reduction, reduce
 
-#: Added to squared lengths: PyTorch's constant, of single precision in float64 too.
+#: Added to squared lengths; as in PyTorch, 1e-12 in single precision, also for float64.
 _LEAST_SQUARE = float(np.float32(1e-12))
 
 
@@ -22,21 +22,21 @@ def margin_ranking_loss(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Margin ranking loss: max(0, margin - y (x₁ - x₂)), with slope 1 where the two are equal.
+    """Computes the margin ranking loss max(0, margin - y (x₁ - x₂)).
 
     Args:
         input1: scores x₁, of any shape.
         input2: scores x₂, in the shape of ``input1``.
-        labels: y, 1 where x₁ should be the larger and -1 where x₂ should; in the shape of
-            ``input1``, or [B] for inputs [B, 1].
-        margin: by how much it should be larger.
+        labels: y, 1 if x₁ should be larger than x₂ and -1 if x₂ should; in the shape of ``input1``,
+            or [B] for inputs [B, 1].
+        margin: the difference of the scores from which on the loss is 0.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the dtype of ``input1``.
 
     Raises:
-        InputError: for shapes that differ, and for labels other than 1 and -1.
+        InputError: if the shapes differ, or a label is not 1 or -1.
 
     PyTorch: ``torch.nn.functional.margin_ranking_loss``.
 
@@ -59,20 +59,20 @@ def hinge_embedding_loss(
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Hinge embedding loss of distances: x where y = 1, max(0, margin - x) where y = -1.
+    """Computes the hinge embedding loss of distances: x if y = 1, max(0, margin - x) if y = -1.
 
     Args:
         outputs: distances x, of any shape.
-        labels: y, 1 for what is similar and -1 for what is not, in the outputs' shape; or [B] for
+        labels: y, 1 for similar and -1 for dissimilar pairs, in the outputs' shape; or [B] for
             outputs [B, 1].
-        margin: the distance from which what is not similar adds nothing.
+        margin: the distance from which on the loss of dissimilar pairs is 0.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ, and for labels other than 1 and -1.
+        InputError: if the shapes differ, or a label is not 1 or -1.
 
     PyTorch: ``torch.nn.functional.hinge_embedding_loss``.
 
@@ -95,20 +95,23 @@ def cosine_embedding_loss(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Cosine embedding loss: 1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where -1.
+    """Computes the cosine embedding loss of pairs of vectors.
+
+    The loss is 1 - cos(x₁, x₂) for similar pairs (y = 1) and max(0, cos(x₁, x₂) - margin) for
+    dissimilar ones (y = -1).
 
     Args:
         input1: vectors x₁, [N, D] or [D].
         input2: vectors x₂, in the shape of ``input1``.
-        labels: y, 1 for what is similar and -1 for what is not, [N] or [].
-        margin: the cosine up to which what is not similar adds nothing.
+        labels: y, 1 for similar and -1 for dissimilar pairs, [N] or [].
+        margin: the cosine up to which the loss of dissimilar pairs is 0.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, [N].
 
     Returns:
         The loss in the dtype of ``input1``.
 
     Raises:
-        InputError: for shapes that do not fit, and for labels other than 1 and -1.
+        InputError: if the shapes do not match, or a label is not 1 or -1.
 
     PyTorch: ``torch.nn.functional.cosine_embedding_loss``.
 
@@ -129,9 +132,9 @@ def cosine_embedding_loss(
 def soft_margin_loss(
     outputs: ArrayLike, labels: ArrayLike, *, reduction: Reduction = "mean"
 ) -> jax.Array:
-    """Soft margin loss: log(1 + e^(-y x)), the binary cross entropy of labels 1 and -1.
+    """Computes the soft margin loss log(1 + e^(-y x)), binary cross entropy of labels 1 and -1.
 
-    Unlike PyTorch's it does not overflow where y x is far below zero.
+    Unlike in PyTorch, the loss does not overflow for large negative y x.
 
     Args:
         outputs: scores x, of any shape.
@@ -142,7 +145,7 @@ def soft_margin_loss(
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ, and for labels other than 1 and -1.
+        InputError: if the shapes differ, or a label is not 1 or -1.
 
     PyTorch: ``torch.nn.functional.soft_margin_loss``.
     """
@@ -160,22 +163,22 @@ def multi_margin_loss(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Hinge loss over classes: w[y] Σ_{c ≠ y} max(0, margin - x[y] + x[c])ᵖ / C.
+    """Computes the multi-class hinge loss w[y] Σ_{c ≠ y} max(0, margin - x[y] + x[c])ᵖ / C.
 
     Args:
         outputs: scores x, [N, C] or [C].
-        labels: integers [N] or [], the classes y from 0 to C - 1.
-        p: 1 or 2.
-        margin: by how much the score of the true class should be the largest.
+        labels: classes y, integers [N] or [] from 0 to C - 1.
+        p: the exponent, 1 or 2.
+        margin: the difference of the score of the true class to others from which on the loss is 0.
         weight: w [C], one weight per class.
-        reduction: ``"mean"`` (divided by N, whatever the weights are), ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` (divided by N, also with weights), ``"sum"`` or ``"none"``.
 
     Returns:
-        The loss in the outputs' dtype. Under ``jax.jit``, where labels cannot be refused, a label
-        that is no class makes it NaN.
+        The loss in the outputs' dtype. Labels are not checked under ``jax.jit``, and an invalid
+        label then makes the loss NaN.
 
     Raises:
-        InputError: for wrong shapes and dtypes, and for a label that is no class.
+        InputError: if a shape or dtype is invalid, or a label is not a class.
 
     PyTorch: ``torch.nn.functional.multi_margin_loss``.
 
@@ -189,7 +192,7 @@ def multi_margin_loss(
     classes, _, weights = read_labels(labels, outputs, weight)
     lacking = margin - chosen(classes, outputs)[..., None] + outputs
     others = ~one_hot(classes, outputs.shape[-1])
-    # What is not a number counts for nothing, as in PyTorch.
+    # As in PyTorch, terms that are NaN are ignored: NaN > 0 is False.
     lacking = jnp.where(others & (lacking > 0), lacking, 0)
     losses = jnp.sum(lacking if p == 1 else lacking * lacking, axis=-1) / outputs.shape[-1]
     return reduce(weights * losses, reduction)
@@ -198,22 +201,22 @@ def multi_margin_loss(
 def multilabel_margin_loss(
     outputs: ArrayLike, labels: ArrayLike, *, reduction: Reduction = "mean"
 ) -> jax.Array:
-    """Hinge loss of several classes for each example: Σ_y Σ_c max(0, 1 - x[y] + x[c]) / C.
+    """Computes the multi-label hinge loss Σ_y Σ_c max(0, 1 - x[y] + x[c]) / C.
 
-    y goes through the labels of an example, c through the classes that are not among them.
+    The sums are over the labels y of an example, and over the classes c that are not labels of it.
 
     Args:
         outputs: scores x, [N, C] or [C].
-        labels: integers in the outputs' shape, the classes of each example from 0 to C - 1; those
-            from the first -1 on do not count.
+        labels: the classes of each example, integers from 0 to C - 1 in the outputs' shape. The
+            first -1 and all labels after it are ignored.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, [N].
 
     Returns:
-        The loss in the outputs' dtype. Under ``jax.jit``, where labels cannot be refused, a label
-        that is neither a class nor -1 makes it NaN.
+        The loss in the outputs' dtype. Labels are not checked under ``jax.jit``, and a label that
+        is neither a class nor -1 then makes the loss NaN.
 
     Raises:
-        InputError: for wrong shapes and dtypes, and for a label that is neither a class nor -1.
+        InputError: if a shape or dtype is invalid, or a label is neither a class nor -1.
 
     PyTorch: ``torch.nn.functional.multilabel_margin_loss``.
 
@@ -228,7 +231,7 @@ def multilabel_margin_loss(
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape:
         raise InputError("labels", f"integers of shape {outputs.shape}", describe(given))
     note_labels(labels, classes, -1)
-    arguments.refuse(
+    arguments.check_values(
         "labels",
         labels,
         f"classes from 0 to {classes - 1}, or -1",
@@ -241,9 +244,9 @@ def multilabel_margin_loss(
     scores = jnp.sum(jnp.where(selected, outputs[..., None, :], 0), axis=-1)
     lacking = 1 - scores[..., None] + outputs[..., None, :]
     lacking = jnp.where(counted[..., None] & others & (lacking > 0), lacking, 0)
-    strange = jnp.any((given < -1) | (given >= classes), axis=-1)
+    invalid = jnp.any((given < -1) | (given >= classes), axis=-1)
     losses = jnp.sum(lacking, axis=(-2, -1)) / classes
-    return reduce(losses * jnp.where(strange, jnp.nan, 1).astype(losses.dtype), reduction)
+    return reduce(losses * jnp.where(invalid, jnp.nan, 1).astype(losses.dtype), reduction)
 
 
 def multilabel_soft_margin_loss(
@@ -253,19 +256,19 @@ def multilabel_soft_margin_loss(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """The mean over the last axis of ``binary_cross_entropy_with_logits``.
+    """Computes the mean over the last axis of ``binary_cross_entropy_with_logits``.
 
     Args:
         outputs: logits [..., C].
-        labels: from 0 to 1, in the outputs' shape. Integers and truth values are converted.
-        weight: of a shape that broadcasts to the outputs', such as [C].
+        labels: from 0 to 1, in the outputs' shape. Integers and booleans are converted.
+        weight: an array that broadcasts to the outputs' shape, such as [C].
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, [...].
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that do not fit.
+        InputError: if the shapes do not match.
 
     PyTorch: ``torch.nn.functional.multilabel_soft_margin_loss``.
     """
@@ -275,12 +278,12 @@ def multilabel_soft_margin_loss(
 
 
 def at_least_zero(values: jax.Array) -> jax.Array:
-    """max(0, x); at 0 the slope is 1, as that of PyTorch's ``clamp_min``, and at NaN 0."""
+    """Computes max(0, x) with slope 1 at 0, as PyTorch's ``clamp_min``, and slope 0 at NaN."""
     return jnp.where(values >= 0, values, jax.lax.stop_gradient(jnp.maximum(values, 0)))
 
 
 def _by_sign(signs: jax.Array, similar: jax.Array, apart: jax.Array) -> jax.Array:
-    # As in PyTorch, another label than 1 and -1, which is refused if it has a value, counts both.
+    # As in PyTorch, a label other than 1 and -1 adds both terms. Only traced labels can be invalid.
     return jnp.where(signs != -1, similar, 0) + jnp.where(signs != 1, apart, 0)
 
 

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 from jaxnets.arrays import check_choice
 
 Reduction = Literal["mean", "sum", "none"]
-"""What becomes of the single losses: their mean (the default), their sum, or nothing."""
+"""How losses are reduced: their mean (the default), their sum, or no reduction."""
 
 
 def reduce(losses: jax.Array, reduction: str, total: jax.Array | int | None = None) -> jax.Array:
-    """Reduces losses as PyTorch's criteria do; the mean of nothing is NaN, as in PyTorch.
+    """Reduces losses to their mean or sum; as in PyTorch, the mean of no losses is NaN.
 
     Args:
-        losses: of any shape.
+        losses: the losses, of any shape.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        total: what the mean divides by; the number of losses when it is not given.
+        total: the divisor of the mean; None for the number of losses.
     """
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     if reduction == "none":

@@ -1,4 +1,4 @@
-"""Regression losses: squared and absolute errors, and mixtures of both."""
+"""Regression losses: squared and absolute errors, and combinations of both."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ def mse_loss(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Squared error (L2): w (x - y)².
+    """Computes the squared error (L2): w (x - y)².
 
     Args:
         outputs: x, of any shape.
         labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
-        weight: w, one weight per element, shaped as the labels.
+        weight: w, one weight per element, in the shape of the labels.
         reduction: ``"mean"`` (divided by Σ w, or by the number of elements), ``"sum"`` or
             ``"none"``.
 
@@ -28,7 +28,7 @@ def mse_loss(
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ: unlike PyTorch, no loss here broadcasts labels.
+        InputError: if the shapes differ. Unlike in PyTorch, labels are not broadcast.
 
     PyTorch: ``torch.nn.functional.mse_loss``.
 
@@ -47,12 +47,12 @@ def l1_loss(
     weight: ArrayLike | None = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Absolute error (L1): w |x - y|, whose gradient is 0 where x = y.
+    """Computes the absolute error (L1): w |x - y|, with gradient 0 where x = y.
 
     Args:
         outputs: x, of any shape.
         labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
-        weight: w, one weight per element, shaped as the labels.
+        weight: w, one weight per element, in the shape of the labels.
         reduction: ``"mean"`` (divided by Σ w, or by the number of elements), ``"sum"`` or
             ``"none"``.
 
@@ -60,7 +60,7 @@ def l1_loss(
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ: unlike PyTorch, no loss here broadcasts labels.
+        InputError: if the shapes differ. Unlike in PyTorch, labels are not broadcast.
 
     PyTorch: ``torch.nn.functional.l1_loss``.
     """
@@ -74,19 +74,19 @@ def smooth_l1_loss(
     reduction: Reduction = "mean",
     beta: float = 1.0,
 ) -> jax.Array:
-    """Smooth absolute error: d²/(2β) where d = |x - y| < β, otherwise d - β/2.
+    """Computes the smooth absolute error: d²/(2β) where d = |x - y| < β, otherwise d - β/2.
 
     Args:
         outputs: x, of any shape.
         labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
         reduction: ``"mean"`` (divided by the number of elements), ``"sum"`` or ``"none"``.
-        beta: β ≥ 0, where the square ends; with 0 this is ``l1_loss``.
+        beta: β ≥ 0, the upper limit of the quadratic part; with 0 this is ``l1_loss``.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ, and for a negative beta.
+        InputError: if the shapes differ, or beta is negative.
 
     PyTorch: ``torch.nn.functional.smooth_l1_loss``.
     """
@@ -106,21 +106,21 @@ def huber_loss(
     reduction: Reduction = "mean",
     delta: float = 1.0,
 ) -> jax.Array:
-    """Huber loss: w d²/2 where d = |x - y| < δ, otherwise w δ (d - δ/2).
+    """Computes the Huber loss: w d²/2 where d = |x - y| < δ, otherwise w δ (d - δ/2).
 
     Args:
         outputs: x, of any shape.
         labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
-        weight: w, one weight per element, shaped as the labels.
+        weight: w, one weight per element, in the shape of the labels.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``. As in PyTorch, the mean divides by the
-            number of elements even with weights, unlike that of ``mse_loss`` and ``l1_loss``.
-        delta: δ > 0, where the square ends.
+            number of elements also with weights, unlike in ``mse_loss`` and ``l1_loss``.
+        delta: δ > 0, the upper limit of the quadratic part.
 
     Returns:
         The loss in the outputs' dtype.
 
     Raises:
-        InputError: for shapes that differ, and for a delta that is not positive.
+        InputError: if the shapes differ, or delta is not positive.
 
     PyTorch: ``torch.nn.functional.huber_loss``.
     """
@@ -139,7 +139,7 @@ def _errors(outputs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 def _distances(outputs: ArrayLike, labels: ArrayLike) -> jax.Array:
     errors = _errors(outputs, labels)
-    # Where outputs and labels are equal PyTorch's slope is 0, that of jnp.abs 1.
+    # Where outputs and labels are equal the slope is 0, as in PyTorch; jnp.abs has slope 1.
     return errors * jax.lax.stop_gradient(jnp.sign(errors))
 
 
@@ -151,7 +151,7 @@ def _weighted(losses: jax.Array, weight: ArrayLike | None, reduction: str) -> ja
 
 
 def _split(distances: jax.Array, limit: float) -> tuple[jax.Array, jax.Array]:
-    # The part of each distance within the limit and the part beyond. Unlike a choice between two
-    # formulas this never multiplies by 0 an infinite gradient of the formula not chosen.
+    # Splits each distance into the part up to the limit and the rest. A where over two formulas
+    # could have NaN gradients, from 0 times an infinite gradient of the other formula.
     within = jnp.minimum(distances, limit)
     return within, distances - within

@@ -1,4 +1,4 @@
-"""Losses of three: an anchor should be nearer to what is like it than to what is not."""
+"""Triplet losses: an anchor should be closer to a positive example than to a negative one."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jaxnets.losses import arguments
 from jaxnets.losses.margins import at_least_zero
 from jaxnets.losses.reduction import Reduction, reduce
 
-#: The distances [N] of vectors from vectors.
+#: A function from two arrays of vectors to their distances [N].
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -25,23 +25,25 @@ def triplet_margin_loss(
     swap: bool = False,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Triplet margin loss: max(0, margin + d(a, p) - d(a, n)), d(x, y) = ‖x - y + eps‖ₚ.
+    """Computes the triplet margin loss max(0, margin + d(a, p) - d(a, n)).
+
+    The distance is d(x, y) = ‖x - y + eps‖ₚ.
 
     Args:
-        anchor: a, [N, D] or [D].
-        positive: what is like the anchor, in its shape.
-        negative: what is not, in its shape.
-        margin: by how much the negative should be farther away, more than 0.
-        p: the norm's exponent, more than 0; infinity for the largest difference.
+        anchor: the anchors a, [N, D] or [D].
+        positive: the positive examples p, in the anchor's shape.
+        negative: the negative examples n, in the anchor's shape.
+        margin: the difference of the distances from which on the loss is 0, > 0.
+        p: the order of the norm, > 0; infinity for the largest difference.
         eps: added to each difference.
-        swap: whether d(p, n) counts where it is less than d(a, n).
+        swap: whether to use the smaller of d(p, n) and d(a, n) instead of d(a, n).
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, [N].
 
     Returns:
         The loss in the anchor's dtype.
 
     Raises:
-        InputError: for shapes that differ, and for a number out of its range.
+        InputError: if the shapes differ, or a number is out of range.
 
     PyTorch: ``torch.nn.functional.triplet_margin_loss``.
 
@@ -70,23 +72,23 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """Triplet margin loss of any distance: max(0, margin + d(a, p) - d(a, n)).
+    """Computes the triplet margin loss max(0, margin + d(a, p) - d(a, n)) for any distance d.
 
     Args:
-        anchor: a, of any shape that the distance takes.
-        positive: what is like the anchor, in its shape.
-        negative: what is not, in its shape.
-        distance_function: d, from two arrays to one distance for each example; that of
-            ``triplet_margin_loss`` by default.
-        margin: by how much the negative should be farther away, more than 0.
-        swap: whether d(p, n) counts where it is less than d(a, n).
+        anchor: the anchors a, of any shape that the distance function accepts.
+        positive: the positive examples p, in the anchor's shape.
+        negative: the negative examples n, in the anchor's shape.
+        distance_function: d, a function from two arrays to one distance for each example; None for
+            the distance of ``triplet_margin_loss``.
+        margin: the difference of the distances from which on the loss is 0, > 0.
+        swap: whether to use the smaller of d(p, n) and d(a, n) instead of d(a, n).
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, the shape of the distances.
 
     Returns:
         The loss in the distances' dtype.
 
     Raises:
-        InputError: for shapes that differ, and for a margin that is not positive.
+        InputError: if the shapes differ, or the margin is not positive.
 
     PyTorch: ``torch.nn.functional.triplet_margin_with_distance_loss``.
     """
@@ -94,7 +96,7 @@ def triplet_margin_with_distance_loss(
         return triplet_margin_loss(
             anchor, positive, negative, margin=margin, swap=swap, reduction=reduction
         )
-    expected = "a function of two arrays that makes distances"
+    expected = "a function of two arrays that returns distances"
     function = check_function("distance_function", distance_function, expected)
 
     def distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -124,7 +126,7 @@ def _reduced(
 
 
 def _norm(x: jax.Array, p: float) -> jax.Array:
-    """The p-norm over the last axis, whose slope at 0 is 0 as in PyTorch."""
+    """Computes the p-norm over the last axis, with slope 0 at 0, as in PyTorch."""
     sizes = x * jax.lax.stop_gradient(jnp.sign(x))
     if p == 1:
         return jnp.sum(sizes, axis=-1)
@@ -134,6 +136,6 @@ def _norm(x: jax.Array, p: float) -> jax.Array:
 
 
 def _power(values: jax.Array, exponent: float) -> jax.Array:
-    """Values to a power, with slope 0 at 0."""
+    """Raises values to a power, with slope 0 at 0."""
     zero = values == 0
     return jnp.where(zero, 0, jnp.where(zero, 1, values) ** exponent)

@@ -1,7 +1,11 @@
-"""The documented networks. Each is a plain ``nnx.Module``; images are NHWC."""
+"""Networks of the reference documents: the tutorials 000 to 004 that the recipes reproduce.
+
+Each network is a plain ``nnx.Module``; images are NHWC.
+"""
 
 from flax import nnx
 
+from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
@@ -9,6 +13,7 @@ from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.resnet import ResNet
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.text_classifier import TextClassifier
 from jaxnets.models.transformer_classifier import TransformerClassifier
@@ -20,6 +25,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "mlp": MLP,
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
+    "cifar-resnet": CifarResNet,
+    "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
@@ -29,7 +36,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "transformer-classifier": TransformerClassifier,
     "vit": ViT,
 }
-"""The documented networks by name."""
+"""The networks by name."""
 
 LANGUAGE_MODELS = (LanguageModel, GPT)
 """Those that predict the next token, with which ``jaxnets.sampling.sample`` writes text."""
@@ -43,11 +50,13 @@ __all__ = [
     "MLP",
     "MODELS",
     "TRANSLATORS",
+    "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "ResNet",
     "Seq2Seq",
     "TextClassifier",
     "TransformerClassifier",

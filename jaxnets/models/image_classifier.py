@@ -13,21 +13,22 @@ from jaxnets.layers.flatten import flatten_to
 
 
 class ImageClassifier(nnx.Module):
-    """``fc1``, ReLU, ``fc2``: logits for each class.
+    """A classifier with one hidden layer: ``fc1``, ReLU, ``fc2``; returns logits.
 
-    The document's text names fc1, relu and fc2; its code leaves fc2 out, so that the network ends
-    in a ReLU of hidden_size values, and passes images [batch, 3, 32, 32] to a Linear unflattened.
-    Here fc2 exists and images are flattened, in PyTorch's order (channels slowest).
+    The text of document 000 describes fc1, relu and fc2. The code of the document lacks fc2, so
+    that the network ends in a ReLU of hidden_size values, and passes images [batch, 3, 32, 32] to a
+    Linear without flattening them. This network has fc2, and flattens images in PyTorch's order
+    (channel by channel).
 
     Args:
-        input_size: values per example; 3072 for CIFAR-10.
-        hidden_size: width of the hidden layer.
-        num_classes: number of classes.
-        rngs: where the initial values are drawn from.
+        input_size: the number of values per example; 3072 for CIFAR-10.
+        hidden_size: the width of the hidden layer.
+        num_classes: the number of classes.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer.
+        InputError: if a size is not a positive integer.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ImageClassifier(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         sizes = self.fc1.in_features, self.fc1.out_features, self.fc2.out_features
         return dict(zip(("input_size", "hidden_size", "num_classes"), sizes, strict=True))
 

@@ -13,26 +13,26 @@ from jaxnets.models.text_classifier import check_tokens
 
 
 class LanguageModel(nnx.Module):
-    """Tokens through ``encoder``, ``rnn`` and ``decoder``: PyTorch's word_language_model.
+    """A recurrent language model: ``encoder`` (embedding), ``rnn`` and ``decoder`` (linear).
 
-    Names, order and dropout are those of that example, initial values those of its layers. Called
-    on a window, it starts from a zero state: training is then a pure function of the window, in
-    whatever order windows come. The example carries the state from window to window; ``advance``
-    does so where it is wanted.
+    The network is that of PyTorch's example word_language_model: names, order and dropout are the
+    same, and initial values are the defaults of the layers. A call starts from a zero state, so
+    that training does not depend on the order of windows of text. The example passes the state from
+    window to window instead; use ``advance`` for that.
 
     Args:
-        vocab_size: number of tokens.
-        embedding_dim: size of a token's vector.
-        hidden_dim: size of the hidden state.
-        n_layers: number of stacked layers.
-        dropout: probability of dropping, in training, a value of a token's vector, an output
-            between layers and an output of the top layer.
+        vocab_size: the number of tokens.
+        embedding_dim: the size of the vector of a token.
+        hidden_dim: the size of the hidden state.
+        n_layers: the number of stacked layers.
+        dropout: the dropout probability, in training, of the vectors of tokens, the outputs between
+            layers and the outputs of the top layer.
         cell: ``"lstm"`` or ``"gru"``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, dropout is outside [0, 1], or cell is
+        InputError: if a size is not a positive integer, dropout is outside [0, 1], or cell is
             unknown.
     """
 
@@ -64,7 +64,7 @@ class LanguageModel(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "vocab_size": self.decoder.out_features,
             "embedding_dim": self.rnn.input_size,
@@ -75,7 +75,7 @@ class LanguageModel(nnx.Module):
         }
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Returns the next token's logits after each token, [batch, time, vocab_size].
+        """Computes the logits of the next token after each token, [batch, time, vocab_size].
 
         Args:
             tokens: integers [batch, time] in [0, vocab_size).
@@ -83,11 +83,11 @@ class LanguageModel(nnx.Module):
         return self.advance(tokens, None)[0]
 
     def advance(self, tokens: jax.Array, state: Any) -> tuple[jax.Array, Any]:
-        """Reads tokens [batch, time] from a state on.
+        """Computes logits like a call, but starts from a given state.
 
         Args:
-            tokens: as on a call.
-            state: what an earlier ``advance`` returned; None for zeros.
+            tokens: integers [batch, time] in [0, vocab_size).
+            state: the state that an earlier call of ``advance`` returned; None for zeros.
 
         Returns:
             The logits [batch, time, vocab_size], and the state after the last token.

@@ -12,21 +12,21 @@ from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
 
 
 class LeNet(nnx.Module):
-    """Two convolutions with pooling, then three linear layers; returns logits.
+    """LeNet: two convolutions with pooling, then three linear layers; returns logits.
 
-    Document 003 has one input channel, document 002 three. Both are written for images of 32×32;
-    document 003's ``num_flat_features`` would let other sizes through to an fc1 that takes just
-    16·5·5 values. Here MNIST's 28×28 is padded to 32×32 by conv1.
+    The network of document 003 has one input channel, that of document 002 three. Both require
+    images of 32×32 pixels, because fc1 has 16·5·5 inputs. Images of 28×28 pixels, as in MNIST, are
+    padded to 32×32 by conv1.
 
     Args:
-        in_channels: channels of the images.
-        num_classes: number of classes.
-        image_size: height and width: 28 or 32.
-        rngs: where the initial values are drawn from.
+        in_channels: the number of channels of the images.
+        num_classes: the number of classes.
+        image_size: height and width of the images, 28 or 32.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a number is not a positive integer, or the image size is another.
+        InputError: if a number is not a positive integer, or the image size is not 28 or 32.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LeNet(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         size, _, channels = self.image_shape
         classes = self.fc3.out_features
         return {"in_channels": channels, "num_classes": classes, "image_size": size}

@@ -14,21 +14,21 @@ from jaxnets.layers.parameters import check_rngs
 
 
 class LinearRegression(Linear):
-    """y = x W + b.
+    """Linear regression: y = x W + b.
 
-    The document's model is a bare ``nn.Linear``, so this one is a ``Linear`` too and holds
-    ``kernel`` [in_features, out_features] and ``bias`` [out_features].
+    As in document 002, the model is a single linear layer. Parameters: ``kernel`` W
+    [in_features, out_features] and ``bias`` b [out_features].
 
     Args:
-        in_features: values per input.
-        out_features: values per output.
-        init_std: None for PyTorch's default U(±1/√in_features); otherwise weight and bias start
-            as normal(0, init_std). The document draws them with 0.01.
-        rngs: where the initial values are drawn from.
+        in_features: the number of values per input.
+        out_features: the number of values per output.
+        init_std: the standard deviation of the normal distribution from which weight and bias are
+            drawn, 0.01 in the document; None for PyTorch's default U(±1/√in_features).
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer or ``init_std`` is negative.
+        InputError: if a size is not a positive integer or ``init_std`` is negative.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class LinearRegression(Linear):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {"in_features": self.in_features, "out_features": self.out_features}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
-        """Predicts [batch, out_features] from [batch, in_features]."""
+        """Computes [batch, out_features] from [batch, in_features]."""
         check_floats("inputs", inputs, ("batch", self.in_features))
         return super().__call__(inputs)

@@ -15,21 +15,21 @@ from jaxnets.layers.flatten import flatten_to
 
 
 class MLP(nnx.Module):
-    """Linear layers ``fc1``, ``fc2``, … with ReLU between them.
+    """A multilayer perceptron: linear layers ``fc1``, ``fc2``, … with ReLU between them.
 
-    Document 004 has 784-128-64-10 and returns logits. Document 001 has 784-128-10 and returns
-    softmax probabilities, which it then hands to a cross entropy that takes logits; that network
-    is ``MLP((784, 128, 10), output="softmax")``.
+    The network of document 004 has the sizes 784-128-64-10 and returns logits. The network of
+    document 001 is ``MLP((784, 128, 10), output="softmax")``. It returns softmax probabilities,
+    which the document passes to a cross entropy of logits.
 
     Args:
-        features: sizes of the input, of each hidden layer and of the output.
+        features: the sizes of the input, of each hidden layer and of the output.
         output: ``"logits"``, or ``"softmax"`` for probabilities.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, there are fewer than two of them, or the
-            output is neither of the two.
+        InputError: if a size is not a positive integer, there are fewer than two sizes, or
+            ``output`` is unknown.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MLP(nnx.Module):
 
     @property
     def features(self) -> tuple[int, ...]:
-        """Sizes of the input, of each hidden layer and of the output."""
+        """The sizes of the input, of each hidden layer and of the output."""
         sized = [layer for layer in self._layers if hasattr(layer, "out_features")]
         return sized[0].in_features, *(layer.out_features for layer in sized)
 
@@ -63,14 +63,14 @@ class MLP(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {"features": self.features, "output": self.output}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Returns logits or probabilities [batch, features[-1]].
 
         Args:
-            inputs: [batch, ...] with features[0] values an example; images are NHWC.
+            inputs: [batch, ...] with features[0] values per example; images are NHWC.
         """
         *hidden, last = self._layers
         x = flatten_to(self.features[0], inputs)

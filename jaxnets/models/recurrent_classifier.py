@@ -12,32 +12,32 @@ from jaxnets.layers import GRU, LSTM, Linear
 
 
 class RecurrentClassifier(nnx.Module):
-    """A recurrent layer (``lstm`` or ``gru``) whose last step's output goes through ``fc``.
+    """A sequence classifier: a recurrent layer (``lstm`` or ``gru``) and ``fc`` on its last output.
 
-    The document's ``fc`` takes 2·hidden_dim values of a unidirectional LSTM, which gives
-    hidden_dim; here it takes as many as the directions give. Its ``output_dim`` is never defined;
-    here it is an argument. Initial states are zero, as there.
+    In the code of document 002, ``fc`` has 2·hidden_dim inputs although the LSTM is unidirectional;
+    here it has hidden_dim inputs for each direction. ``output_dim``, which the document does not
+    define, is an argument. As in the document, initial states are zero.
 
-    The last step of the reverse direction has seen the last input only: that is what the
-    document's ``out[:, -1, :]`` takes of a bidirectional layer, and what this takes. The top
-    layer's reverse recurrent weight therefore meets a zero state alone and has a zero gradient.
+    As in the document, ``fc`` uses ``out[:, -1, :]``, the outputs at the last time step. In a
+    bidirectional network the reverse direction has only processed the last input at this step.
+    Therefore the recurrent weight of the reverse direction in the top layer has a zero gradient.
 
     Args:
-        input_dim: values per time step.
-        hidden_dim: size of the hidden state of each direction.
-        n_layers: number of stacked layers.
-        dropout: probability of dropping an output between layers, in training.
-        output_dim: number of outputs: classes, or 1 for the binary case.
+        input_dim: the number of values per time step.
+        hidden_dim: the size of the hidden state of each direction.
+        n_layers: the number of stacked layers.
+        dropout: the dropout probability of the outputs between layers, in training.
+        output_dim: the number of outputs: the number of classes, or 1 for binary classification.
         cell: ``"lstm"`` or ``"gru"``.
-        bidirectional: whether a second layer reads the sequence backwards.
-        output: ``"sigmoid"`` for probabilities, ``"logits"``; None takes the sigmoid for a single
-            output, as in the document, and logits for several.
-        remat: for long sequences: see ``LSTM``.
-        rngs: where the initial values are drawn from.
+        bidirectional: whether the layers also process the sequence in reverse.
+        output: ``"sigmoid"`` for probabilities or ``"logits"``; None for ``"sigmoid"`` with a
+            single output, as in the document, and ``"logits"`` with several.
+        remat: the number of steps in a segment, to save memory; see ``LSTM``.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, dropout is outside [0, 1], or cell or
+        InputError: if a size is not a positive integer, dropout is outside [0, 1], or cell or
             output is unknown.
     """
 
@@ -76,13 +76,13 @@ class RecurrentClassifier(nnx.Module):
             rngs=rngs,
             param_dtype=param_dtype,
         )
-        setattr(self, cell, layer)  # named as PyTorch's attribute is, so that weights carry over
+        setattr(self, cell, layer)  # the same name as in PyTorch, so that weights can be loaded
         directions = 2 if bidirectional else 1
         self.fc = Linear(directions * hidden_dim, output_dim, rngs=rngs, param_dtype=param_dtype)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         layer = getattr(self, self.cell)
         return {
             "input_dim": self.input_dim,

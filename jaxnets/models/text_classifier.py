@@ -19,10 +19,10 @@ from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
 
 
 def check_tokens(tokens: jax.Array) -> None:
-    """Checks that an array holds numbered tokens [batch, time].
+    """Checks that tokens are integers [batch, time].
 
     Raises:
-        InputError: if it does not.
+        InputError: if they are not.
     """
     check_usable("tokens", "integers [batch, time]", tokens)
     if len(tokens.shape) != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -30,32 +30,32 @@ def check_tokens(tokens: jax.Array) -> None:
 
 
 class TextClassifier(nnx.Module):
-    """Tokens through ``embedding``, ``lstm`` or ``gru``, and the final state through ``fc``.
+    """A text classifier: ``embedding``, ``lstm`` or ``gru``, and ``fc`` on the final state.
 
-    Document 002's LSTM with words in front. As in ``RecurrentClassifier``, ``fc`` takes as many
-    values as the directions give, and ``output_dim`` is an argument.
+    This is the LSTM of document 002 with an embedding before it. As in ``RecurrentClassifier``,
+    ``fc`` has hidden_dim inputs for each direction, and ``output_dim`` is an argument.
 
-    Token 0 is padding, after a row's end: as with PyTorch's packed sequences, the state after the
-    last other token is the final one. Of a bidirectional layer, ``fc`` takes the two final states
-    of the top layer, each of which has seen the whole row.
+    Token 0 is padding at the end of a row. As with PyTorch's packed sequences, the final state is
+    the state after the last token that is not padding. In a bidirectional network, ``fc`` takes the
+    final states of both directions of the top layer, each after the whole row.
 
     Args:
-        vocab_size: number of tokens, padding included.
-        embedding_dim: size of a token's vector.
-        hidden_dim: size of the hidden state of each direction.
-        n_layers: number of stacked layers.
-        dropout: probability of dropping, in training, a value of a token's vector, an output
-            between layers, and a value of the final state. The document has it between layers.
-        output_dim: number of outputs: classes, or 1 for the binary case.
+        vocab_size: the number of tokens, including padding.
+        embedding_dim: the size of the vector of a token.
+        hidden_dim: the size of the hidden state of each direction.
+        n_layers: the number of stacked layers.
+        dropout: the dropout probability, in training, of the vectors of tokens, the outputs between
+            layers and the final state. The document only has dropout between layers.
+        output_dim: the number of outputs: the number of classes, or 1 for binary classification.
         cell: ``"lstm"`` or ``"gru"``.
-        bidirectional: whether a second layer reads the tokens backwards.
-        output: ``"sigmoid"`` for probabilities, ``"logits"``; None takes the sigmoid for a single
-            output, as in the document, and logits for several.
-        rngs: where the initial values are drawn from.
+        bidirectional: whether the layers also process the tokens in reverse.
+        output: ``"sigmoid"`` for probabilities or ``"logits"``; None for ``"sigmoid"`` with a
+            single output, as in the document, and ``"logits"`` with several.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, dropout is outside [0, 1], or cell or
+        InputError: if a size is not a positive integer, dropout is outside [0, 1], or cell or
             output is unknown.
     """
 
@@ -95,14 +95,14 @@ class TextClassifier(nnx.Module):
             bidirectional=bidirectional,
             **options,
         )
-        setattr(self, cell, layer)  # named as PyTorch's attribute is, so that weights carry over
+        setattr(self, cell, layer)  # the same name as in PyTorch, so that weights can be loaded
         self.dropout = Dropout(dropout, rngs=rngs)
         self.directions = 2 if bidirectional else 1
         self.fc = Linear(self.directions * hidden_dim, output_dim, **options)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         layer = getattr(self, self.cell)
         return {
             "vocab_size": self.embedding.num_embeddings,
@@ -132,7 +132,10 @@ class TextClassifier(nnx.Module):
 
 
 def token_lengths(tokens: jax.Array) -> jax.Array:
-    """How many tokens of each row are no padding, int32 [batch]; at least one step is read."""
+    """Counts the tokens of each row that are not padding, int32 [batch], but at least 1.
+
+    An empty row counts as one token, because recurrent layers require at least one step.
+    """
     return jnp.maximum(jnp.sum(tokens != 0, axis=1, dtype=jnp.int32), 1)
 
 

@@ -1,8 +1,8 @@
 """The optimizers and learning rate schedules of ``torch.optim``, for Optax.
 
-An optimizer here is an ordinary ``optax.GradientTransformation`` that takes PyTorch's steps: the
-same names, the same defaults, the same numbers. A schedule is a pure function from the count of
-steps taken to the learning rate, and is given in place of a number: ``sgd(step_lr(0.1, 30))``.
+An optimizer is an ``optax.GradientTransformation`` with the name, the defaults and the updates of
+PyTorch's optimizer. A schedule is a pure function from the number of steps taken to the learning
+rate, and is passed instead of a number: ``sgd(step_lr(0.1, 30))``.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rprop": rprop,
     "sgd": sgd,
 }
-"""Every optimizer by name."""
+"""All optimizers by name."""
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "chained_scheduler": chained_scheduler,
@@ -85,7 +85,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "step_lr": step_lr,
     "swalr": swalr,
 }
-"""Every schedule of the learning rate alone by name."""
+"""All schedules of the learning rate by name."""
 
 __all__ = [
     "OPTIMIZERS",

@@ -28,11 +28,11 @@ def adadelta(
         lr: the learning rate, a number or a schedule.
         rho: ρ.
         eps: ε.
-        weight_decay: λ.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     rho = check_number("rho", rho, least=0, most=1)
     eps = check_number("eps", eps, least=0)

@@ -31,26 +31,26 @@ def adafactor(
     """``torch.optim.Adafactor``.
 
     With 1 - β = t^τ: r ← β r + (1 - β) mean(g²) along each row, c likewise along each column, and
-    v = r c / max(mean(r), ε₁). A vector has v ← β v + (1 - β) g². Then u = g / max(√v, ε₁) and
+    v = r c / max(mean(r), ε₁). For a vector, v ← β v + (1 - β) g². Then u = g / max(√v, ε₁) and
     p ← p - lr λ p - max(ε₂, rms(p)) min(lr, 1/√t) u / max(1, rms(u) / d).
 
-    Rows and columns are those of PyTorch's weight, by its last two axes: of a kernel of a 2-D
-    convolution they lie in space. A parameter whose name has ``kernel`` in it is [..., I, O] here
-    and [O, I, ...] there.
+    Rows and columns are the last two axes of PyTorch's weight; for the kernel of a 2-D convolution
+    they are the spatial axes. A parameter with ``kernel`` in its name is [..., I, O] here and
+    [O, I, ...] in PyTorch.
 
-    Slots: ``row_var`` (r) and ``col_var`` (c), with one axis of size 1, or ``variance`` (v) of a
-    vector.
+    Slots: ``row_var`` (r) and ``col_var`` (c), with one axis of size 1, or for a vector
+    ``variance`` (v).
 
     Args:
         lr: the learning rate, a number or a schedule.
         beta2_decay: τ, not positive.
-        eps: ε₁ and ε₂; None as ε₁ for the dtype's own.
-        d: the largest rms of an update, at least 1.
-        weight_decay: λ.
-        maximize: whether the objective is to grow.
+        eps: ε₁ and ε₂; None as ε₁ for the machine epsilon of the dtype.
+        d: the largest root mean square of an update, at least 1.
+        weight_decay: λ, the factor of the weight decay.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     beta2_decay = check_number("beta2_decay", beta2_decay, most=0)
     eps1, eps2 = _two_eps(eps)

@@ -28,14 +28,14 @@ def adagrad(
 
     Args:
         lr: the learning rate, a number or a schedule.
-        lr_decay: η.
-        weight_decay: λ.
-        initial_accumulator_value: what s starts from.
+        lr_decay: η, the decay of the learning rate.
+        weight_decay: λ, the factor of the weight decay.
+        initial_accumulator_value: the initial value of s.
         eps: ε.
-        maximize: whether the objective is to grow.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr_decay = check_number("lr_decay", lr_decay, least=0)
     start = check_number("initial_accumulator_value", initial_accumulator_value, least=0)

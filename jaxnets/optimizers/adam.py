@@ -26,7 +26,7 @@ def adam(
 
     With g the gradient plus λ p: m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², then
     p ← p - lr m̂ / (√v̂ + ε), where m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ).
-    AMSGrad takes the largest v so far in place of v, before the correction of the bias.
+    AMSGrad replaces v by the largest v so far, before the bias correction.
 
     Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v) and, with AMSGrad, ``max_exp_avg_sq``.
 
@@ -34,13 +34,13 @@ def adam(
         lr: the learning rate, a number or a schedule.
         betas: β₁ and β₂; β₁ may be a schedule.
         eps: ε.
-        weight_decay: λ.
-        amsgrad: whether the variant AMSGrad is used.
-        maximize: whether the objective is to grow.
-        decoupled_weight_decay: whether the decay is AdamW's, p ← p - lr λ p.
+        weight_decay: λ, the factor of the weight decay.
+        amsgrad: whether to use the variant AMSGrad.
+        maximize: whether to maximize the objective instead of minimizing it.
+        decoupled_weight_decay: whether weight decay is decoupled as in AdamW, p ← p - lr λ p.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     beta1, beta2 = checks.two_betas(betas)
     eps = check_number("eps", eps, least=0)
@@ -49,7 +49,7 @@ def adam(
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         step = (taken + 1).astype(lr.dtype)
         beta = at(beta1, taken)
-        # m̂ / (√v̂ + ε) = (root / bias) m / (√v + ε root): one division an element, not three.
+        # m̂ / (√v̂ + ε) = (root / bias) m / (√v + ε root): one division per element, not three.
         root = jnp.sqrt(bias_correction(beta2, step))
         return {"beta1": beta, "lr": lr * root / bias_correction(beta, step), "eps": eps * root}
 
@@ -89,12 +89,12 @@ def adamw(
         lr: the learning rate, a number or a schedule.
         betas: β₁ and β₂; β₁ may be a schedule.
         eps: ε.
-        weight_decay: λ.
-        amsgrad: whether the variant AMSGrad is used.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        amsgrad: whether to use the variant AMSGrad.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     return adam(
         lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True

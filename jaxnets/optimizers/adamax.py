@@ -1,4 +1,4 @@
-"""Adam by the infinity norm."""
+"""Adamax, the variant of Adam with the infinity norm."""
 
 from collections.abc import Sequence
 
@@ -31,11 +31,11 @@ def adamax(
         lr: the learning rate, a number or a schedule.
         betas: β₁ and β₂; β₁ may be a schedule.
         eps: ε.
-        weight_decay: λ.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     beta1, beta2 = checks.two_betas(betas)
     eps = check_number("eps", eps, least=0)

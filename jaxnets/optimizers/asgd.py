@@ -28,23 +28,22 @@ def asgd(
     """``torch.optim.ASGD``.
 
     With g the gradient plus λ p: p ← p (1 - ℓ η) - η g, then a ← a + μ (p - a). After step t,
-    η ← lr / (1 + ℓ lr t)^α and μ ← 1 / max(1, t - t₀), which the next step uses; the first has
-    η = lr and μ = 1.
+    η ← lr / (1 + ℓ lr t)^α and μ ← 1 / max(1, t - t₀) for the next step. The first step has η = lr
+    and μ = 1.
 
     Slots: ``ax`` (a), and ``eta`` (η) and ``mu`` (μ), scalars for each parameter in JAX's default
-    floating dtype, as PyTorch's are in PyTorch's. The average a is in the state alone, as in
-    PyTorch.
+    floating dtype. As in PyTorch, the average a is only stored in the state.
 
     Args:
         lr: the learning rate, a number or a schedule.
-        lambd: ℓ.
-        alpha: α.
-        t0: t₀, after how many steps averaging begins.
-        weight_decay: λ.
-        maximize: whether the objective is to grow.
+        lambd: ℓ, the decay term.
+        alpha: α, the power of the decay of η.
+        t0: t₀, the number of steps before averaging starts.
+        weight_decay: λ, the factor of the weight decay.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr = checks.number_or_schedule("lr", lr)
     lambd = check_number("lambd", lambd, least=0)
@@ -60,7 +59,7 @@ def asgd(
         }
 
     def rule(g: jax.Array, p: Parameter, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
-        # The learning rate may have been set since the state was made.
+        # set_learning_rate may have changed the learning rate since init.
         eta, mu = jnp.where(k["first"], k["lr"], kept["eta"]), kept["mu"]
         update = -eta * (g + lambd * p.array)
         after = p.array + update

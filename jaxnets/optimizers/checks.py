@@ -1,4 +1,4 @@
-"""Checks of what several optimizers or schedules take; each returns what is to be used."""
+"""Checks of hyperparameters; each function returns the checked value."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jaxnets.optimizers.scalars import Hyperparameter
 
 
 def number_or_schedule(argument: str, value: Any) -> Hyperparameter:
-    """A finite number >= 0, or a schedule, whose values are not known yet."""
+    """Checks that a value is a finite number >= 0 or a schedule."""
     if callable(value):
         return value
     try:
@@ -17,7 +17,7 @@ def number_or_schedule(argument: str, value: Any) -> Hyperparameter:
 
 
 def two_betas(betas: Any) -> tuple[Hyperparameter, float]:
-    """Adam's two decay rates, each in [0, 1); the first may be a schedule."""
+    """Checks Adam's two decay rates, each in [0, 1); the first may be a schedule."""
     pair = entries(betas)
     if pair is None or len(pair) != 2:
         raise InputError("betas", "two numbers in [0, 1)", betas)
@@ -30,7 +30,7 @@ def _beta(index: int, value: Any) -> float:
 
 
 def numbers(argument: str, value: Any, count: int, expected: str) -> tuple[float, ...]:
-    """So many finite numbers."""
+    """Checks that a value is a sequence of ``count`` finite numbers."""
     several = entries(value)
     if several is None or len(several) != count:
         raise InputError(argument, expected, value)
@@ -38,8 +38,8 @@ def numbers(argument: str, value: Any, count: int, expected: str) -> tuple[float
 
 
 def check_milestones(milestones: Any) -> tuple[int, ...]:
-    """Counts of steps from 0."""
+    """Checks that milestones are a sequence of integers >= 0."""
     counts = entries(milestones)
     if counts is None:
-        raise InputError("milestones", "a sequence of counts of steps", milestones)
+        raise InputError("milestones", "a sequence of numbers of steps", milestones)
     return tuple(check_integer("milestones", count, least=0) for count in counts)

@@ -14,15 +14,18 @@ from jaxnets.optimizers.scalars import scalar
 def clip_grad_norm(max_norm: float, norm_type: float = 2.0) -> optax.GradientTransformation:
     """``torch.nn.utils.clip_grad_norm_``: g ← g min(1, max_norm / (‖g‖ + 10⁻⁶)).
 
-    The norm is that of all gradients taken as one vector, or of the group's where it stands within
-    a parameter group.
+    The norm is that of all gradients as one vector; within a parameter group, that of the gradients
+    of the group.
 
     Args:
-        max_norm: the largest norm let through; ``math.inf`` lets all through.
-        norm_type: the p of the p-norm, positive; ``math.inf`` takes the largest absolute value.
+        max_norm: the largest norm; ``math.inf`` for no limit.
+        norm_type: the order of the norm, > 0; ``math.inf`` for the largest absolute value.
+
+    Returns:
+        A gradient transformation.
 
     Raises:
-        InputError: if max_norm is negative, norm_type not positive, or one of them no number.
+        InputError: if max_norm is not a number >= 0, or norm_type is not a number > 0.
 
     Examples:
         >>> import optax
@@ -49,13 +52,16 @@ def clip_grad_norm(max_norm: float, norm_type: float = 2.0) -> optax.GradientTra
 
 
 def clip_grad_value(clip_value: float) -> optax.GradientTransformation:
-    """``torch.nn.utils.clip_grad_value_``: every element into [-clip_value, clip_value].
+    """``torch.nn.utils.clip_grad_value_``: limits each element to [-clip_value, clip_value].
 
     Args:
-        clip_value: the largest absolute value let through.
+        clip_value: the largest absolute value.
+
+    Returns:
+        A gradient transformation.
 
     Raises:
-        InputError: if clip_value is negative or no number.
+        InputError: if clip_value is not a number >= 0.
     """
     clip_value = check_number("clip_value", clip_value, least=0, finite=False)
 

@@ -1,4 +1,4 @@
-"""Schedules made of a function or of other schedules."""
+"""Schedules that are composed of functions or of other schedules."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,50 +14,50 @@ from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.optimizers.checks import check_milestones
 from jaxnets.optimizers.scalars import Scaled, Schedule, at, integer, scalar
 
-_BLOCK = 1024
+_BLOCK = 1024  # factors that are multiplied in one vectorized operation
 
 
 def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
-    """``torch.optim.lr_scheduler.LambdaLR``: lr times a function of the count of steps.
+    """``torch.optim.lr_scheduler.LambdaLR``: lr times a function of the number of steps.
 
     Args:
         lr: the learning rate that the function multiplies.
-        lr_lambda: from the count of steps taken, a traced integer, to a factor; it is compiled,
-            so a choice is ``jnp.where``, not ``if``.
+        lr_lambda: a function from the number of steps taken, a traced integer, to a factor. The
+            function is compiled, so use ``jnp.where`` instead of ``if``.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if lr is negative or not finite, or lr_lambda not a function; on a call, if it
-            does not give a number.
+        InputError: if lr is negative or not finite, or lr_lambda is not a function; on a call, if
+            lr_lambda does not return a number.
     """
     lr = check_number("lr", lr, least=0)
     if not callable(lr_lambda):
-        raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
+        raise InputError("lr_lambda", "a function of the number of steps", lr_lambda)
     return lambda count: scalar(lr * at(lr_lambda, integer(count)))
 
 
 def multiplicative_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
     """``torch.optim.lr_scheduler.MultiplicativeLR``: lr λ(1) λ(2) ⋯ λ(t).
 
-    Each call multiplies all factors up to its count, a thousand at a time.
+    Each call multiplies all factors up to the number of steps, a thousand at a time.
 
     Args:
         lr: the learning rate at the start.
-        lr_lambda: λ, from the count of steps, a traced integer, to a factor; it is compiled, so a
-            choice is ``jnp.where``, not ``if``.
+        lr_lambda: λ, a function from the number of steps, a traced integer, to a factor. The
+            function is compiled, so use ``jnp.where`` instead of ``if``.
 
     Returns:
-        A schedule, from the count t of steps taken to the learning rate.
+        A schedule, a function from the number t of steps taken to the learning rate.
 
     Raises:
-        InputError: if lr is negative or not finite, or lr_lambda not a function; on a call, if it
-            does not give a number.
+        InputError: if lr is negative or not finite, or lr_lambda is not a function; on a call, if
+            lr_lambda does not return a number.
     """
     lr = check_number("lr", lr, least=0)
     if not callable(lr_lambda):
-        raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
+        raise InputError("lr_lambda", "a function of the number of steps", lr_lambda)
 
     def factor(count: ArrayLike) -> jax.Array:
         count = integer(count)
@@ -74,21 +74,22 @@ def multiplicative_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) ->
 
 
 def chained_scheduler(schedules: Sequence[Schedule]) -> Schedule:
-    """``torch.optim.lr_scheduler.ChainedScheduler``: the learning rate times all their factors.
+    """``torch.optim.lr_scheduler.ChainedScheduler``: lr times the factors of several schedules.
 
-    It takes schedules that multiply the learning rate: ``step_lr``, ``multi_step_lr``,
+    The schedules have to multiply the learning rate by a factor: ``step_lr``, ``multi_step_lr``,
     ``constant_lr``, ``linear_lr``, ``exponential_lr``, ``polynomial_lr``, ``multiplicative_lr``,
-    ``cosine_annealing_lr`` with an ``eta_min`` of 0, and chains of them. After ``T_max`` PyTorch's
-    cosine adds to what the others have made of the learning rate; here it multiplies.
+    ``cosine_annealing_lr`` with an ``eta_min`` of 0, and chains of these. After ``T_max`` steps a
+    cosine schedule still multiplies the learning rate, while PyTorch's adds to it.
 
     Args:
-        schedules: made with one learning rate.
+        schedules: schedules with the same learning rate.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if there are none, one is of another kind, or their learning rates differ.
+        InputError: if there is no schedule, one does not multiply the learning rate, or their
+            learning rates differ.
 
     Examples:
         >>> from jaxnets import optimizers
@@ -103,7 +104,7 @@ def chained_scheduler(schedules: Sequence[Schedule]) -> Schedule:
     scaled = [_scaled(f"schedules[{i}]", schedule) for i, schedule in enumerate(schedules)]
     rates = {one.lr for one in scaled}
     if len(rates) > 1:
-        raise InputError("schedules", "schedules of one learning rate", sorted(rates))
+        raise InputError("schedules", "schedules with the same learning rate", sorted(rates))
 
     def factor(count: ArrayLike) -> jax.Array:
         return math.prod((scalar(one.factor(count)) for one in scaled), start=scalar(1.0))
@@ -118,21 +119,21 @@ def _scaled(argument: str, schedule: Any) -> Scaled:
 
 
 def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
-    """``torch.optim.lr_scheduler.SequentialLR``: one schedule after the other.
+    """``torch.optim.lr_scheduler.SequentialLR``: several schedules in sequence.
 
     Args:
-        schedules: each counts from the milestone at which it begins.
-        milestones: at which counts, from 0, the second, the third, ... begins.
+        schedules: the schedules; each counts steps from the milestone at which it starts.
+        milestones: the number of steps after which the second, the third, ... schedule starts.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if there is not one schedule more than milestones, or these do not increase; on
-            a call, if a schedule does not give a number.
+        InputError: if there is not one schedule more than milestones, or the milestones do not
+            increase; on a call, if a schedule does not return a number.
 
     Examples:
-        Five epochs of warm-up, then a cosine:
+        A warm-up of five epochs, then a cosine:
 
         >>> from jaxnets import optimizers
         >>> schedule = optimizers.sequential_lr(
@@ -147,7 +148,7 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
         got = f"{len(schedules)} schedules and {len(counts)} milestones"
         raise InputError("milestones", "one fewer than schedules", got)
     if any(second <= first for first, second in pairwise(counts)):
-        raise InputError("milestones", "increasing counts of steps", list(counts))
+        raise InputError("milestones", "increasing numbers of steps", list(counts))
 
     def schedule(count: ArrayLike) -> jax.Array:
         count = integer(count)
@@ -161,26 +162,26 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
 
 
 def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    """Lets a schedule count epochs where the optimizer counts steps.
+    """Converts a schedule that counts epochs to one that counts optimizer steps.
 
-    PyTorch's schedulers count how often their ``step`` is called: for most once an epoch. The
-    schedules here count the optimizer's steps; this one moves on after each epoch of them.
+    PyTorch's schedulers count the calls of their ``step`` method, usually one per epoch. The
+    schedules here count optimizer steps.
 
     Args:
-        schedule: from the count of epochs to the learning rate.
-        steps_per_epoch: how many optimizer steps an epoch has: the number of batches.
+        schedule: a function from the number of epochs to the learning rate.
+        steps_per_epoch: the number of optimizer steps in an epoch, which is the number of batches.
 
     Returns:
-        A schedule, from the count of steps to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if schedule is not valid, or steps_per_epoch not a positive integer.
+        InputError: if schedule is not a function, or steps_per_epoch is not a positive integer.
 
     Examples:
         >>> from jaxnets import optimizers
         >>> schedule = optimizers.per_epoch(optimizers.step_lr(0.1, step_size=30), 938)
     """
     if not callable(schedule):
-        raise InputError("schedule", "a function of the count of epochs", schedule)
+        raise InputError("schedule", "a function of the number of epochs", schedule)
     check_positive("steps_per_epoch", steps_per_epoch)
     return lambda count: schedule(integer(count) // steps_per_epoch)

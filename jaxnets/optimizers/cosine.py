@@ -1,4 +1,4 @@
-"""Schedules that follow a cosine."""
+"""Cosine schedules."""
 
 from typing import Literal, get_args
 
@@ -16,19 +16,19 @@ _Strategy = Literal["cos", "linear"]
 def cosine_annealing_lr(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
     """``torch.optim.lr_scheduler.CosineAnnealingLR``.
 
-    η + (lr - η) (1 + cos(π t / T_max)) / 2: down to η at T_max, then up again, to lr at 2 T_max,
-    and so on, as PyTorch's.
+    η + (lr - η) (1 + cos(π t / T_max)) / 2. As in PyTorch, the learning rate decreases to η at
+    T_max, increases to lr at 2 T_max, and so on.
 
     Args:
         lr: the learning rate at the start.
-        T_max: after how many steps it is lowest.
-        eta_min: η.
+        T_max: the number of steps until the learning rate is lowest.
+        eta_min: η, the lowest learning rate.
 
     Returns:
-        A schedule, from the count t of steps taken to the learning rate.
+        A schedule, a function from the number t of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, lowest = check_number("lr", lr, least=0), check_number("eta_min", eta_min, least=0)
     check_positive("T_max", T_max)
@@ -47,20 +47,20 @@ def cosine_annealing_warm_restarts(
 ) -> Schedule:
     """``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
 
-    Half a cosine from lr down to η over T_0 steps, then again from lr over T_0 T_mult steps, and
-    so on.
+    The learning rate decreases along half a cosine from lr to η in T_0 steps, then again from lr to
+    η in T_0 T_mult steps, and so on.
 
     Args:
         lr: the learning rate at each start.
-        T_0: how many steps the first descent takes.
-        T_mult: by how much each descent is longer than the one before.
-        eta_min: η.
+        T_0: the number of steps of the first descent.
+        T_mult: the factor by which each descent is longer than the one before.
+        eta_min: η, the lowest learning rate.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, lowest = check_number("lr", lr, least=0), check_number("eta_min", eta_min, least=0)
     check_positive("T_0", T_0)
@@ -80,7 +80,7 @@ def cosine_annealing_warm_restarts(
 
 
 def _descents(first: int, growth: int) -> tuple[list[int], list[int]]:
-    """Where each descent starts and how long it is, as far as a count of steps can go."""
+    """Returns the start and length of each descent, up to the largest possible number of steps."""
     starts, lengths = [0], [first]
     while growth > 1 and lengths[-1] * growth <= _LARGEST_COUNT - starts[-1] - lengths[-1]:
         starts.append(starts[-1] + lengths[-1])
@@ -89,9 +89,9 @@ def _descents(first: int, growth: int) -> tuple[list[int], list[int]]:
 
 
 def half_cosine(left: ArrayLike, total: ArrayLike) -> jax.Array:
-    """(1 + cos(π t / T)) / 2 by the steps T - t that are left.
+    """Computes (1 + cos(π t / T)) / 2, given the number of steps T - t that are left.
 
-    As sin²(π (T - t) / 2T) it is exact near its zero, even in float32.
+    The formula sin²(π (T - t) / 2T) is accurate near its zero, also in float32.
     """
     return jnp.sin(jnp.pi / 2 * (scalar(left) / scalar(total))) ** 2
 
@@ -99,23 +99,23 @@ def half_cosine(left: ArrayLike, total: ArrayLike) -> jax.Array:
 def swalr(
     lr: float, swa_lr: float, anneal_epochs: int = 10, anneal_strategy: _Strategy = "cos"
 ) -> Schedule:
-    """``torch.optim.swa_utils.SWALR``: from one learning rate to another, which then stays.
+    """``torch.optim.swa_utils.SWALR``: anneals the learning rate to a constant one.
 
-    lr (1 - α) + swa_lr α, where α goes from 0 to 1 over ``anneal_epochs`` steps. It is the schedule
-    of stochastic weight averaging (``jaxnets.averaging.swa``), alone or as the last one of
-    ``sequential_lr``; with ``per_epoch`` it counts epochs.
+    lr (1 - α) + swa_lr α, where α increases from 0 to 1 in ``anneal_epochs`` steps. This is the
+    schedule for stochastic weight averaging (``jaxnets.averaging.swa``), alone or as the last one
+    of ``sequential_lr``. Use ``per_epoch`` to count epochs instead of steps.
 
     Args:
         lr: the learning rate at the start.
         swa_lr: the learning rate at the end.
-        anneal_epochs: how many steps the way takes; 0 begins with swa_lr.
-        anneal_strategy: whether α follows half a cosine or a line.
+        anneal_epochs: the number of steps of the annealing; 0 starts with swa_lr.
+        anneal_strategy: ``"cos"`` or ``"linear"``, the shape of α.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, last = check_number("lr", lr, least=0), check_number("swa_lr", swa_lr, least=0)
     total = check_integer("anneal_epochs", anneal_epochs, least=0, most=_LARGEST_COUNT)

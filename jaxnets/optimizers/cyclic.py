@@ -1,4 +1,4 @@
-"""Cycles of the learning rate between two ends, and of the momentum against it."""
+"""Cyclic schedules of the learning rate, and of the momentum in the opposite direction."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxnets.arrays import InputError, check_choice, check_number, check_positive
 from jaxnets.optimizers.scalars import Schedule, at, integer, power, scalar
 
-#: From the number of a cycle, or of a step, to what multiplies the height of the cycle.
+#: A function from the number of a cycle or step to the factor of the height of the cycle.
 Scale = Callable[[jax.Array], ArrayLike]
 
 
@@ -23,31 +23,32 @@ def cyclic_lr(
     scale_fn: Scale | None = None,
     scale_mode: str = "cycle",
 ) -> Schedule:
-    """``torch.optim.lr_scheduler.CyclicLR``, the learning rate.
+    """``torch.optim.lr_scheduler.CyclicLR`` for the learning rate.
 
-    Up from base_lr in a line, and down again. In cycle n, from 1, the way up is
-    (max_lr - base_lr) s, where s is 1 with ``"triangular"``, 2^(1 - n) with ``"triangular2"``, and
-    γᵗ after t steps with ``"exp_range"``.
+    In each cycle the learning rate increases linearly from base_lr to
+    base_lr + (max_lr - base_lr) s, and decreases again. The factor s is 1 with ``"triangular"``,
+    2^(1 - n) in cycle n, from 1, with ``"triangular2"``, and γᵗ after t steps with ``"exp_range"``.
 
-    PyTorch's scheduler cycles the momentum as well, unless told not to; so does
+    By default PyTorch's scheduler also cycles the momentum. For the same schedule use
     ``sgd(cyclic_lr(0.01, 0.1), momentum=cyclic_momentum())``.
 
     Args:
-        base_lr: the lower end.
-        max_lr: the upper end.
-        step_size_up: how many steps the way up takes.
-        step_size_down: how many steps the way down takes; None for as many.
+        base_lr: the lower limit.
+        max_lr: the upper limit.
+        step_size_up: the number of steps in which the learning rate increases.
+        step_size_down: the number of steps in which it decreases; None for ``step_size_up``.
         mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
         gamma: γ, positive.
-        scale_fn: gives s in place of ``mode``; it is compiled, so a choice is ``jnp.where``.
-        scale_mode: what ``scale_fn`` takes: the number of the ``"cycle"``, from 1, or of the
-            ``"iterations"``, from 0.
+        scale_fn: a function that returns s, instead of ``mode``. The function is compiled, so use
+            ``jnp.where`` instead of ``if``.
+        scale_mode: the argument of ``scale_fn``: ``"cycle"`` for the number of the cycle, from 1,
+            or ``"iterations"`` for the number of steps, from 0.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range; on a call, if scale_fn does not give a number.
+        InputError: if a value is out of range; on a call, if scale_fn does not return a number.
     """
     base, highest = (
         check_number("base_lr", base_lr, least=0),
@@ -67,23 +68,23 @@ def cyclic_momentum(
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
 ) -> Schedule:
-    """``torch.optim.lr_scheduler.CyclicLR``, the momentum or Adam's β₁ that goes with it.
+    """``torch.optim.lr_scheduler.CyclicLR`` for the momentum or Adam's β₁; see ``cyclic_lr``.
 
     Args:
-        step_size_up: how many steps the way down of the momentum takes.
-        step_size_down: how many steps its way up takes; None for as many.
-        mode: as of ``cyclic_lr``.
-        gamma: as of ``cyclic_lr``.
-        scale_fn: as of ``cyclic_lr``.
-        scale_mode: as of ``cyclic_lr``.
-        base_momentum: the lower end, where the learning rate is highest.
-        max_momentum: the upper end.
+        step_size_up: the number of steps in which the momentum decreases.
+        step_size_down: the number of steps in which it increases; None for ``step_size_up``.
+        mode: see ``cyclic_lr``.
+        gamma: see ``cyclic_lr``.
+        scale_fn: see ``cyclic_lr``.
+        scale_mode: see ``cyclic_lr``.
+        base_momentum: the lower limit, where the learning rate is highest.
+        max_momentum: the upper limit.
 
     Returns:
-        A schedule, from the count of steps taken to the momentum.
+        A schedule, a function from the number of steps taken to the momentum.
 
     Raises:
-        InputError: if a value is out of its range; on a call, if scale_fn does not give a number.
+        InputError: if a value is out of range; on a call, if scale_fn does not return a number.
     """
     lowest = check_number("base_momentum", base_momentum, least=0, most=1)
     highest = check_number("max_momentum", max_momentum, least=0, most=1)
@@ -99,7 +100,7 @@ def _height(
     scale_fn: Scale | None,
     scale_mode: str,
 ) -> Callable[[jax.Array], jax.Array]:
-    """From the count of steps to the share of the way between the ends."""
+    """Returns a function from the number of steps to the height in the cycle, from 0 to 1."""
     up = check_positive("step_size_up", step_size_up)
     down = up if step_size_down is None else check_positive("step_size_down", step_size_down)
     check_positive("step_size_up + step_size_down", up + down)

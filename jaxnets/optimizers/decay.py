@@ -1,4 +1,4 @@
-"""Schedules that lower the learning rate in steps, exponentially or along a power."""
+"""Schedules that decrease the learning rate in steps, exponentially, linearly or by a power."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
 
     Args:
         lr: the learning rate at the start.
-        step_size: after how many steps γ is multiplied in, again and again.
+        step_size: the number of steps after which the learning rate is multiplied by γ again.
         gamma: γ, positive.
 
     Returns:
-        A schedule, from the count t of steps taken to the learning rate.
+        A schedule, a function from the number t of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     check_positive("step_size", step_size)
@@ -31,19 +31,19 @@ def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
 
 
 def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
-    """``torch.optim.lr_scheduler.MultiStepLR``: lr γ^n, where n milestones have been reached.
+    """``torch.optim.lr_scheduler.MultiStepLR``: lr γⁿ, where n milestones have been reached.
 
     Args:
         lr: the learning rate at the start.
-        milestones: the counts of steps, from 0, from which on γ is multiplied in; one that stands
-            twice multiplies twice.
+        milestones: the numbers of steps, from 0, at which the learning rate is multiplied by γ. A
+            milestone that occurs twice multiplies twice.
         gamma: γ, positive.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     counts = check_milestones(milestones)
@@ -63,10 +63,10 @@ def exponential_lr(lr: float, gamma: float) -> Schedule:
         gamma: γ, positive.
 
     Returns:
-        A schedule, from the count t of steps taken to the learning rate.
+        A schedule, a function from the number t of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     return Scaled(lr, lambda count: power(gamma, scalar(count)))
@@ -77,14 +77,14 @@ def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedu
 
     Args:
         lr: the learning rate at the start.
-        total_iters: how many steps the decay takes.
+        total_iters: the number of steps of the decay.
         power: the exponent, not negative.
 
     Returns:
-        A schedule, from the count t of steps taken to the learning rate.
+        A schedule, a function from the number t of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, exponent = check_number("lr", lr, least=0), check_number("power", power, least=0)
     check_positive("total_iters", total_iters)
@@ -94,19 +94,19 @@ def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedu
 def linear_lr(
     lr: float, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
 ) -> Schedule:
-    """``torch.optim.lr_scheduler.LinearLR``: a factor that moves from start to end in a line.
+    """``torch.optim.lr_scheduler.LinearLR``: lr times a factor that changes linearly.
 
     Args:
         lr: the learning rate that the factor multiplies.
         start_factor: the factor at the start, in (0, 1].
         end_factor: the factor at the end and from then on, in [0, 1].
-        total_iters: how many steps the way takes.
+        total_iters: the number of steps in which the factor changes.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr = check_number("lr", lr, least=0)
     start = check_number("start_factor", start_factor, above=0, most=1)
@@ -120,14 +120,14 @@ def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Sched
 
     Args:
         lr: the learning rate after the first steps.
-        factor: what multiplies it before, in [0, 1].
-        total_iters: how many steps the factor holds.
+        factor: the factor of the learning rate during the first steps, in [0, 1].
+        total_iters: the number of steps with the factor.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr, factor = check_number("lr", lr, least=0), check_number("factor", factor, least=0, most=1)
     check_positive("total_iters", total_iters)
@@ -135,5 +135,5 @@ def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Sched
 
 
 def remaining(count: ArrayLike, total: int) -> jax.Array:
-    """The share of ``total`` steps still to come: from 1 down to 0, and 0 from then on."""
+    """Computes the fraction of ``total`` steps that remain: from 1 down to 0, then 0."""
     return scalar(total - jnp.minimum(integer(count), total)) / total

@@ -18,20 +18,21 @@ def param_groups(
     default: optax.GradientTransformation,
     groups: Sequence[tuple[Selector, optax.GradientTransformation]],
 ) -> optax.GradientTransformation:
-    """The parameter groups of ``torch.optim``: each parameter goes by its own group's options.
+    """The parameter groups of ``torch.optim``: different optimizers for different parameters.
 
     Args:
-        default: the optimizer of the parameters that no selector picks.
-        groups: pairs of a selector and an optimizer. A selector is a glob over the parameter's
-            dotted path, such as ``"fc1.*"`` or ``"*.bias"`` (``*`` crosses dots), or a function
-            from that path to whether the parameter is picked.
+        default: the optimizer of the parameters that no selector matches.
+        groups: pairs of a selector and an optimizer. A selector is a glob for the dotted path of a
+            parameter, such as ``"fc1.*"`` or ``"*.bias"`` (``*`` also matches dots), or a function
+            from the path to a bool.
 
     Returns:
         A gradient transformation for any tree of parameters. Its ``init`` raises
-        ``~jaxnets.arrays.InputError`` if a selector picks nothing, or two the same parameter.
+        ``~jaxnets.arrays.InputError`` if a selector matches no parameter, or two selectors match
+        the same one.
 
     Raises:
-        InputError: if the groups are no such pairs, or an optimizer is none.
+        InputError: if ``groups`` are not pairs of a selector and an optimizer.
 
     Examples:
         >>> from jaxnets import optimizers
@@ -49,7 +50,7 @@ def param_groups(
         found = [i for i, (selector, _) in enumerate(groups, 1) if _picks(selector, path)]
         if len(found) > 1:
             names = [_name(groups[i - 1][0]) for i in found]
-            raise InputError("groups", f"one group at most for {path}", " and ".join(names))
+            raise InputError("groups", f"at most one group for {path}", " and ".join(names))
         return found[0] if found else 0
 
     def labels(params: Any) -> Any:
@@ -63,7 +64,7 @@ def param_groups(
         for index, (selector, _) in enumerate(groups, 1):
             if index not in used:
                 paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-                expected = f"a selector that picks one of {', '.join(paths)}"
+                expected = f"a selector that matches one of {', '.join(paths)}"
                 raise InputError(f"groups[{index - 1}]", expected, _name(selector))
         return partition.init(params)
 
@@ -93,8 +94,8 @@ def _name(selector: Selector) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """The path of a parameter in its tree, such as ``fc1.kernel``."""
-    # A variable of Flax NNX holds its array one level down, as its attribute `value`.
+    """Converts the path of a parameter in its tree to a string, such as ``fc1.kernel``."""
+    # The array of a Flax variable is one level down, in its attribute `value`.
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]
     return keystr(path, simple=True, separator=".")

@@ -1,14 +1,16 @@
-"""The axes of a parameter in PyTorch's order, for optimizers that tell rows from columns."""
+"""The axes of a parameter in PyTorch's order, for optimizers that depend on rows and columns."""
 
 
 def torch_axes(path: str, ndim: int) -> tuple[int, ...]:
-    """Which of our axes each axis of PyTorch's parameter is.
+    """Returns, for each axis of a parameter in PyTorch, the index of the same axis here.
 
-    A kernel [..., I, O] is PyTorch's weight [O, I, ...]; any other parameter has its axes.
+    A kernel [..., I, O] is PyTorch's weight [O, I, ...]. Other parameters have the same axes as in
+    PyTorch.
 
     Args:
-        path: the parameter's place, such as ``fc1.kernel``; a kernel is known by its name.
-        ndim: how many axes it has.
+        path: the dotted path of the parameter, such as ``fc1.kernel``. Kernels are recognized by
+            their names.
+        ndim: the number of axes.
     """
     is_kernel = "kernel" in path.rpartition(".")[2]
     axes = tuple(range(ndim))

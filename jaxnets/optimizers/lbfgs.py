@@ -18,9 +18,9 @@ from jaxnets.optimizers.state import OptimizerState
 from jaxnets.optimizers.template import check_floating, compute_dtype
 from jaxnets.optimizers.wolfe import Point, strong_wolfe
 
-#: Slots that are like the parameters, and those with an axis for the pairs in front.
+#: Slots with the structure of the parameters, and slots with an additional first axis of pairs.
 VECTORS, HISTORIES = ("d", "prev_flat_grad"), ("old_dirs", "old_stps")
-#: Slots that belong to all parameters together.
+#: Slots for all parameters together.
 OF_ALL = ("ro", "t", "H_diag", "prev_loss", "n_iter", "func_evals", "pairs")
 
 
@@ -33,36 +33,37 @@ def lbfgs(
     history_size: int = 100,
     line_search_fn: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """``torch.optim.LBFGS``: several iterations on one batch in each step.
+    """``torch.optim.LBFGS``: limited-memory BFGS, several iterations on one batch in each step.
 
-    An iteration moves by t d, where d is minus the gradient times an estimate of the inverse
-    Hessian, from the last pairs of changes of the gradient and of the parameters. t is lr, or what
-    a line search finds. PyTorch's ``step`` calls a closure; here ``update`` evaluates ``value_fn``,
-    within one compiled loop. ``fit`` and ``minimize`` give it the loss of the batch; in a loop of
-    one's own it is ``update(gradients, state, params, value=loss, value_fn=loss_of_params)``.
-    Within a step random streams are the same in each evaluation, and running statistics change by
-    the first alone.
+    An iteration changes the parameters by t d. The direction d is the negative gradient times an
+    estimate of the inverse Hessian, from the last pairs of changes of the gradient and of the
+    parameters. The step length t is lr, or is found by a line search. PyTorch's ``step`` calls a
+    closure; here ``update`` evaluates ``value_fn``, within one compiled loop. ``fit`` and
+    ``minimize`` pass the loss of the batch; in your own loop call
+    ``update(gradients, state, params, value=loss, value_fn=loss_of_params)``. Within a step all
+    evaluations use the same random numbers, and only the first one updates running statistics.
 
-    All parameters go by one optimizer, as PyTorch's has no groups. The memory for
-    ``2 * history_size`` copies of the parameters is taken at the beginning.
+    As in PyTorch, the optimizer has no parameter groups. Memory for ``2 * history_size`` copies of
+    the parameters is allocated at the start.
 
     Slots: ``d``, ``prev_flat_grad``, the pairs ``old_dirs`` and ``old_stps`` [history_size, …] with
     ``ro`` [history_size], and the numbers ``t``, ``H_diag``, ``prev_loss``, ``n_iter``,
-    ``func_evals`` and ``pairs``, which counts the pairs made so far: number n is at
+    ``func_evals`` and ``pairs``. ``pairs`` is the number of pairs so far; pair n is at index
     n modulo history_size.
 
     Args:
-        lr: the length of an iteration's move along d, or of the line search's first trial.
-        max_iter: how many iterations a step has at most.
-        max_eval: how many evaluations a step has at most; None for 5/4 of max_iter. A line search
+        lr: the step length t, or the length of the first trial of the line search.
+        max_iter: the largest number of iterations in a step.
+        max_eval: the largest number of evaluations in a step; None for 5/4 max_iter. A line search
             may exceed it by its first trial.
-        tolerance_grad: a step ends where no element of the gradient is larger.
-        tolerance_change: a step ends where no parameter, or not the loss, changes by more.
-        history_size: how many pairs are kept.
+        tolerance_grad: a step ends if no element of the gradient is larger than this.
+        tolerance_change: a step ends if no parameter changes by more than this, or the loss does
+            not.
+        history_size: the number of pairs that are kept.
         line_search_fn: ``"strong_wolfe"`` or None.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
 
     Examples:
         >>> import jax
@@ -108,7 +109,7 @@ def lbfgs(
     ) -> tuple[Any, OptimizerState]:
         if params is None or value_fn is None:
             expected = "the loss as a function of the parameters, and params"
-            got = "no params" if value_fn is not None else "none"
+            got = "no params" if value_fn is not None else "None"
             raise InputError("value_fn", expected, got)
         flat = _Flat(params)
 
@@ -137,7 +138,7 @@ def lbfgs(
 
 
 class _Limits(NamedTuple):
-    """When a step ends, as of ``lbfgs``."""
+    """The conditions that end a step; see ``lbfgs``."""
 
     max_iter: int
     max_eval: int
@@ -147,7 +148,7 @@ class _Limits(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Parameters as one vector, with the loss and the gradient there."""
+    """Parameters as one vector, with the loss and gradient at this point."""
 
     x: jax.Array
     loss: jax.Array
@@ -155,7 +156,7 @@ class _Place(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What one iteration hands to the next."""
+    """The state of the loop over iterations."""
 
     place: _Place
     slots: dict[str, jax.Array]
@@ -164,7 +165,7 @@ class _Run(NamedTuple):
     stop: jax.Array
 
 
-#: The loss and the gradient at a vector of parameters.
+#: A function from a vector of parameters to the loss and the gradient.
 _Evaluate = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -175,7 +176,7 @@ def _step(
     place: _Place,
     slots: dict[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The parameters and slots after all iterations of a step."""
+    """Runs all iterations of a step, and returns the new parameters and slots."""
 
     def iterate(run: _Run) -> _Run:
         place, count = run.place, run.slots["n_iter"] + 1
@@ -195,7 +196,8 @@ def _step(
             t, place, trials = _searched(evaluate, limits, run)
         else:
             x = before.x + t * d
-            last = run.iterations == limits.max_iter  # whose loss the next step computes anyway
+            # The loss after the last iteration is not evaluated, as the next step computes it.
+            last = run.iterations == limits.max_iter
             place = lax.cond(
                 last, lambda x: before._replace(x=x), lambda x: _Place(x, *evaluate(x)), x
             )
@@ -222,7 +224,7 @@ def _step(
 def _searched(
     evaluate: _Evaluate, limits: _Limits, run: _Run
 ) -> tuple[jax.Array, _Place, jax.Array]:
-    """How far the line search goes, the place there, and how often it has evaluated."""
+    """Runs the line search, and returns the step length, the new point and the evaluations."""
     before, d = run.place, run.slots["d"]
 
     def at(t: jax.Array) -> Point:
@@ -244,7 +246,7 @@ def _searched(
 def _remembered(
     slots: dict[str, jax.Array], gradient: jax.Array, count: jax.Array
 ) -> dict[str, jax.Array]:
-    """The slots with the pair of the iteration before, unless it has too small a product."""
+    """Adds the pair of the previous iteration to the slots, unless its product is too small."""
     y, s = gradient - slots["prev_flat_grad"], slots["d"] * slots["t"]
     ys = y @ s
     keep = (count > 1) & (ys > 1e-10)
@@ -259,7 +261,7 @@ def _remembered(
 
 
 def _direction(slots: dict[str, jax.Array], gradient: jax.Array) -> jax.Array:
-    """Minus the gradient times the estimate of the inverse Hessian, by the two-loop recursion."""
+    """Computes the negative gradient times the inverse Hessian, by the two-loop recursion."""
     old_dirs, old_stps, ro = (slots[name] for name in ("old_dirs", "old_stps", "ro"))
     size, pairs = len(ro), slots["pairs"]
     count = jnp.minimum(pairs, size)
@@ -279,7 +281,7 @@ def _direction(slots: dict[str, jax.Array], gradient: jax.Array) -> jax.Array:
 
 
 class _Flat:
-    """Trees like the parameters as vectors, in the widest of their dtypes."""
+    """Converts trees of the parameters' structure to vectors and back, in their widest dtype."""
 
     def __init__(self, params: Any) -> None:
         leaves = jax.tree.leaves(params)
@@ -288,14 +290,14 @@ class _Flat:
         self.dtype = jnp.result_type(*(compute_dtype(leaf.dtype) for leaf in leaves))
 
     def vector(self, tree: Any) -> jax.Array:
-        """A tree as a vector; one of arrays [pairs, …] as [pairs, size]."""
+        """Converts a tree to a vector, and a tree of arrays [pairs, …] to [pairs, size]."""
         leaves = self._structure.flatten_up_to(tree)
         pairs = leaves[0].shape[: leaves[0].ndim - len(self._leaves[0].shape)]
         rows = [jnp.reshape(leaf, (*pairs, -1)).astype(self.dtype) for leaf in leaves]
         return jnp.concatenate(rows, axis=-1)
 
     def tree(self, vector: jax.Array) -> Any:
-        """The reverse of ``vector``."""
+        """Converts a vector back to a tree; the inverse of ``vector``."""
         ends = np.cumsum([math.prod(leaf.shape) for leaf in self._leaves])[:-1]
         parts = zip(jnp.split(vector, ends, axis=-1), self._leaves, strict=True)
         pairs = vector.shape[:-1]
@@ -304,11 +306,11 @@ class _Flat:
 
 
 def _first(params: Any, history_size: int) -> dict[str, Any]:
-    """The slots before the first step."""
+    """Returns the slots before the first step."""
     dtype = _Flat(params).dtype
 
     def zeros(*pairs: int) -> Any:
-        """NumPy's, as JAX's compile a program for each shape."""
+        """Makes zeros with NumPy, because JAX would compile a program for each shape."""
         return jax.tree.map(lambda p: jax.device_put(np.zeros((*pairs, *p.shape), p.dtype)), params)
 
     numbers = dict.fromkeys(("t", "prev_loss"), 0.0) | {"H_diag": 1.0}
@@ -322,12 +324,12 @@ def _first(params: Any, history_size: int) -> dict[str, Any]:
 
 
 def _vectors(slots: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """The slots, those that are like the parameters changed."""
+    """Applies a function to those slots that have the structure of the parameters."""
     like = VECTORS + HISTORIES
     return {name: change(slot) if name in like else slot for name, slot in slots.items()}
 
 
 def _is_of_group(params: Any) -> bool:
-    """Whether optax.partition has left out the parameters of other groups."""
+    """Whether the parameters are those of a group, so that optax.partition masked the others."""
     leaves = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
     return any(isinstance(leaf, optax.MaskedNode) for leaf in leaves)

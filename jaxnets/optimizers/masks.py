@@ -1,4 +1,4 @@
-"""Masks of pruned weights, which training keeps."""
+"""Masks of pruned weights, which keep the weights at zero in training."""
 
 from typing import Any, NamedTuple
 
@@ -14,10 +14,12 @@ _NAME = "pruning_mask"
 
 
 class Mask:
-    """Which entries of a weight are kept: a constant of the programs that train it.
+    """A hashable mask of the entries of a weight that are kept.
+
+    The mask is metadata of a variable, so it is a constant in compiled programs.
 
     Args:
-        keep: True where the weight stays, in the weight's own layout.
+        keep: True for entries that are kept, in the weight's layout.
     """
 
     def __init__(self, keep: Any) -> None:
@@ -29,7 +31,7 @@ class Mask:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        if self is other:  # as nearly always
+        if self is other:  # the usual case, without a comparison of arrays
             return True
         return isinstance(other, Mask) and np.array_equal(self.keep, other.keep)
 
@@ -38,7 +40,7 @@ class Mask:
 
 
 def mask_of(weight: Any) -> np.ndarray | None:
-    """Which entries of a parameter are kept; None of one that is not pruned."""
+    """Returns the mask of the entries of a parameter that are kept; None if it is not pruned."""
     if not isinstance(weight, nnx.Variable):
         return None
     found = weight.get_metadata(_NAME, None)
@@ -46,11 +48,11 @@ def mask_of(weight: Any) -> np.ndarray | None:
 
 
 def set_mask(weight: nnx.Variable, keep: np.ndarray | None) -> None:
-    """Prunes a parameter: entries that are not kept become zero, and remain so in training.
+    """Prunes a parameter: entries that are not kept become zero, and stay zero in training.
 
     Args:
         weight: the parameter.
-        keep: True where the weight stays, in the weight's own layout; None forgets its mask.
+        keep: True for entries that are kept, in the weight's layout; None removes the mask.
     """
     if keep is not None:
         weight.set_metadata(_NAME, Mask(keep))
@@ -62,7 +64,7 @@ def set_mask(weight: nnx.Variable, keep: np.ndarray | None) -> None:
 
 
 def masked(parameters: Any) -> Any:
-    """The same tree of parameters with zeros for what their masks remove."""
+    """Returns the tree of parameters with pruned entries set to zero."""
     if not has_masks(parameters):
         return parameters
 
@@ -74,25 +76,26 @@ def masked(parameters: Any) -> Any:
 
 
 def has_masks(weights: Any) -> bool:
-    """Whether a tree holds a pruned parameter."""
+    """Whether a tree contains a pruned parameter."""
     leaves = jax.tree.leaves(weights, is_leaf=_is_variable)
     return any(mask_of(weight) is not None for weight in leaves)
 
 
 def keep_masks(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """An optimizer that leaves pruned weights at zero, for training loops of your own.
+    """Wraps an optimizer to keep pruned weights at zero in your own training loop.
 
-    ``fit`` and ``minimize`` need none. Gradients of pruned weights are zero for the optimizer, as
-    in PyTorch, and so are its updates, whatever weight decay or momentum would make of them.
+    ``fit`` and ``minimize`` keep pruned weights at zero without this function. The gradients of
+    pruned weights are set to zero before the optimizer, as in PyTorch, and their updates after it,
+    so that weight decay and momentum have no effect on them.
 
     Args:
         optimizer: the gradient transformation.
 
     Returns:
-        One whose state has the masks, too.
+        A gradient transformation whose state contains the masks.
 
     Raises:
-        InputError: on ``init`` if no parameter is pruned.
+        InputError: by ``init``, if no parameter is pruned.
 
     Examples:
         >>> from jaxnets import optimizers
@@ -111,8 +114,8 @@ def keep_masks(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 
     def init(params: Any) -> _Masked:
         if not has_masks(params):
-            expected = "parameters of which some are pruned, as nnx.state(model, nnx.Param) has"
-            raise InputError("params", expected, "none")
+            expected = "nnx.state(model, nnx.Param) of a model with pruned parameters"
+            raise InputError("params", expected, "no pruned parameters")
         found = map(mask_of, jax.tree.leaves(params, is_leaf=_is_variable))
         masks = tuple(None if keep is None else jnp.asarray(keep) for keep in found)
         return _Masked(masks, inner.init(params))
@@ -125,13 +128,13 @@ def keep_masks(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 class _Masked(NamedTuple):
-    """The state of ``keep_masks``: a mask, or None, for each parameter, and the optimizer's own."""
+    """The state of ``keep_masks``: a mask or None for each parameter, and the inner state."""
 
     masks: tuple[Any, ...]
     inner: Any
 
     def of(self, updates: Any) -> Any:
-        """Zeros for what the masks remove."""
+        """Sets the entries of pruned weights to zero."""
         leaves, structure = jax.tree.flatten(updates)
         pairs = zip(leaves, self.masks, strict=True)
         kept = [array if keep is None else _kept(array, keep) for array, keep in pairs]

@@ -1,4 +1,4 @@
-"""Momentum whose steps are made orthogonal."""
+"""Muon: momentum with orthogonalized updates."""
 
 import math
 from collections.abc import Sequence
@@ -39,31 +39,31 @@ def muon(
     ns_steps: int = 5,
     adjust_lr_fn: str | None = None,
 ) -> optax.GradientTransformation:
-    """``torch.optim.Muon``: momentum whose steps are made nearly orthogonal.
+    """``torch.optim.Muon``: momentum with nearly orthogonal updates.
 
-    b ← μ b + (1 - μ) g, and m = b, or with Nesterov's momentum m = μ b + (1 - μ) g. With
-    X = m / ‖m‖, k times X ← a X + (b A + c A²) X for A = X Xᵀ. Then p ← p - lr λ p - lr s X, where
-    s = √max(1, rows / columns), or 0.2 √max(rows, columns) with ``"match_rms_adamw"``. X is
-    computed in bfloat16, as in PyTorch.
+    b ← μ b + (1 - μ) g, and m = b, or with Nesterov momentum m = μ b + (1 - μ) g. Starting from
+    X = m / ‖m‖, X ← a X + (b A + c A²) X with A = X Xᵀ is repeated k times. Then
+    p ← p - lr λ p - lr s X, where s = √max(1, rows / columns), or 0.2 √max(rows, columns) with
+    ``"match_rms_adamw"``. As in PyTorch, X is computed in bfloat16.
 
-    All parameters are matrices, as in PyTorch: others, such as biases and kernels of convolutions,
-    go to another optimizer by ``param_groups``. Rows and columns are those of PyTorch's weight: a
-    parameter whose name has ``kernel`` in it is [I, O] here and [O, I] there.
+    As in PyTorch, all parameters have to be matrices. Use ``param_groups`` with another optimizer
+    for other parameters, such as biases and kernels of convolutions. Rows and columns are those of
+    PyTorch's weight: a parameter with ``kernel`` in its name is [I, O] here and [O, I] in PyTorch.
 
     Slots: ``momentum_buffer`` (b).
 
     Args:
         lr: the learning rate, a number or a schedule.
-        weight_decay: λ.
+        weight_decay: λ, the factor of the weight decay.
         momentum: μ, a number or a schedule.
-        nesterov: whether the momentum is Nesterov's.
+        nesterov: whether to use Nesterov momentum.
         ns_coefficients: a, b and c.
-        eps: the least ‖m‖ to divide by.
+        eps: the smallest divisor ‖m‖.
         ns_steps: k, less than 100.
-        adjust_lr_fn: ``"original"``, ``"match_rms_adamw"``, or None for the former.
+        adjust_lr_fn: ``"original"`` or ``"match_rms_adamw"``; None for ``"original"``.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
 
     Examples:
         >>> from jaxnets import optimizers
@@ -105,7 +105,7 @@ def muon(
 def _buffer(parameter: Parameter) -> jax.Array:
     if parameter.array.ndim != 2:
         got = f"{describe(parameter.array)} for {parameter.path or 'the parameter'}"
-        expected = "matrices, and other parameters in a group of param_groups"
+        expected = "matrices only, with other parameters in another group of param_groups"
         raise InputError("params", expected, got)
     return zeros(parameter.array)
 
@@ -120,7 +120,7 @@ def _scale(shape: tuple[int, ...], adjust_lr_fn: str | None) -> float:
 def _orthogonal(
     matrix: jax.Array, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> jax.Array:
-    """Newton and Schulz' iteration, rounded to bfloat16 wherever PyTorch's is."""
+    """Runs the Newton-Schulz iteration, rounded to bfloat16 at the same operations as PyTorch."""
     a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
     x = _rounded(matrix.T if tall else matrix)
@@ -136,7 +136,10 @@ def _orthogonal(
 
 
 def _rounded(array: jax.Array) -> jax.Array:
-    """Float32 with the values of bfloat16; XLA may leave out a conversion there and back."""
+    """Rounds to the precision of bfloat16, in float32.
+
+    XLA may optimize away a conversion to bfloat16 and back, but not ``reduce_precision``.
+    """
     return lax.reduce_precision(array.astype(jnp.float32), exponent_bits=8, mantissa_bits=7)
 
 

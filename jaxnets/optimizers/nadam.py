@@ -1,4 +1,4 @@
-"""Adam with Nesterov's momentum."""
+"""NAdam: Adam with Nesterov momentum."""
 
 from collections.abc import Sequence
 
@@ -27,20 +27,20 @@ def nadam(
     With m, v and v̂ as in ``adam``, μₜ = β₁ (1 - 0.96^(tψ) / 2) and Π the product of all μ up
     to t: p ← p - lr ((1 - μₜ) g / (1 - Π) + μₜ₊₁ m / (1 - Π μₜ₊₁)) / (√v̂ + ε).
 
-    Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v) and ``mu_product`` (Π), a scalar for each parameter,
-    in JAX's default floating dtype as PyTorch's is in PyTorch's.
+    Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v) and ``mu_product`` (Π), a scalar for each parameter
+    in JAX's default floating dtype.
 
     Args:
         lr: the learning rate, a number or a schedule.
         betas: β₁ and β₂; β₁ may be a schedule.
         eps: ε.
-        weight_decay: λ.
-        momentum_decay: ψ.
-        decoupled_weight_decay: whether the decay is AdamW's, p ← p - lr λ p.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        momentum_decay: ψ, the decay of the momentum.
+        decoupled_weight_decay: whether weight decay is decoupled as in AdamW, p ← p - lr λ p.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     beta1, beta2 = checks.two_betas(betas)
     eps = check_number("eps", eps, least=0)

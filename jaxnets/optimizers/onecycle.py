@@ -1,4 +1,4 @@
-"""The one-cycle policy: the learning rate goes up and down again, the momentum down and up."""
+"""The one-cycle policy: the learning rate increases and decreases, and the momentum opposite."""
 
 from collections.abc import Sequence
 
@@ -22,32 +22,34 @@ def one_cycle_lr(
     final_div_factor: float = 1e4,
     three_phase: bool = False,
 ) -> Schedule:
-    """``torch.optim.lr_scheduler.OneCycleLR``, the learning rate.
+    """``torch.optim.lr_scheduler.OneCycleLR`` for the learning rate.
 
-    From max_lr / div_factor up to max_lr, then down to max_lr / (div_factor final_div_factor); with
-    three phases first down to max_lr / div_factor, in as many steps as the way up took.
+    The learning rate increases from max_lr / div_factor to max_lr, and then decreases to
+    max_lr / (div_factor final_div_factor). With three phases it first decreases to
+    max_lr / div_factor, in as many steps as it increased in.
 
-    PyTorch's scheduler cycles the momentum as well, unless told not to; so does
-    ``sgd(one_cycle_lr(0.1, 1000), momentum=one_cycle_momentum(1000))``.
-    The step after the last extrapolates, as PyTorch's does; later ones, which are an error there,
-    take the value of the last.
+    By default PyTorch's scheduler also cycles the momentum. For the same schedule use
+    ``sgd(one_cycle_lr(0.1, 1000), momentum=one_cycle_momentum(1000))``. As in PyTorch, the value
+    one step after the end of the cycle is extrapolated. Later steps, which are an error in PyTorch,
+    have the value of the last step.
 
     Args:
         max_lr: the highest learning rate.
-        total_steps: how many steps the cycle takes; or else give the next two.
-        epochs: how many epochs it takes.
-        steps_per_epoch: how many steps an epoch has.
-        pct_start: the share of the cycle in which the learning rate goes up.
+        total_steps: the number of steps of the cycle; if None, ``epochs`` and ``steps_per_epoch``
+            are required.
+        epochs: the number of epochs of the cycle.
+        steps_per_epoch: the number of steps in an epoch.
+        pct_start: the fraction of the cycle in which the learning rate increases.
         anneal_strategy: ``"cos"`` or ``"linear"``.
         div_factor: max_lr divided by the learning rate at the start.
         final_div_factor: the learning rate at the start divided by that at the end.
-        three_phase: whether there are three phases.
+        three_phase: whether the cycle has three phases.
 
     Returns:
-        A schedule, from the count of steps taken to the learning rate.
+        A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range, or the number of steps is not given.
+        InputError: if a value is out of range, or the number of steps is not given.
     """
     highest = check_number("max_lr", max_lr, least=0)
     start = highest / check_number("div_factor", div_factor, above=0)
@@ -68,23 +70,24 @@ def one_cycle_momentum(
     max_momentum: float = 0.95,
     three_phase: bool = False,
 ) -> Schedule:
-    """``torch.optim.lr_scheduler.OneCycleLR``, the momentum or Adam's β₁ that goes with it.
+    """``torch.optim.lr_scheduler.OneCycleLR`` for the momentum or Adam's β₁; see ``one_cycle_lr``.
 
     Args:
-        total_steps: how many steps the cycle takes; or else give the next two.
-        epochs: how many epochs it takes.
-        steps_per_epoch: how many steps an epoch has.
-        pct_start: the share of the cycle in which the momentum goes down.
+        total_steps: the number of steps of the cycle; if None, ``epochs`` and ``steps_per_epoch``
+            are required.
+        epochs: the number of epochs of the cycle.
+        steps_per_epoch: the number of steps in an epoch.
+        pct_start: the fraction of the cycle in which the momentum decreases.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        base_momentum: the lowest momentum, reached where the learning rate is highest.
-        max_momentum: the momentum at both ends.
+        base_momentum: the lowest momentum, where the learning rate is highest.
+        max_momentum: the momentum at the start and at the end.
         three_phase: whether the cycle has three phases.
 
     Returns:
-        A schedule, from the count of steps taken to the momentum.
+        A schedule, a function from the number of steps taken to the momentum.
 
     Raises:
-        InputError: if a value is out of its range, or the number of steps is not given.
+        InputError: if a value is out of range, or the number of steps is not given.
     """
     lowest = check_number("base_momentum", base_momentum, least=0, most=1)
     highest = check_number("max_momentum", max_momentum, least=0, most=1)
@@ -102,23 +105,24 @@ def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | N
     if total_steps is not None:
         return int(total_steps)
     if epochs is None or steps_per_epoch is None:
-        raise InputError("total_steps", "a number, or else epochs and steps_per_epoch", None)
+        raise InputError("total_steps", "a number, or epochs and steps_per_epoch", None)
     return check_positive("epochs * steps_per_epoch", int(epochs) * int(steps_per_epoch))
 
 
 def _ends(total: int, pct_start: float, three_phase: bool) -> list[float]:
-    """The counts between which the phases lie, from 0 to the end of the cycle; not always whole."""
+    """Returns the numbers of steps at the limits of the phases, which need not be integers."""
     pct_start = check_number("pct_start", pct_start, least=0, most=1)
     up = pct_start * total - 1
     if up == 0:
-        raise InputError("pct_start", f"a way up other than the first of {total} steps", pct_start)
+        expected = f"a fraction of {total} steps other than one step"
+        raise InputError("pct_start", expected, pct_start)
     return [0.0, up, *[2 * up] * three_phase, total - 1.0]
 
 
 def _through(
     values: Sequence[float], ends: Sequence[float], anneal_strategy: str, total: int
 ) -> Schedule:
-    """The schedule that takes values[i] at ends[i] and anneals in between."""
+    """Returns the schedule with values[i] at ends[i] that anneals in between."""
     check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
     final = len(ends) - 2
     known = total if ends[final] != ends[final + 1] else total - 1

@@ -1,4 +1,4 @@
-"""Lowering the learning rate where a metric no longer improves."""
+"""Reduces the learning rate when a metric stops improving."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from jaxnets.optimizers.state import learning_rates, set_learning_rate
 
 
 class PlateauState(NamedTuple):
-    """What is known of the metric so far, by PyTorch's names.
+    """The state of ``reduce_lr_on_plateau``, with PyTorch's names.
 
     Attributes:
-        best: the best value.
-        num_bad_epochs: for how many epochs it has not been improved on.
-        cooldown_counter: for how many epochs yet none is counted as bad.
+        best: the best value of the metric so far.
+        num_bad_epochs: the number of epochs since the metric improved.
+        cooldown_counter: the remaining number of epochs of the cooldown.
     """
 
     best: jax.Array
@@ -37,11 +37,12 @@ class PlateauState(NamedTuple):
 
 
 class Plateau(NamedTuple):
-    """A pair of pure functions, usable on the host and under ``jax.jit`` alike.
+    """A pair of pure functions, for use on the host or under ``jax.jit``.
 
     Attributes:
-        init: returns the state before the first epoch.
-        update: from (metric, plateau state, optimizer state) to (plateau state, optimizer state).
+        init: a function that returns the state before the first epoch.
+        update: a function from (metric, plateau state, optimizer state) to (plateau state,
+            optimizer state).
     """
 
     init: Callable[[], PlateauState]
@@ -50,12 +51,12 @@ class Plateau(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """When a rate is lowered and to what, for ``numpy`` and ``jax.numpy`` alike.
+    """The rule by which learning rates are reduced, computed with ``numpy`` or ``jax.numpy``.
 
-    Arguments as of ``reduce_lr_on_plateau``.
+    For the arguments see ``reduce_lr_on_plateau``.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
 
     mode: str
@@ -68,7 +69,7 @@ class Rule:
     eps: float
 
     def __post_init__(self) -> None:
-        """Checks the values, and turns scalars of NumPy into Python's."""
+        """Checks the values, and converts NumPy scalars to Python numbers."""
         check_choice("mode", self.mode, ("min", "max"))
         check_choice("threshold_mode", self.threshold_mode, ("rel", "abs"))
         numbers = {"factor": check_number("factor", self.factor, least=0, below=1)}
@@ -84,11 +85,11 @@ class Rule:
 
     @property
     def start(self) -> tuple[float, int, int]:
-        """The best value, bad epochs and epochs of cooldown before the first epoch."""
+        """The initial state: the best value, bad epochs and remaining epochs of the cooldown."""
         return (math.inf if self.mode == "min" else -math.inf), 0, 0
 
     def after(self, metric: Any, state: Any, xp: Any) -> tuple[Any, Any]:
-        """The state (best, bad, cooldown) after an epoch, and whether rates are lowered."""
+        """Returns the state (best, bad, cooldown) after an epoch, and whether to reduce rates."""
         best, bad, cooling = state
         sign = -1 if self.mode == "min" else 1
         relative = self.threshold_mode == "rel"
@@ -100,10 +101,10 @@ class Rule:
         return (xp.where(better, metric, best), xp.where(reduce, 0, bad), left), reduce
 
     def lowered(self, rates: Sequence[Any], xp: Any) -> list[Any]:
-        """The rates of the parameter groups, lowered once.
+        """Reduces the learning rates of the parameter groups once.
 
         Raises:
-            InputError: if there are least rates for another number of groups.
+            InputError: if ``min_lr`` has another number of entries than there are groups.
         """
         several = entries(self.min_lr)
         if several is not None and len(several) != len(rates):
@@ -128,25 +129,27 @@ def reduce_lr_on_plateau(
 ) -> Plateau:
     """``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 
-    The learning rate is the optimizer's own, given to it as a number; every parameter group's is
-    lowered. ``jaxnets.training.ReduceLROnPlateau`` does so in ``fit``.
+    The learning rates in the optimizer's state are reduced, of all parameter groups. The optimizer
+    has to be made with a number as learning rate, not with a schedule. In ``fit``, use
+    ``jaxnets.training.ReduceLROnPlateau`` instead.
 
     Args:
-        mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow.
-        factor: what the learning rate is multiplied by, in [0, 1).
-        patience: number of epochs without improvement to tolerate.
-        threshold: by how much the metric must be better than the best to count as better.
-        threshold_mode: ``"rel"``: by this share of the best; ``"abs"``: by this amount.
-        cooldown: for how many epochs after a reduction none is counted as bad.
-        min_lr: the learning rate is not lowered below this; one for all parameter groups, or one
-            for each, in the order of ``learning_rates``.
-        eps: a change by no more than this is not made.
+        mode: ``"min"`` if a smaller metric is better, ``"max"`` if a larger one is.
+        factor: the factor by which the learning rate is multiplied, in [0, 1).
+        patience: the number of epochs without improvement to tolerate.
+        threshold: the smallest change of the metric that counts as an improvement.
+        threshold_mode: ``"rel"`` if the threshold is relative to the best value, ``"abs"`` if it is
+            absolute.
+        cooldown: the number of epochs after a reduction in which bad epochs are not counted.
+        min_lr: the smallest learning rate, one for all parameter groups or one for each, in the
+            order of ``learning_rates``.
+        eps: the learning rate is not changed if the change is at most this.
 
     Returns:
-        The functions ``init`` and ``update``, the latter to be called after each epoch.
+        The functions ``init`` and ``update``. Call ``update`` after each epoch.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
 
     Examples:
         >>> import jax.numpy as jnp

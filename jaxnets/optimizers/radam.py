@@ -25,7 +25,7 @@ def radam(
     """``torch.optim.RAdam``.
 
     With m, m̂ and v as in ``adam``, ρ∞ = 2 / (1 - β₂) - 1 and
-    ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ): while ρₜ <= 5, p ← p - lr m̂; from then on
+    ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ): while ρₜ <= 5, p ← p - lr m̂; afterwards
     p ← p - lr rₜ m̂ √(1 - β₂ᵗ) / (√v + ε), where
     rₜ² = (ρₜ - 4) (ρₜ - 2) ρ∞ / ((ρ∞ - 4) (ρ∞ - 2) ρₜ).
 
@@ -35,12 +35,12 @@ def radam(
         lr: the learning rate, a number or a schedule.
         betas: β₁ and β₂; β₁ may be a schedule.
         eps: ε.
-        weight_decay: λ.
-        decoupled_weight_decay: whether the decay is AdamW's, p ← p - lr λ p.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        decoupled_weight_decay: whether weight decay is decoupled as in AdamW, p ← p - lr λ p.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     beta1, beta2 = checks.two_betas(betas)
     eps = check_number("eps", eps, least=0)
@@ -50,8 +50,8 @@ def radam(
         step = (taken + 1).astype(lr.dtype)
         beta = at(beta1, taken)
         length = _length(beta2, step)
-        rectified = length > 5  # never, where ρ∞ <= 5
-        # The roots are of positive numbers, so that nothing is NaN before the rectification.
+        rectified = length > 5  # always False if ρ∞ <= 5
+        # The limits keep the square roots positive, so that no value is NaN before rectification.
         long, limit = jnp.maximum(length, 5), max(longest, 5)
         rect = (long - 4) * (long - 2) * limit / ((limit - 4) * (limit - 2) * long)
         factor = jnp.where(rectified, jnp.sqrt(rect * bias_correction(beta2, step)), 1)
@@ -79,11 +79,12 @@ def radam(
 
 
 def _length(beta: float, step: jax.Array) -> jax.Array:
-    """ρₜ = ρ∞ - 2 t βᵗ / (1 - βᵗ), to the last digit even in float32.
+    """Computes ρₜ = ρ∞ - 2 t βᵗ / (1 - βᵗ) accurately in float32.
 
-    In the first steps this is the small difference of two large numbers, and whether it exceeds 5
-    decides the form of the update. With λ = -log β and y = λ t / 2 it is
-    (ρ∞ - 2/λ) + t - (2/λ) (y coth y - 1), of which every term is small where ρₜ is.
+    In the first steps ρₜ is a small difference of two large numbers, and the form of the update
+    depends on whether ρₜ exceeds 5. With λ = -log β and y = λ t / 2, ρₜ is
+    (ρ∞ - 2/λ) + t - (2/λ) (y coth y - 1), in which all terms are small if ρₜ is small. For small y,
+    y coth y - 1 is computed by its series.
     """
     if beta == 0:
         return jnp.ones_like(step)

@@ -22,23 +22,25 @@ def rmsprop(
 ) -> optax.GradientTransformation:
     """``torch.optim.RMSprop``.
 
-    With x the gradient plus λ p: v ← α v + (1 - α) x², and d = √v + ε; centered,
-    c ← α c + (1 - α) x and d = √(v - c²) + ε. Then p ← p - lr x / d; with momentum,
+    With x the gradient plus λ p: v ← α v + (1 - α) x², and d = √v + ε. If ``centered``,
+    c ← α c + (1 - α) x and d = √(v - c²) + ε. Then p ← p - lr x / d, or with momentum
     b ← μ b + x / d and p ← p - lr b.
 
-    Slots: ``square_avg`` (v), with momentum ``momentum_buffer`` (b), centered ``grad_avg`` (c).
+    Slots: ``square_avg`` (v), with momentum ``momentum_buffer`` (b), and if ``centered``
+    ``grad_avg`` (c).
 
     Args:
         lr: the learning rate, a number or a schedule.
         alpha: α.
         eps: ε.
-        weight_decay: λ.
+        weight_decay: λ, the factor of the weight decay.
         momentum: μ, a number or a schedule.
-        centered: whether the mean is taken off the second moment, which leaves the variance.
-        maximize: whether the objective is to grow.
+        centered: whether to divide by the standard deviation of the gradient, that is, to subtract
+            the squared mean from the second moment.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     alpha = check_number("alpha", alpha, least=0, most=1)
     eps = check_number("eps", eps, least=0)
@@ -54,7 +56,7 @@ def rmsprop(
         if centered:
             mean = moving_average(kept["grad_avg"], g, alpha)
             new["grad_avg"] = mean
-            # Rounding can make it negative where the gradient is constant: PyTorch then has NaN.
+            # Rounding can make the variance of a constant gradient negative, NaN in PyTorch.
             variance = jnp.maximum(square - mean * mean, 0)
         step = g / (jnp.sqrt(variance) + eps)
         if momentum:

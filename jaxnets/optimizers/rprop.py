@@ -21,25 +21,25 @@ def rprop(
 ) -> optax.GradientTransformation:
     """``torch.optim.Rprop``.
 
-    Each element has a step size s, at first lr. Where the gradient g keeps its sign, s ← s η₊;
-    where it changes its sign, s ← s η₋ and g ← 0. Then p ← p - s sign(g).
+    Each element has a step size s, initially lr. If the gradient g keeps its sign, s ← s η₊; if it
+    changes its sign, s ← s η₋ and g ← 0. Then p ← p - s sign(g).
 
     Slots: ``prev`` (g), ``step_size`` (s).
 
     Args:
         lr: the first step size, a number or a schedule; later steps do not use it.
         etas: η₋ and η₊.
-        step_sizes: the least and the largest step size.
-        maximize: whether the objective is to grow.
+        step_sizes: the smallest and the largest step size.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of range.
     """
     lr = checks.number_or_schedule("lr", lr)
     shrink, grow = checks.numbers("etas", etas, 2, "numbers η₋ in (0, 1) and η₊ > 1")
     if not 0 < shrink < 1 < grow:
         raise InputError("etas", "numbers η₋ in (0, 1) and η₊ > 1", etas)
-    ends = "the least and the largest step size"
+    ends = "the smallest and the largest step size"
     least, largest = checks.numbers("step_sizes", step_sizes, 2, ends)
     if not 0 <= least <= largest:
         raise InputError("step_sizes", ends, step_sizes)
@@ -48,10 +48,12 @@ def rprop(
         return {"first": taken == 0, "lr": lr}
 
     def rule(g: jax.Array, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
-        product = g * kept["prev"]  # which may underflow, as PyTorch's does later than XLA's
+        # The sign is computed from the signs of both factors, because XLA flushes a small product
+        # to 0 earlier than PyTorch does. The product is only needed for NaN.
+        product = g * kept["prev"]
         sign = jnp.where(jnp.isnan(product), product, jnp.sign(g) * jnp.sign(kept["prev"]))
         factor = jnp.where(sign > 0, grow, jnp.where(sign < 0, shrink, 1 + sign))
-        # The learning rate may have been set since the state was made.
+        # set_learning_rate may have changed the learning rate since init.
         size = jnp.where(k["first"], k["lr"], kept["step_size"])
         size = jnp.clip(size * factor, least, largest)
         g = jnp.where(sign < 0, 0, g)

@@ -21,22 +21,22 @@ def sgd(
 ) -> optax.GradientTransformation:
     """``torch.optim.SGD``.
 
-    With g the gradient plus λ p: b ← μ b + (1 - τ) g, where the first step takes b = g, and
-    p ← p - lr b, or p ← p - lr (g + μ b) with Nesterov's momentum.
+    With g the gradient plus λ p: b ← μ b + (1 - τ) g, or b ← g in the first step. Then
+    p ← p - lr b, or with Nesterov momentum p ← p - lr (g + μ b).
 
-    Slots: ``momentum_buffer``, if there is momentum.
+    Slots: with momentum, ``momentum_buffer`` (b).
 
     Args:
         lr: the learning rate, a number or a schedule.
         momentum: μ, a number or a schedule.
         dampening: τ.
-        weight_decay: λ.
-        nesterov: whether the momentum is Nesterov's.
-        maximize: whether the objective is to grow.
+        weight_decay: λ, the factor of the weight decay.
+        nesterov: whether to use Nesterov momentum.
+        maximize: whether to maximize the objective instead of minimizing it.
 
     Raises:
-        InputError: if a value is negative or not finite, or Nesterov's momentum is asked for
-            without momentum or with dampening.
+        InputError: if a value is negative or not finite, or ``nesterov`` is set without momentum or
+            with dampening.
     """
     momentum = checks.number_or_schedule("momentum", momentum)
     dampening = check_number("dampening", dampening)
@@ -45,7 +45,7 @@ def sgd(
         raise InputError("nesterov", "False without momentum or with dampening", f"True with {got}")
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
-        # PyTorch's first buffer is the gradient itself, undamped; ours starts from zero.
+        # In PyTorch the first buffer is the gradient, without dampening; here it starts from zero.
         share = jnp.where(taken == 0, 1.0, 1 - dampening) if dampening else 1.0
         return {"lr": lr, "momentum": at(momentum, taken), "share": share}
 

@@ -1,4 +1,4 @@
-"""The state that every optimizer keeps, and the learning rate within it."""
+"""The state of all optimizers, and access to the learning rate in it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,15 +11,15 @@ from jaxnets.optimizers.scalars import scalar
 
 
 class OptimizerState(NamedTuple):
-    """What an optimizer carries from step to step: one shape for all of them.
+    """The state of an optimizer, with the same fields for all optimizers.
 
     Attributes:
-        step: how many steps have been taken, int32.
-        lr: the learning rate. Where it was given as a number, the next step uses what stands here,
-            so that it may be changed during a run; where it follows a schedule, what the last step
-            used.
-        slots: the arrays kept for each parameter, by their names in the ``state_dict`` of
-            the PyTorch optimizer, such as ``exp_avg``; each a tree like the parameters.
+        step: the number of steps taken, int32.
+        lr: the learning rate. If the optimizer was made with a number, the next step uses this
+            value, so it can be changed during a run. With a schedule, this is the value that the
+            last step used.
+        slots: the arrays for each parameter, by their names in the ``state_dict`` of PyTorch's
+            optimizer, such as ``exp_avg``. Each slot is a tree of the parameters' structure.
     """
 
     step: jax.Array
@@ -28,13 +28,13 @@ class OptimizerState(NamedTuple):
 
 
 def learning_rates(state: Any) -> list[jax.Array]:
-    """The learning rate of each parameter group, like ``[g["lr"] for g in opt.param_groups]``.
+    """Returns the learning rates of all parameter groups: ``[g["lr"] for g in opt.param_groups]``.
 
     Args:
         state: the state of an optimizer, alone, in a chain or in parameter groups.
 
     Returns:
-        One scalar a group; the default group first, then the others in the order they were given.
+        One scalar for each group: the default group first, then the others in their order.
 
     Raises:
         InputError: if no optimizer of this package is in the state.
@@ -48,22 +48,21 @@ def learning_rates(state: Any) -> list[jax.Array]:
 def set_learning_rate(
     state: Any, lr: ArrayLike | Sequence[ArrayLike] | Callable[[jax.Array], ArrayLike]
 ) -> Any:
-    """Changes the learning rate of every parameter group, like ``group["lr"] = lr``.
+    """Sets the learning rate of all parameter groups, like ``group["lr"] = lr`` in PyTorch.
 
-    It counts where the learning rate was given as a number; a schedule continues as it is. The new
-    state has the dtypes of the old: a jitted step is not compiled again.
+    This has an effect on optimizers that were made with a number as learning rate, not on those
+    with a schedule. Dtypes do not change, so that a compiled step is not compiled again.
 
     Args:
         state: the state of an optimizer, alone, in a chain or in parameter groups.
-        lr: the new learning rate; one for each group, in the order of ``learning_rates``; or a
-            function from each group's rate to its new one.
+        lr: the new learning rate; or one for each group, in the order of ``learning_rates``; or a
+            function from the old learning rate of a group to the new one.
 
     Returns:
         The state with the new learning rate.
 
     Raises:
-        InputError: if no optimizer of this package is in the state, or lr is neither a finite
-            number >= 0, nor one for each group, nor a function.
+        InputError: if no optimizer of this package is in the state, or lr is invalid.
     """
     groups = len(learning_rates(state))
     several = tuple(lr) if isinstance(lr, list | tuple) else None

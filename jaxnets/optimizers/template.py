@@ -1,4 +1,4 @@
-"""What the optimizers of ``torch.optim`` have in common, around each one's update rule."""
+"""Makes optimizers from update rules for one parameter."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ from jaxnets.optimizers.groups import dotted
 from jaxnets.optimizers.scalars import Hyperparameter, Scalar, at, scalar
 from jaxnets.optimizers.state import OptimizerState
 
-#: The arrays kept for one parameter, by PyTorch's names.
+#: The arrays for one parameter in the optimizer state, by PyTorch's names.
 Slots = Mapping[str, jax.Array]
-#: The numbers that one step uses for all parameters.
+#: The scalars that one step uses for all parameters.
 Coefficients = Mapping[str, Scalar]
 
 
 class Parameter(NamedTuple):
-    """A parameter, for the rules that look at it.
+    """A parameter, as an argument of update rules.
 
     Attributes:
-        array: its values, in the dtype that the rule computes in.
-        dtype: its own dtype.
-        path: its place among the parameters, such as ``fc1.kernel``.
+        array: the values, in the dtype of the computation.
+        dtype: the dtype of the parameter.
+        path: the dotted path of the parameter, such as ``fc1.kernel``.
     """
 
     array: jax.Array
@@ -35,9 +35,9 @@ class Parameter(NamedTuple):
     path: str
 
 
-#: From one parameter's gradient, slots and the step's numbers to its update and new slots.
+#: An update rule: (gradient, slots, coefficients) → (update, new slots) of one parameter.
 Rule = Callable[[jax.Array, Slots, Coefficients], tuple[jax.Array, Slots]]
-#: The same, from the gradient and the parameter.
+#: An update rule that also takes the parameter, as its second argument.
 ParameterRule = Callable[[jax.Array, Parameter, Slots, Coefficients], tuple[jax.Array, Slots]]
 
 
@@ -54,17 +54,20 @@ def from_rule(
     """Makes a gradient transformation from the rule for one parameter.
 
     Args:
-        rule: gets the gradient, with the weight decay added to it unless that is decoupled, and
-            returns what is to be added to the parameter. It computes in the parameter's dtype, or
-            in float32 for narrower ones, as PyTorch's kernels do.
-        coefficients: from (steps already taken, learning rate) to the numbers of this step, all
-            scalars: what does not depend on the parameter is computed once.
-        slots: from a slot's name to its initial value for a parameter.
+        rule: the update rule. It takes the gradient, including weight decay unless that is
+            decoupled, and returns the change of the parameter. It computes in the parameter's
+            dtype, or in float32 for 16-bit dtypes, as PyTorch's kernels do.
+        coefficients: a function from (number of steps taken, learning rate) to the scalars of the
+            step, which are computed once for all parameters.
+        slots: for the name of each slot, a function from a parameter to the initial value.
         lr: the learning rate or its schedule.
         weight_decay: the factor λ of the L2 penalty λ/2 ‖p‖².
-        maximize: whether the objective is to grow.
-        decoupled: whether the decay shrinks the parameter by lr λ p instead of joining the
-            gradient.
+        maximize: whether to maximize the objective instead of minimizing it.
+        decoupled: whether weight decay subtracts lr λ p from the parameter instead of adding λ p to
+            the gradient.
+
+    Returns:
+        A gradient transformation with an ``OptimizerState``.
     """
 
     def initial(make: Callable[[jax.Array], jax.Array]) -> Callable[[Parameter], jax.Array]:
@@ -93,17 +96,22 @@ def from_parameter_rule(
     decoupled: bool = False,
     by_gradients: bool = False,
 ) -> optax.GradientTransformation:
-    """``from_rule`` for a rule that looks at the parameter itself.
+    """Makes a gradient transformation from a rule that also takes the parameter.
 
     Args:
-        rule: as of ``from_rule``, with the parameter as the second argument.
-        coefficients: as of ``from_rule``.
-        slots: from a slot's name to its initial value for a parameter; None where that has none.
+        rule: the update rule, with the parameter as its second argument; see ``from_rule``.
+        coefficients: see ``from_rule``.
+        slots: for the name of each slot, a function from a parameter to the initial value, or to
+            None if the parameter does not have the slot.
         lr: the learning rate or its schedule.
-        weight_decay: as of ``from_rule``.
-        maximize: whether the objective is to grow.
-        decoupled: as of ``from_rule``.
-        by_gradients: whether only weight decay needs the values of the parameters.
+        weight_decay: see ``from_rule``.
+        maximize: whether to maximize the objective instead of minimizing it.
+        decoupled: see ``from_rule``.
+        by_gradients: whether the rule does not use the values of parameters, so that ``params`` may
+            be omitted without weight decay.
+
+    Returns:
+        A gradient transformation with an ``OptimizerState``.
     """
     lr = checks.number_or_schedule("lr", lr)
     weight_decay = check_number("weight_decay", weight_decay, least=0)
@@ -142,7 +150,7 @@ def from_parameter_rule(
         if params is None:
             if weight_decay or not by_gradients:
                 needs = "weight decay" if by_gradients else "this optimizer"
-                raise InputError("params", f"the parameters, which {needs} needs", params)
+                raise InputError("params", f"the parameters, which {needs} requires", params)
             params = updates
         rate = scalar(at(lr, state.step)) if callable(lr) else state.lr
         k = {**coefficients(state.step, rate), "decay": rate * weight_decay}
@@ -162,31 +170,31 @@ def from_parameter_rule(
 
 
 def check_floating(params: Any) -> None:
-    """Raises unless parameters are floating-point arrays."""
+    """Checks that all parameters are floating-point arrays."""
     for leaf in jax.tree.leaves(params):
         dtype = getattr(leaf, "dtype", type(leaf))
         if dtype is float or not jnp.issubdtype(dtype, jnp.floating):
-            raise InputError("params", "floating-point arrays", f"one of {dtype}")
+            raise InputError("params", "floating-point arrays", f"an array of {dtype}")
 
 
 def zeros(parameter: jax.Array) -> jax.Array:
-    """A slot's start. NumPy's zeros, as JAX's compile a program for each shape."""
+    """Makes the zeros of a slot with NumPy, because JAX would compile a program for each shape."""
     return jax.device_put(np.zeros(parameter.shape, parameter.dtype))
 
 
 def moving_average(previous: jax.Array, value: jax.Array, beta: Scalar) -> jax.Array:
-    """The moving average: beta * previous + (1 - beta) * value."""
+    """Computes the moving average beta * previous + (1 - beta) * value."""
     return beta * previous + (1 - beta) * value
 
 
 def lerp(start: jax.Array, end: jax.Array, weight: Scalar) -> jax.Array:
-    """``torch.lerp``: from start to end, and the same where these are infinite."""
+    """Interpolates like ``torch.lerp``, with the same results for infinite values."""
     toward = end - start
     return jnp.where(weight < 0.5, start + weight * toward, end - toward * (1 - weight))
 
 
 def compute_dtype(dtype: jnp.dtype) -> DTypeLike:
-    """The dtype in which an optimizer computes: float32 for narrower ones."""
+    """Returns the dtype in which an optimizer computes: float32 for 16-bit parameters."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 

@@ -1,4 +1,4 @@
-"""A line search for the strong Wolfe conditions, with PyTorch's trials in PyTorch's order."""
+"""A line search for the strong Wolfe conditions, with the same trials as PyTorch's."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +12,13 @@ _ARMIJO, _CURVATURE = 1e-4, 0.9
 
 
 class Point(NamedTuple):
-    """A place on the line.
+    """A point on the line of the search.
 
     Attributes:
-        t: how far along the direction.
-        loss: there.
-        gradient: there, as one vector.
-        slope: of the loss in t.
+        t: the step length along the direction.
+        loss: the loss at the point.
+        gradient: the gradient at the point, as one vector.
+        slope: the derivative of the loss with respect to t.
     """
 
     t: jax.Array
@@ -28,20 +28,21 @@ class Point(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """What the search knows between two trials.
+    """The state of the search between two trials.
 
-    First each trial is farther than the one before, until two of them enclose what is sought; then
-    the interval between ``low``, the better end, and ``high`` becomes smaller.
+    In the first phase each trial is farther than the one before, until two trials enclose a point
+    that satisfies the conditions. In the second phase the interval between ``low``, the end with
+    the smaller loss, and ``high`` is divided.
     """
 
-    t: jax.Array  # of the next trial
-    trials: jax.Array
-    previous: Point
+    t: jax.Array  # the step length of the next trial
+    trials: jax.Array  # the number of trials so far
+    previous: Point  # the last trial of the first phase
     low: Point
     high: Point
-    low_is_first: jax.Array  # PyTorch lists both ends, and of equal ones takes the first
-    insufficient: jax.Array  # whether the last trial came close to an end of the interval
-    enclosed: jax.Array
+    low_is_first: jax.Array  # PyTorch keeps a list of both ends, and takes the first of equal ones
+    insufficient: jax.Array  # whether the last trial was close to an end of the interval
+    enclosed: jax.Array  # whether the second phase has started
     done: jax.Array
 
 
@@ -57,12 +58,12 @@ def strong_wolfe(
     """Finds a point that satisfies the strong Wolfe conditions, or the best end of an interval.
 
     Args:
-        at: evaluates a point of the line.
-        start: the point 0.
-        t: of the first trial.
-        size: the largest absolute value in the direction.
-        most: how many trials may follow the first.
-        tolerance_change: an interval is not divided whose ends are closer to each other.
+        at: a function that evaluates the point at a step length.
+        start: the point at step length 0.
+        t: the step length of the first trial.
+        size: the largest absolute value of the direction.
+        most: the largest number of trials after the first.
+        tolerance_change: the search ends if the ends of the interval are closer than this.
 
     Returns:
         The point, and the number of trials.
@@ -89,7 +90,7 @@ def strong_wolfe(
 
 
 def _extended(search: _Search, new: Point, start: Point, left: jax.Array) -> _Search:
-    """After a trial before an interval is known."""
+    """Updates the state after a trial of the first phase."""
     previous = search.previous
     rises = _is_high(new, start) | ((search.trials > 1) & (new.loss >= previous.loss))
     found = left & ~rises & _is_flat(new, start)
@@ -108,7 +109,7 @@ def _extended(search: _Search, new: Point, start: Point, left: jax.Array) -> _Se
 
 
 def _narrowed(search: _Search, new: Point, start: Point) -> _Search:
-    """After a trial within the interval."""
+    """Updates the state after a trial within the interval."""
     low, high = search.low, search.high
     worse = _is_high(new, start) | (new.loss >= low.loss)
     found = ~worse & _is_flat(new, start)
@@ -128,7 +129,10 @@ def _narrowed(search: _Search, new: Point, start: Point) -> _Search:
 
 
 def _divided(search: _Search) -> _Search:
-    """The next trial within the interval, not twice in turn close to an end of it."""
+    """Chooses the next trial within the interval.
+
+    If two trials in a row would be close to an end of the interval, the second is moved away.
+    """
     low, high = search.low, search.high
     least, most = jnp.minimum(low.t, high.t), jnp.maximum(low.t, high.t)
     t, margin = _minimum(low, high, least, most), 0.1 * (most - least)
@@ -147,7 +151,10 @@ def _is_flat(new: Point, start: Point) -> jax.Array:
 
 
 def _minimum(one: Point, other: Point, least: jax.Array, most: jax.Array) -> jax.Array:
-    """Where the cubic through two points is smallest, within bounds; else halfway of these."""
+    """Computes the minimum of the cubic through two points, or the middle if there is none.
+
+    The result is limited to [least, most].
+    """
     ordered = one.t <= other.t
     near, far = _choose(ordered, one, other), _choose(ordered, other, one)
     d1 = near.slope + far.slope - 3 * (near.loss - far.loss) / (near.t - far.t)

@@ -1,1 +1,1 @@
-"""What a report is made of: blocks, as Markdown and HTML, figures and words."""
+"""Report pages: blocks of content, and their output as Markdown and HTML."""

@@ -1,4 +1,4 @@
-"""What a page is made of, before it is Markdown or HTML. Every text is plain."""
+"""The blocks of a page, which are written as Markdown or HTML. All texts are plain, unescaped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Title:
-    """The name of the page, what it is about in a line, and when and where it was made."""
+    """The title of the page, a line about its content, and a line with date and machine."""
 
     text: str
     lead: str
@@ -19,21 +19,21 @@ class Title:
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a section."""
+    """The heading of a section."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Of prose."""
+    """A paragraph of text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What a reader is to see first: a word or two, and the sentence."""
+    """A highlighted message: a short head and a text."""
 
     tone: Literal["good", "open", "bad"]
     head: str
@@ -42,14 +42,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells in words.
+    """A table.
 
     Attributes:
-        caption: what is in it, and in which units.
-        columns: their names.
-        align: for each column ``l``, ``r``, or ``w``: left, and in one line.
-        rows: the cells.
-        sums: how many rows at the end are about those above.
+        caption: a description of the content, with units.
+        columns: the names of the columns.
+        align: a letter for each column: ``l`` left, ``r`` right, ``w`` left without line breaks.
+        rows: the cells of each row.
+        sums: the number of summary rows at the end, such as means.
     """
 
     caption: str
@@ -61,13 +61,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing.
+    """A figure.
 
     Attributes:
-        name: of its file, without the ending.
-        caption: what is to be seen.
-        alt: the same, for who cannot see it.
-        draw: makes it.
+        name: the name of its file, without the suffix.
+        caption: a description of the content.
+        alt: the alternative text for screen readers.
+        draw: a function that makes the Matplotlib figure.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Command:
-    """What to type."""
+    """A command line."""
 
     text: str
 
@@ -87,7 +87,10 @@ Block = Title | Heading | Paragraph | Notice | Table | Figure | Command
 
 
 def numbered(blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:
-    """Each block with its label, such as ``"Table 2."``; an empty one for what bears none."""
+    """Yields each block with its label, such as ``"Table 2."``.
+
+    The label of blocks other than tables and figures is empty.
+    """
     counts = {Table: 0, Figure: 0}
     for block in blocks:
         label = ""

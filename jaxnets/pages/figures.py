@@ -1,4 +1,4 @@
-"""The style of all figures, and those of several pages: legible on a telephone."""
+"""The style of all figures, and the figures of several pages, legible on a phone."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,8 @@ from jaxnets.arrays import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, RED, GREY = "#0072B2", "#D55E00", "#555555"  # of Okabe and Ito
+# the colors of Okabe and Ito, which are distinct for color-blind readers too
+BLUE, RED, GREY = "#0072B2", "#D55E00", "#555555"
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -26,7 +27,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def png(figure: "Figure") -> bytes:
-    """The figure as a file of few colours, which is a third as large."""
+    """Returns the figure as a PNG file with 128 colors, a third of the size of one with all."""
     from PIL import Image
 
     file, small = io.BytesIO(), io.BytesIO()
@@ -38,7 +39,12 @@ def png(figure: "Figure") -> bytes:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator["Figure"]:
-    """A figure of so many inches, in the style of all."""
+    """Makes a figure in the common style; to be drawn within the context.
+
+    Args:
+        width: the width in inches.
+        height: the height in inches.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -49,14 +55,14 @@ def canvas(width: float, height: float) -> Iterator["Figure"]:
 def confusion(
     counts: np.ndarray, names: Sequence[str], rows: str, columns: str, right: bool = False
 ) -> "Figure":
-    """How often an example is of one class by the rows and of another by the columns.
+    """Draws a confusion matrix.
 
     Args:
-        counts: integers [classes, classes].
-        names: of the classes.
-        rows: what the rows are.
-        columns: what the columns are.
-        right: whether the diagonal, on which both are the same, has a colour of its own.
+        counts: the counts, integers [classes, classes].
+        names: the names of the classes.
+        rows: the label of the rows.
+        columns: the label of the columns.
+        right: whether the diagonal has a separate color, as it counts correct predictions.
     """
     size = 1.6 + 0.36 * len(names)
     with canvas(min(size, 4.8) if len(names) < 10 else 4.8, max(size - 0.6, 2)) as figure:
@@ -82,18 +88,18 @@ def confusion(
 
 
 def _fitting(number: str) -> float:
-    """The size of letters at which a number fits into a cell."""
+    """Returns the font size at which a number fits into a cell."""
     return 8 if len(number) < 4 else 6.5
 
 
 def pictures(
     images: Sequence[np.ndarray], captions: Sequence[Sequence[tuple[str, str]]]
 ) -> "Figure":
-    """Images in rows, each with a few lines under it.
+    """Draws images in rows, each with up to three lines of text below it.
 
     Args:
-        images: uint8 [H, W, 1 or 3].
-        captions: the lines of each, at most three, with their colours.
+        images: the images, uint8 [H, W, 1 or 3].
+        captions: for each image, pairs of a line and its color.
     """
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
@@ -110,18 +116,23 @@ def pictures(
             )
             for row, (text, colour) in enumerate(lines):
                 below = bottom - (0.015 + 0.095 * row) / rows
-                said: Any = {"color": colour, "fontsize": 8, "va": "top", "parse_math": False}
-                figure.text(left, below, text, **said)
+                style: Any = {"color": colour, "fontsize": 8, "va": "top", "parse_math": False}
+                figure.text(left, below, text, **style)
     return figure
 
 
 def called(number: int, names: Sequence[str] | None) -> str:
-    """The name of a class, if it has one that the figures' font can write, or its number."""
+    """Returns the name of a class, or its number if the figures' font cannot write the name.
+
+    Args:
+        number: the number of the class.
+        names: the names of the classes; None if they have none.
+    """
     known = names is not None and 0 <= number < len(names)
     name = printable(names[number]) if known and names is not None else ""
     return name if name and all(ord(letter) < 0x250 for letter in name) else str(number)
 
 
 def short(name: str) -> str:
-    """A name that fits beside an axis."""
+    """Shortens a name to fit next to an axis."""
     return name if len(name) <= 12 else f"{name[:11]}…"

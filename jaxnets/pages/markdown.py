@@ -1,4 +1,4 @@
-"""The page as Markdown."""
+"""Writes a page as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from jaxnets.pages.blocks import (
 
 
 def markdown(blocks: Sequence[Block], images: str = "") -> str:
-    """The page.
+    """Returns the page as Markdown.
 
     Args:
-        blocks: see ``content``.
-        images: what stands before the name of an image's file, such as ``"folder/"``.
+        blocks: the content of the page.
+        images: a prefix for the names of image files, such as ``"folder/"``.
     """
     return "\n\n".join(_block(block, label, images) for block, label in numbered(blocks)) + "\n"
 
@@ -55,6 +55,6 @@ def _table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """In one line, with nothing in it that Markdown or HTML would take for its own."""
+    """Joins a text to one line, and escapes all characters that Markdown or HTML interprets."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|~>]|^[#+-](?= )|^\d+(?=[.)] ))", r"\\\1", plain)

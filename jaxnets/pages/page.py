@@ -1,4 +1,4 @@
-"""The page as HTML: one file that needs no other."""
+"""Writes a page as a single HTML file, which contains its style and images."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -64,11 +64,11 @@ pre { padding: .7rem 1rem; background: #f6f7f8; font: .85rem/1.5 ui-monospace, M
 
 
 def page(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
-    """The page.
+    """Returns the page as HTML.
 
     Args:
-        blocks: see ``content``.
-        images: the PNG of each figure, by its name.
+        blocks: the content of the page.
+        images: the PNG of each figure, by the figure's name.
     """
     titles = [block.text for block in blocks if isinstance(block, Title)]
     return f"""<!DOCTYPE html>
@@ -89,7 +89,7 @@ def page(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
 
 
 def body(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
-    """What the page has, without its style; see ``page``."""
+    """Returns the content of the page without head and style; see ``page``."""
     return "\n".join(_block(block, label, images) for block, label in numbered(blocks))
 
 
@@ -104,8 +104,8 @@ def _block(block: Block, label: str, images: Mapping[str, bytes]) -> str:
         case Paragraph():
             return f"<p>{escape(block.text)}</p>"
         case Notice():
-            said = f"<p><strong>{escape(block.head)}</strong> {escape(block.text)}</p>"
-            return f'<div class="notice {block.tone}">{said}</div>'
+            text = f"<p><strong>{escape(block.head)}</strong> {escape(block.text)}</p>"
+            return f'<div class="notice {block.tone}">{text}</div>'
         case Table():
             return _table(block, label)
         case Figure():
@@ -117,8 +117,8 @@ def _block(block: Block, label: str, images: Mapping[str, bytes]) -> str:
 
 
 def _image(figure: Figure, png: bytes) -> str:
-    """At the size at which its letters are those of the page: half of its pixels or fewer."""
-    width = int.from_bytes(png[16:20])  # where a PNG has it
+    """Returns an image element, scaled so that the figure's text is as large as the page's."""
+    width = int.from_bytes(png[16:20])  # the width in the header of a PNG file
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<img src="{source}" alt="{escape(figure.alt)}" width="{width * 3 // 5}">'
 

@@ -1,4 +1,4 @@
-"""Values as JSON has words for them."""
+"""Converts values to JSON."""
 
 import json
 import math
@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 
-def dumped(held: Any) -> str:
-    """``plain`` values as one line of JSON."""
-    return json.dumps(plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def dumped(value: Any) -> str:
+    """Returns a value as one line of JSON, converted by ``plain``."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def plain(value: Any) -> Any:
-    """What JSON has a word for; a float32 in as few digits as tell it from its neighbours."""
+    """Converts a value to types of JSON.
+
+    Numbers that are not finite become None. A float32 keeps only the digits that distinguish it
+    from its neighbors.
+    """
     match value:
         case dict():
             return {str(name): plain(each) for name, each in value.items()}

@@ -1,4 +1,4 @@
-"""What something was made with."""
+"""A table of settings, versions and machine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,17 +13,17 @@ def settings_table(
     versions: Mapping[str, Any],
     machine: Mapping[str, Any],
 ) -> Table:
-    """A table of settings, versions and machine.
+    """Returns a table of settings, versions and machine.
 
     Args:
-        settings: by name.
-        about: what is to be said besides.
-        versions: of packages, by name; None for what is not there.
-        machine: what is known of it, by name.
+        settings: the settings, by name.
+        about: further rows, as (name, value).
+        versions: the versions of packages, by name; None for packages that are not installed.
+        machine: properties of the machine, by name.
     """
-    told = [(name.replace("_", " "), listed(value)) for name, value in settings.items()]
-    told += about
-    there = {name: of for name, of in versions.items() if of is not None}
-    told += [("versions", listed(there))] if there else []
-    told += [(f"machine: {name}", listed(value)) for name, value in machine.items()]
-    return Table("Settings, versions and machine.", ["", ""], "ll", told)
+    rows = [(name.replace("_", " "), listed(value)) for name, value in settings.items()]
+    rows += about
+    installed = {name: of for name, of in versions.items() if of is not None}
+    rows += [("versions", listed(installed))] if installed else []
+    rows += [(f"machine: {name}", listed(value)) for name, value in machine.items()]
+    return Table("Settings, versions and machine.", ["", ""], "ll", rows)

@@ -1,4 +1,4 @@
-"""Numbers and settings in words: one way to write each kind."""
+"""Formats numbers and settings for pages."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def minus(text: str) -> str:
-    """With a minus sign for the hyphen."""
+    """Replaces hyphens by minus signs."""
     return text.replace("-", "−")
 
 
 def power(value: float) -> str:
-    """``3.1 × 10⁻⁷``; ``0`` for nothing."""
+    """Formats a number such as ``3.1 × 10⁻⁷``, or ``0``."""
     if not math.isfinite(value):
         return "not finite"
     if value == 0:
@@ -22,22 +22,22 @@ def power(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """With three digits that count."""
+    """Formats seconds with three significant digits."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
 def percent(share: float) -> str:
-    """``97.91 %``."""
+    """Formats a share in percent, such as ``97.91 %``."""
     return f"{100 * share:.2f} %"
 
 
 def several(count: int, what: str) -> str:
-    """``1 seed``, ``5 seeds``."""
+    """Formats a count with a noun, such as ``1 seed`` or ``5 seeds``."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def listed(value: Any) -> str:
-    """A setting as a reader writes it."""
+    """Formats a setting, such as ``yes``, ``none``, ``1, 2`` or ``lr 0.1``."""
     if value is None:
         return "none"
     if isinstance(value, bool):

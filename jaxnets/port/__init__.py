@@ -1,4 +1,4 @@
-"""PyTorch networks, rewritten as Flax NNX source."""
+"""Rewrites PyTorch networks as Flax NNX source code."""
 
 from jaxnets.port.job import Refusal
 from jaxnets.port.ported import Ported, PortError, from_torch, port

@@ -1,9 +1,9 @@
-"""Names of one function that share their elements, of which one is changed in place."""
+"""Finds variables of a function that share memory with a variable that is changed in place."""
 
 import ast
 from typing import Any
 
-#: Methods whose result has the elements of the tensor itself.
+#: Methods that return a view of the tensor.
 _VIEWS = frozenset(
     (
         *(
@@ -23,12 +23,16 @@ _VIEWS = frozenset(
 
 
 def read_later(function: Any, name: str, node: Any) -> str | None:
-    """Another name of what is changed in place, if it is read before it is bound again.
+    """Returns another variable for the memory of a changed variable if it is read afterwards.
 
     Args:
         function: the node of the function.
-        name: of the variable that is changed.
-        node: where.
+        name: the name of the variable that is changed in place.
+        node: the node that changes it.
+
+    Returns:
+        The name of the other variable, or None if there is none or it is assigned before it is
+        read.
     """
     at = _line(node)
     for assignment in ast.walk(function):
@@ -49,7 +53,7 @@ def read_later(function: Any, name: str, node: Any) -> str | None:
 
 
 def _viewed(value: Any) -> str | None:
-    """The variable of which an expression is a view, or which it is."""
+    """Returns the name of the variable of which an expression is a view, or None."""
     if isinstance(value, ast.Name):
         return value.id
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
@@ -60,7 +64,7 @@ def _viewed(value: Any) -> str | None:
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index takes a view: numbers, slices and None alone."""
+    """Whether an index consists of numbers, slices and None, so that indexing returns a view."""
     if isinstance(index, ast.Tuple):
         return all(map(_is_basic, index.elts))
     if isinstance(index, ast.UnaryOp):
@@ -81,14 +85,14 @@ def _bound_between(function: Any, names: set[str], start: int, end: int) -> bool
 
 
 def _is_read(function: Any, name: str, after: int) -> bool:
-    """Whether a variable is read after a line, before a statement binds it again."""
+    """Whether the first use of a variable after a line reads it."""
     found = [one for one in ast.walk(function) if isinstance(one, ast.Name) and one.id == name]
     later = [(_line(one), isinstance(one.ctx, ast.Store)) for one in found if _line(one) > after]
     return bool(later) and not min(later)[1]
 
 
 def _line(node: Any) -> int:
-    """The first line of the statement of a node."""
+    """Returns the first line of the statement that contains a node."""
     while not isinstance(node, ast.stmt):
         node = node.parent
     return int(node.lineno)

@@ -1,4 +1,4 @@
-"""Rewrites calls: of functions, methods, layers, and what makes layers."""
+"""Rewrites calls of functions, methods, layers and constructors."""
 
 import ast
 import functools
@@ -44,7 +44,7 @@ from jaxnets.port.values import (
     text_of,
 )
 
-#: What asks whether PyTorch compiles or exports, or has a GPU.
+#: Functions that return whether PyTorch is compiling or exporting or has a GPU; False in the port.
 _COMPILING = (
     *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
     *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export", "torch.cuda.is_available"),
@@ -53,7 +53,10 @@ _COMPILING = (
 
 @functools.cache
 def _of_tensors_alone() -> frozenset[str]:
-    """The methods that only tensors have, of what code that did not run may call."""
+    """Returns the names of methods that only tensors have.
+
+    A call of such a method in code that did not run is a call of a tensor.
+    """
     import torch
 
     others = (list, dict, str, set, torch.nn.Module, torch.nn.ModuleDict, torch.nn.ModuleList)
@@ -61,7 +64,7 @@ def _of_tensors_alone() -> frozenset[str]:
 
 
 class Calls(Expressions):
-    """Adds calls to the expressions that are rewritten."""
+    """Adds the rewriting of calls to ``Expressions``."""
 
     def _of_call(self, node: ast.Call) -> Value:
         calls = self.job.facts.calls_at(node)
@@ -96,7 +99,7 @@ class Calls(Expressions):
         return self._kept_call(node, rngs=self._method_needs(func))
 
     def _is_unseen_method(self, func: ast.Attribute) -> bool:
-        """Whether a method of the class itself did not run, so that it is not there any more."""
+        """Whether a method of the class did not run, so that it is omitted in the port."""
         if not (isinstance(func.value, ast.Name) and func.value.id == "self" and self.class_node):
             return False
         cls = self._class()
@@ -106,7 +109,7 @@ class Calls(Expressions):
         return number_of(self.job.sources.function(method)) not in self.job.facts.entered
 
     def _method_needs(self, func: ast.Attribute) -> bool:
-        """Whether a method of the class itself takes rngs."""
+        """Whether a method of the class takes ``rngs``."""
         if not (isinstance(func.value, ast.Name) and func.value.id == "self" and self.class_node):
             return False
         cls = self._class()
@@ -130,7 +133,7 @@ class Calls(Expressions):
         if len(kinds) > 1:
             if kinds <= {"class", "user"}:
                 return self._kept_call(node, rngs=self._any_needs(calls))
-            self.refuse(node, Refused("what is called here is of several kinds"))
+            self.refuse(node, Refused("different kinds of objects are called here"))
             return self._kept_call(node)
         (kind,) = kinds
         if kind == "module":
@@ -141,7 +144,7 @@ class Calls(Expressions):
             rngs = self._any_needs(calls)
             made: dict[str, tuple[Value, Call]] = {}
             for call in sorted(calls, key=ones):
-                value = self._entered(node, call, rngs)
+                value = self._with_argument_orders(node, call, rngs)
                 made.setdefault(text_of(value), (value, call))
             return self._only(node, made)
         if kind == "rule":
@@ -174,7 +177,7 @@ class Calls(Expressions):
     def _arguments(
         self, node: ast.Call, call: Call | None, skip: int = 0
     ) -> tuple[list[Value], dict[str, Value]]:
-        """The arguments of a call by their texts; starred ones one by one."""
+        """Returns the arguments of a call, with starred arguments expanded."""
         count = len(call.args) - skip if call is not None else None
         args: list[Value] = []
         for arg in node.args:
@@ -204,7 +207,7 @@ class Calls(Expressions):
     def _kept_call(
         self, node: ast.Call, rngs: bool = False, given: dict[Any, str] | None = None
     ) -> Value:
-        """The user's own call, with ``rngs=rngs`` where it is needed."""
+        """Returns the original call, with ``rngs=rngs`` if it is needed."""
         text = self.edited(node, given)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "forward":
             func = self._in_place(node, node.func)
@@ -218,7 +221,7 @@ class Calls(Expressions):
         return self._with_text(node, text)
 
     def _module_call(self, node: ast.Call, calls: list[Call]) -> Value:
-        """A layer is called, or a network of the user's."""
+        """Rewrites the call of a layer or of a module of the user."""
         made: dict[str, tuple[Value, Call]] = {}
         for call in sorted(calls, key=ones):
             if call.refused is not None:
@@ -227,7 +230,7 @@ class Calls(Expressions):
             module = getattr(call.function, "__self__", call.function)
             rule = leaf(type(module)) if call.name is not None else None
             if rule is None:
-                value = self._entered(node, call)
+                value = self._with_argument_orders(node, call)
                 made.setdefault(text_of(value), (value, call))
                 continue
             func = node.func
@@ -247,14 +250,14 @@ class Calls(Expressions):
         return self._only(node, made)
 
     def _without_stars(self, node: ast.Call, call: Call, kept: Value) -> str:
-        """A call without its ``**kwargs``, if there were none."""
+        """Returns the text of a call without ``**kwargs`` if no keyword was passed."""
         text = flat(text_of(kept))
         if not call.kwargs and len(node.keywords) == 1 and node.keywords[0].arg is None:
             return re.sub(r", \*\*[\w.]+\)$", ")", text)
         return text
 
-    def _entered(self, node: ast.Call, call: Call, rngs: bool = False) -> Value:
-        """A call of the user's own function or module; arguments in the orders that it takes."""
+    def _with_argument_orders(self, node: ast.Call, call: Call, rngs: bool = False) -> Value:
+        """Rewrites the call of a user's function or module; arguments get the orders it takes."""
         wanted = dict(call.entries)
         if call.entry is not None and len(node.args) == 1:
             wanted[0] = call.entry
@@ -280,7 +283,7 @@ class Calls(Expressions):
         return self._kept_call(node, rngs, given)
 
     def _construct(self, node: ast.Call, calls: list[Call], direct: bool) -> Value:
-        """An object is made: a layer, or one of the user's classes."""
+        """Rewrites a constructor call of a layer or of a class of the user."""
         import torch
 
         classes = [plain_class(call.function) for call in calls]
@@ -314,7 +317,7 @@ class Calls(Expressions):
         return self._laid_out(node, self._only(node, made))
 
     def _with_stars(self, node: ast.Call, made: dict[str, tuple[Value, Call]], rule: Any) -> Value:
-        """A layer with ``*args`` or ``**kwargs``, which are handed on as they are."""
+        """Rewrites the constructor call of a layer that passes on ``*args`` or ``**kwargs``."""
         text = self.edited(node, {node.func: rule.reference})
         if rule.rngs:
             text = with_argument(text, "rngs=rngs")
@@ -333,7 +336,7 @@ class Calls(Expressions):
         return value
 
     def _laid_out(self, node: ast.Call, value: Value) -> Value:
-        """A rule's call, in the user's own layout if all but the name and rngs is the same."""
+        """Returns the text of a rule in the user's layout if only the name and rngs differ."""
         func = re.match(r"[\w.]+(?=\()", text_of(value))
         if func is None or not isinstance(value, Plain):
             return value
@@ -344,7 +347,7 @@ class Calls(Expressions):
         return replace(value, text=kept) if same else value
 
     def _container(self, node: ast.Call, cls: type) -> Value | None:
-        """Sequential, ModuleList and the like."""
+        """Rewrites the constructor call of a container, such as Sequential or ModuleList."""
         import torch
 
         name = counterparts().get(cls)
@@ -359,7 +362,7 @@ class Calls(Expressions):
         return self._with_text(node, self.edited(node, args))
 
     def _any_needs(self, calls: list[Call]) -> bool:
-        """Whether what is called takes rngs; if some do, all of the user's must."""
+        """Whether any called object takes ``rngs``; then all classes called here take it."""
         import torch
 
         needs = []
@@ -381,7 +384,7 @@ class Calls(Expressions):
         return True
 
     def class_needs(self, cls: type) -> bool:
-        """Whether the constructor of a class takes rngs."""
+        """Whether the constructor of a class takes ``rngs``."""
         for one in cls.__mro__:
             if not is_users(one):
                 rule = leaf(one)
@@ -408,7 +411,7 @@ class Calls(Expressions):
         return bool(keys & self.job.needs)
 
     def _special_call(self, node: ast.Call, calls: list[Call]) -> Value | None:
-        """Calls that are about modules themselves."""
+        """Rewrites calls without a rule, such as those that inspect or register modules."""
         import torch
 
         func = node.func
@@ -459,7 +462,7 @@ class Calls(Expressions):
         if func.attr in ("parameters", "named_parameters") and calls:
             owners = [getattr(call.function, "__self__", None) for call in calls]
             if are_modules(owners):
-                what = "keep the layers themselves, in an nn.ModuleList"
+                what = "store the layers themselves, in an nn.ModuleList"
                 self.refuse(
                     node, Refused("a list of a layer's parameters has no counterpart", what)
                 )
@@ -471,7 +474,10 @@ class Calls(Expressions):
         return None
 
     def _children(self, node: ast.expr) -> list[str]:
-        """The layers of ``self``, where its constructor is written; those that some lack last."""
+        """Returns the texts of the child layers of a module; empty if they are not known.
+
+        Layers that some objects lack must be last.
+        """
         import torch
 
         found = self.objects(node)
@@ -490,7 +496,7 @@ class Calls(Expressions):
         return [f"*(one for one in ({', '.join(every)}) if one is not None)"]
 
     def _is_idle(self, func: ast.Attribute) -> bool:
-        """Whether a layer does nothing in any object of the class."""
+        """Whether a layer is an identity in all objects of the class."""
         import torch
 
         idle = {torch.nn.Identity: 0}
@@ -500,7 +506,7 @@ class Calls(Expressions):
         return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
 
     def _joining(self, node: ast.Call) -> Value | None:
-        """``partial(torch.cat, dim=-1)``, which is handed on."""
+        """Rewrites ``partial(torch.cat, dim=-1)``."""
         known, value = self.static(node.args[0]) if node.args else (False, None)
         name = str(canonical(value)) if known else ""
         ours = {"torch.cat": "jnp.concatenate", "torch.stack": "jnp.stack"}.get(name)
@@ -511,7 +517,7 @@ class Calls(Expressions):
         return Plain(f"{self.text(node.func)}({', '.join([ours, *named])})", None)
 
     def _layers_of(self, func: ast.Attribute) -> Value | None:
-        """``x.children()``, ``x._modules.values()`` and those with names."""
+        """Rewrites ``x.children()``, ``x._modules.values()`` and their variants with names."""
         import torch
 
         inner, what = func.value, func.attr
@@ -534,7 +540,7 @@ class Calls(Expressions):
         return Plain(f"[(name, module) for name, module in vars({text}).items() if {kinds}]", None)
 
     def _by_name(self, node: ast.Call) -> Value | None:
-        """``getattr(nn, name)`` and ``getattr(F, name)``."""
+        """Rewrites ``getattr(nn, name)`` and ``getattr(F, name)``."""
         import torch
 
         known, place = self.static(node.args[0])
@@ -542,7 +548,7 @@ class Calls(Expressions):
             return None
         facts = self.job.facts.values_at(node)
         names = {getattr(fact.value, "__name__", "") for fact in facts if isinstance(fact, Plain)}
-        if not names:  # it was not there in PyTorch either
+        if not names:  # PyTorch had no such attribute either
             names = {""}
         places = {"layers": layers, "functional": functional, "jax.nn": jax.nn, "jnp": jnp}
         for text, ours in places.items():
@@ -553,7 +559,7 @@ class Calls(Expressions):
         return None
 
     def _next_parameter(self, node: ast.Call) -> Value | None:
-        """``next(self.parameters())``, of which users want the device or the dtype."""
+        """Rewrites ``next(self.parameters())``, which users write to get a device or dtype."""
         inner = node.args[0]
         if not isinstance(inner, ast.Call) or not isinstance(inner.func, ast.Attribute):
             return None
@@ -586,7 +592,7 @@ class Calls(Expressions):
         return self._with_text(node, f"{kind}({text_of(data)})")
 
     def _register(self, node: ast.Call, func: ast.Attribute) -> Value:
-        """``self.register_buffer("name", tensor)`` becomes an assignment."""
+        """Rewrites ``self.register_buffer("name", tensor)`` as an assignment."""
         given = {k.arg: k.value for k in node.keywords}
         name = node.args[0] if node.args else given["name"]
         tensor = node.args[1] if len(node.args) > 1 else given.get("tensor") or given.get("param")
@@ -601,7 +607,7 @@ class Calls(Expressions):
         return Plain(f"setattr({owner}, {self.text(name)}, {text})", None)
 
     def _buffer(self, tensor: ast.expr, kind: str) -> str:
-        """The variable of a buffer, which may be None."""
+        """Returns the text of the variable of a buffer, which may be None."""
         self.job.imports.add(("nnx", ""))
         data = self.value(tensor)
         text = text_of(self.context().natural(data) if isinstance(data, Tensor) else data)
@@ -612,7 +618,7 @@ class Calls(Expressions):
         return f"{f'None if {text} is None else ' if any(missing) else ''}{kind}({text})"
 
     def _super_init(self, node: ast.Call, calls: list[Call]) -> Value | None:
-        """``super().__init__(…)``; that of nn.Module goes."""
+        """Rewrites ``super().__init__(…)``; the call of nn.Module's constructor is removed."""
         import torch
 
         owner = self._after_super(calls)
@@ -637,7 +643,7 @@ class Calls(Expressions):
         return self._kept_call(node, rngs=self.class_needs(owner))
 
     def _after_super(self, calls: list[Call]) -> type | None:
-        """The class whose constructor ``super()`` reaches."""
+        """Returns the class whose constructor ``super().__init__`` calls."""
         for call in calls:
             function = plain_function(call.function)
             for cls in type(call.function.__self__).__mro__:

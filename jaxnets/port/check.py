@@ -1,7 +1,7 @@
-"""The proof of a port: PyTorch's network and ours on the same inputs, forwards, backwards, trained.
+"""Compares a PyTorch network with its port: outputs, gradients, buffers and trained weights.
 
-Neither side draws random numbers of its own: see ``draws``. Where PyTorch computes in float64 both
-sides do, so that what differs there is no rounding.
+Both networks use the same random numbers (see ``draws``). If PyTorch can run the network in
+float64, both networks compute in float64, so that differences are not caused by rounding.
 """
 
 import contextlib
@@ -33,44 +33,44 @@ from jaxnets.port.draws import same_draws
 if TYPE_CHECKING:
     import torch
 
-#: The largest difference, by what is compared, in float32 and in float64: of outputs and buffers
-#: relative to the largest value, of gradients to the network's largest, of weights after training
-#: to the largest weight.
+#: The largest allowed relative differences in (float32, float64). Differences of outputs and
+#: buffers are relative to the largest value of the array, those of gradients and of weights after
+#: training to the largest value of the whole network.
 TOLERANCES = {
     "outputs": (1e-5, 1e-8),
     "gradients": (1e-5, 1e-7),
     "buffers": (1e-6, 1e-8),
     "weights": (1e-4, 1e-6),
 }
-#: What JAX raises where Python asks a traced array for its values.
+#: The errors of JAX if control flow depends on the values of a traced array.
 _UNDECIDED = jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError
-_WIDTH = 8  # axes of an output at most
-#: For XLA: each program runs a few times, so that compiling it is most of the work.
+_WIDTH = 8  # largest number of axes of an output
+#: Options of XLA for fast compilation. Each program runs only a few times.
 _QUICKLY = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-_PATTERN = 31  # the period of the weights by which outputs are summed to a loss
+_PATTERN = 31  # period of the weights in the loss, which is a weighted mean of the outputs
 
-#: Values by name.
+#: Arrays by name.
 Arrays = dict[str, np.ndarray]
 Order = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One comparison.
+    """One comparison of arrays of both networks.
 
     Attributes:
-        what: "outputs", "gradients", "buffers", or "weights" after training.
+        what: the kind of arrays: "outputs", "gradients", "buffers", or "weights" after training.
         mode: "train" or "eval".
-        inputs: which: "as given", or "batch 3".
-        dtype: in which both computed.
-        difference: the largest; infinite where shapes or names differ.
-        tolerance: what it may be.
-        where: the name of the output, parameter or buffer that differs most.
+        inputs: the inputs: "as given", or another batch size such as "batch 3".
+        dtype: the dtype of the computation.
+        difference: the largest relative difference; infinite if shapes or names differ.
+        tolerance: the largest allowed difference.
+        where: the name of the output, parameter or buffer with the largest difference.
     """
 
     what: str
@@ -83,21 +83,22 @@ class Measure:
 
     @property
     def holds(self) -> bool:
-        """Whether the two are equal."""
+        """Whether the difference is within the tolerance."""
         return self.difference <= self.tolerance
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What the comparison of a network and its port found.
+    """The result of comparing a network with its port.
 
     Attributes:
-        network: the name of its class.
+        network: the name of the network's class.
         measures: all comparisons.
-        failure: why there is no comparison, or what differs first; empty if all is equal.
-        notes: what the reader should know.
-        sizes: sizes of inputs, by axis, that the port holds for beside those of the example.
-        fixed: sizes that PyTorch takes and the port does not.
+        failure: the reason why the comparison failed, or the first difference; empty if all
+            comparisons agree.
+        notes: remarks for the user.
+        sizes: further input shapes for which the port agrees with PyTorch.
+        fixed: input shapes that PyTorch accepts but the port does not.
     """
 
     network: str
@@ -109,14 +110,14 @@ class Proof:
 
     @property
     def verdict(self) -> str:
-        """``"exact"``, ``"different"``, or ``"failed"`` where the two could not be compared."""
+        """``"exact"``, ``"different"``, or ``"failed"`` if the networks could not be compared."""
         if not self.measures or self.failure.startswith("failed "):
             return "failed"
         return "exact" if all(one.holds for one in self.measures) else "different"
 
     @property
     def worst(self) -> Measure | None:
-        """The comparison that is furthest beyond what it may be, or nearest to it."""
+        """The comparison with the largest ratio of difference to tolerance, or None."""
         return max(self.measures, key=lambda one: one.difference / one.tolerance, default=None)
 
     def __str__(self) -> str:
@@ -136,13 +137,13 @@ class Proof:
         if self.sizes:
             lines.append(f"also equal with {', '.join(self.sizes)}")
         if self.fixed:
-            lines.append(f"PyTorch takes and the port does not: {', '.join(self.fixed)}")
+            lines.append(f"accepted by PyTorch but not by the port: {', '.join(self.fixed)}")
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"{self.network}: {self.verdict}{f': {self.failure}' * bool(self.failure)}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Returns the result as values that JSON supports."""
         return {
             "network": self.network,
             "verdict": self.verdict,
@@ -172,24 +173,24 @@ def prove(
 ) -> Proof:
     """Compares a network with its port: outputs, gradients, buffers, and weights after training.
 
-    Both are compared in training and in evaluation mode, on the inputs and on a batch of another
-    size, without dropout and with the same random numbers. Neither is changed.
+    The networks are compared in training and evaluation mode, on the inputs and on a batch of
+    another size, without dropout and with the same random numbers. Neither network is changed.
 
     Args:
         model: the port, with the weights of the network.
         torch_module: the network, on the CPU.
-        inputs: PyTorch's, tensors or other values, one for each positional argument.
-        orders: for each input, which of PyTorch's axes each of ours holds, (0, 2, 3, 1) for images
-            with channels last; None for PyTorch's own order.
-        steps: how many steps of gradient descent both are trained for.
+        inputs: PyTorch's inputs, tensors or other values, one for each positional argument.
+        orders: for each input the order of its axes in the port: for each axis, the number of
+            PyTorch's axis, such as (0, 2, 3, 1) for channels-last images; None for PyTorch's order.
+        steps: the number of steps of gradient descent in the comparison of training.
         quick: whether to compile two programs instead of five or more: training mode on the
-            inputs, and evaluation mode on the other batch, both in float64 if PyTorch can.
+            inputs, and evaluation mode on the other batch, both in float64 if PyTorch can run it.
 
     Returns:
-        What was found; ``print`` shows it.
+        The result of the comparison; ``print`` shows it.
 
     Raises:
-        InputError: if PyTorch does not take the inputs.
+        InputError: if an argument is invalid, or PyTorch's network does not accept the inputs.
     """
     import torch
 
@@ -202,7 +203,7 @@ def prove(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
-        called("inputs", "inputs that the network takes", run, got=f"{len(given)} of them")
+        called("inputs", "inputs that the network takes", run, got=f"{len(given)} inputs")
         prover = _Prover(ours, theirs, given, steps)
         failure = ""
         sizes: list[str] = []
@@ -211,7 +212,7 @@ def prove(
             prover.compare(quick)
             if not quick and all(one.holds for one in prover.measures):
                 sizes, fixed = prover.lengths()
-        except Exception as error:  # whatever the emitted code raises
+        except Exception as error:  # the generated code may raise anything
             failure = f"failed with {why(error)}"
         proof = Proof(
             theirs.name,
@@ -223,23 +224,23 @@ def prove(
         )
         if proof.verdict == "exact":
             return proof
-        failure = failure or _said(proof.worst)
-        departure = _departure(model, torch_module, given, orders)
+        failure = failure or _described(proof.worst)
+        departure = _first_difference(model, torch_module, given, orders)
     return dataclasses.replace(proof, failure=f"{failure}{departure}")
 
 
-def _said(worst: Measure | None) -> str:
-    """What differs most, in words."""
+def _described(worst: Measure | None) -> str:
+    """Describes the worst comparison in words."""
     if worst is None:
         return ""
     where = printable(worst.where)
     return f"{worst.what} of {worst.mode} mode differ by {worst.difference:.1e} at {where}"
 
 
-def _departure(
+def _first_difference(
     model: nnx.Module, module: Any, inputs: tuple[Any, ...], orders: Sequence[Order | None] | None
 ) -> str:
-    """The first layer that differs, where the two can be run layer by layer."""
+    """Describes the first layer that differs, if the networks can be run layer by layer."""
     order_of = iter(orders or [None] * len(inputs))
 
     def to_ours(array: np.ndarray) -> np.ndarray:
@@ -251,14 +252,14 @@ def _departure(
     try:
         with _precision(False), same_draws():
             trace = trace_difference(model, module, list(inputs), to_ours=to_ours)
-    except Exception as error:  # the emitted code may raise anything
+    except Exception as error:  # the generated code may raise anything
         return f"; layer by layer: {why(error)}"
     return f"; {trace.departure}" if trace.departure else ""
 
 
 @dataclass
 class _Outcome:
-    """What one side made of some inputs: arrays in PyTorch's layouts, by PyTorch's names."""
+    """The results of one network: arrays in PyTorch's layouts, by PyTorch's names."""
 
     outputs: Arrays
     gradients: Arrays
@@ -266,11 +267,11 @@ class _Outcome:
 
 
 class _Theirs:
-    """PyTorch's network, without dropout.
+    """Runs copies of PyTorch's network, without dropout.
 
     Args:
         module: the network.
-        known: the names of our weights, to which PyTorch's older names are translated.
+        known: the names of the port's weights, to which PyTorch's older names are converted.
     """
 
     def __init__(self, module: Any, known: Collection[str]) -> None:
@@ -279,40 +280,42 @@ class _Theirs:
         without_torch_dropout(self._module)
         held = self._module.state_dict()
         self._newer = newer_names(held, known)
-        #: Buffers that are computed anew, as no file of weights has them.
+        #: Non-persistent buffers, which are not in the state_dict and are computed by the
+        #: constructor of each network.
         self.computed = {
             name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
         }
 
     def twin(self, double: bool) -> Any:
-        """A copy of it, in float64 if that is wanted.
+        """Returns a copy of the network, in float64 if ``double``.
 
         Raises:
-            TypeError: if it keeps tensors that stay float32.
+            TypeError: if the network has tensors that would stay float32.
         """
         module = _copied(self._module)
         kept = [x for one in module.modules() for x in vars(one).values() if _is_tensor(x)]
         if double and any(x.is_floating_point() for x in kept):
-            raise TypeError("the network keeps tensors that are no buffers, which stay float32")
+            raise TypeError("the network has tensors that are not buffers and stay float32")
         return module.double() if double else module
 
     def run(self, inputs: Sequence[Any], *, train: bool, double: bool) -> _Outcome:
-        """Runs a copy of it forwards and backwards."""
+        """Runs the forward and backward pass of a copy."""
         module = self.twin(double)
         return self._seen(module, self._backwards(module, inputs, train=train, double=double))
 
     def trained(
         self, inputs: Sequence[Any], steps: int, *, double: bool
     ) -> tuple[_Outcome, float, Arrays]:
-        """Trains a copy of it by gradient descent.
+        """Trains a copy by gradient descent.
 
         Args:
-            inputs: of each step.
-            steps: how many.
+            inputs: the inputs of every step.
+            steps: the number of steps.
             double: whether to compute in float64.
 
         Returns:
-            What the first step made, the learning rate, and the parameters after the last step.
+            The results of the first step, the learning rate, and the parameters after the last
+            step.
         """
         module = self.twin(double)
         for step in range(steps):
@@ -326,7 +329,7 @@ class _Theirs:
     def _backwards(
         self, module: Any, inputs: Sequence[Any], *, train: bool, double: bool
     ) -> dict[str, Any]:
-        """Runs a copy forwards and backwards; its outputs by name."""
+        """Runs the forward and backward pass of a copy; returns its outputs by name."""
         module.train(train)
         module.zero_grad(set_to_none=True)
         with _precision(double), same_draws(), _only(double):
@@ -338,7 +341,7 @@ class _Theirs:
         return outputs
 
     def _seen(self, module: Any, outputs: Mapping[str, Any]) -> _Outcome:
-        """What a copy made."""
+        """Returns the outputs, gradients and buffers of a copy after a backward pass."""
         parameters = dict(module.named_parameters(remove_duplicate=False))
         gradients = {
             name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
@@ -356,11 +359,11 @@ class _Theirs:
 
 
 class _Ours:
-    """Our network, without dropout.
+    """Runs the ported network, without dropout.
 
     Args:
-        model: the network.
-        orders: of its inputs, see ``prove``.
+        model: the ported network.
+        orders: the orders of its inputs, see ``prove``.
     """
 
     def __init__(self, model: nnx.Module, orders: Sequence[Order | None]) -> None:
@@ -386,13 +389,13 @@ class _Ours:
         }
 
     def take(self, computed: Arrays) -> Arrays:
-        """Takes over values that both computed, so that their rounding counts once.
+        """Replaces computed values by PyTorch's, so that their rounding is compared only once.
 
         Args:
-            computed: PyTorch's, such as the table of a positional encoding, by name.
+            computed: PyTorch's values by name, such as the table of a positional encoding.
 
         Returns:
-            Ours as they were, of the same names.
+            The replaced values by name.
         """
         before = {}
         for name, array in computed.items():
@@ -413,19 +416,19 @@ class _Ours:
         steps: int = 0,
         rate: float = 0.0,
     ) -> tuple[_Outcome, Arrays]:
-        """Runs it forwards and backwards, and perhaps trains it by gradient descent.
+        """Runs the forward and backward pass, and optionally trains by gradient descent.
 
         Args:
-            inputs: PyTorch's.
-            like: PyTorch's outputs, which tell the orders of ours.
-            train: the mode.
+            inputs: PyTorch's inputs.
+            like: PyTorch's outputs, from which the orders of the port's outputs are inferred.
+            train: whether to run in training mode.
             double: whether to compute in float64.
-            backwards: whether gradients are wanted; their place is taken by the parameters.
-            steps: of training, the first of which is this run.
+            backwards: whether to compute gradients; if not, the result has the parameters instead.
+            steps: the number of training steps, including this run.
             rate: the learning rate.
 
         Returns:
-            What it made, and its parameters after training.
+            The results of the run, and the parameters after training.
         """
         (self._model.train if train else self._model.eval)()
         graph, *split = nnx.split(self._model, nnx.Param, ...)
@@ -435,6 +438,7 @@ class _Ours:
             program = self._program(graph, inputs, train, double, backwards)
             given = parameters, rest, arrays
             outputs, gradients, after = self._called(program, *given, self._strides(like))
+            # The loss depends on the orders of the outputs, which the first run finds.
             if found := _orders(outputs, like, self.out_orders):
                 self.out_orders |= found
                 outputs, gradients, after = self._called(program, *given, self._strides(like))
@@ -451,14 +455,14 @@ class _Ours:
             return seen, self._named(graph, parameters, after, parameters=True)
 
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
-        """The parameters, or the other variables, by PyTorch's names and in its layouts."""
+        """Returns the parameters or the other variables in PyTorch's names and layouts."""
         named = to_numpy(nnx.merge(graph, *split))
         return {name: x for name, x in named.items() if (name in self._trained) == parameters}
 
     def _program(
         self, graph: Any, inputs: Sequence[Any], train: bool, double: bool, backwards: bool
     ) -> Any:
-        """The function that runs it, compiled once for each shape."""
+        """Returns the compiled forward and backward pass, cached by shape and mode."""
         shapes = tuple(str(getattr(x, "shape", x)) for x in inputs)
         key = train, double, backwards, shapes, self.eager
         if key not in self._programs:
@@ -471,14 +475,14 @@ class _Ours:
     def _called(self, program: Any, *given: Any) -> Any:
         try:
             return program(*given)
-        except _UNDECIDED:  # Python decides by the data
+        except _UNDECIDED:  # control flow depends on array values
             if not hasattr(program, "__wrapped__"):
                 raise
             self.eager = True
             return program.__wrapped__(*given)
 
     def _strides(self, like: Arrays) -> dict[str, np.ndarray]:
-        """How far apart neighbours along each of our axes lie in PyTorch's outputs."""
+        """Returns the strides in PyTorch's flat outputs for each axis of the port's outputs."""
         found = {}
         for name, array in like.items():
             order = self.out_orders.get(name, range(array.ndim))
@@ -487,7 +491,7 @@ class _Ours:
         return found
 
     def _back(self, name: str, array: np.ndarray) -> np.ndarray:
-        """One of our outputs in PyTorch's order of axes."""
+        """Transposes an output to PyTorch's order of axes."""
         order = self.out_orders.get(name)
         return array if order is None else np.transpose(array, np.argsort(order))
 
@@ -501,7 +505,7 @@ def _forwards_and_backwards(
     inputs: list[Any],
     strides: Any,
 ) -> tuple[dict[str, Any], Any, Any]:
-    """Outputs by name, gradients of the loss by the parameters, and the other variables after."""
+    """Runs a model; returns outputs by name, gradients of the loss, and the updated variables."""
 
     def loss_of(parameters: Any) -> Any:
         model = nnx.merge(graph, parameters, rest, copy=True)
@@ -522,7 +526,7 @@ def _forwards_and_backwards(
 
 
 def _changed(rest: Any, model: nnx.Module) -> Any:
-    """The variables as they are in a model that has run; those that it has no more as before."""
+    """Returns the variables of a model after a run; variables that it lacks keep their values."""
     after = dict(nnx.to_flat_state(nnx.split(model, nnx.Param, ...)[2]))
     return nnx.from_flat_state(
         [(path, after.get(path, variable)) for path, variable in nnx.to_flat_state(rest)]
@@ -530,13 +534,13 @@ def _changed(rest: Any, model: nnx.Module) -> Any:
 
 
 class _Prover:
-    """The comparisons of one pair, one after the other.
+    """Makes the comparisons of a network and its port.
 
     Args:
-        ours: our network.
-        theirs: PyTorch's.
-        inputs: the example.
-        steps: of training.
+        ours: the port.
+        theirs: PyTorch's network.
+        inputs: the example inputs.
+        steps: the number of training steps.
     """
 
     def __init__(self, ours: _Ours, theirs: _Theirs, inputs: tuple[Any, ...], steps: int) -> None:
@@ -545,7 +549,7 @@ class _Prover:
         self.notes: list[str] = []
 
     def compare(self, quick: bool) -> None:
-        """Makes all measures."""
+        """Makes all comparisons."""
         if ours := self._ours.take(self._theirs.computed):
             theirs = {name: self._theirs.computed[name] for name in ours}
             self._add("buffers", "computed", ours, theirs, train=False, double=False)
@@ -569,10 +573,14 @@ class _Prover:
         for name, batch in list(trained.items())[:1]:
             self._train(name, batch, double, first=quick)
         if self._ours.eager:
-            self.notes.append("Python decides by the data, so jax.jit does not take it")
+            self.notes.append("control flow depends on array values, so jax.jit does not work")
 
     def lengths(self) -> tuple[list[str], list[str]]:
-        """The sizes of other axes than the batch that both take, and that PyTorch alone takes."""
+        """Tries other sizes of axes other than the batch.
+
+        Returns:
+            The shapes for which both networks agree, and those that only PyTorch accepts.
+        """
         both: list[str] = []
         theirs_alone: list[str] = []
         for changed in _other_lengths(self._inputs):
@@ -582,7 +590,7 @@ class _Prover:
             try:
                 self._one("", changed, train=False, double=False, backwards=False)
                 equal = all(one.holds for one in self.measures[before:])
-            except Exception:  # whatever the emitted code raises
+            except Exception:  # the generated code may raise anything
                 equal = False
             del self.measures[before:]
             sizes = " and ".join(_shape(x) for x in changed if _is_tensor(x))
@@ -590,17 +598,17 @@ class _Prover:
         return both, theirs_alone
 
     def _other_batch(self) -> tuple[Any, ...] | None:
-        """The inputs with one example more, if PyTorch takes that."""
+        """Returns the inputs with one more example, or None if PyTorch does not accept them."""
         for changed in _longer(self._inputs, 0):
             if self._runs(changed, train=False, double=False):
                 return changed
-        self.notes.append("PyTorch takes no other batch size than that of the inputs")
+        self.notes.append("PyTorch accepts no other batch size than that of the inputs")
         return None
 
     def _runs(self, inputs: tuple[Any, ...], *, train: bool, double: bool) -> bool:
         try:
             self._theirs.run(inputs, train=train, double=double)
-        except Exception:  # whatever PyTorch or the user's code raises
+        except Exception:  # PyTorch or the user's code may raise anything
             return False
         return True
 
@@ -613,7 +621,7 @@ class _Prover:
         double: bool,
         backwards: bool = True,
     ) -> None:
-        """Compares outputs, perhaps gradients and, in training, buffers."""
+        """Compares outputs, optionally gradients and, in training mode, buffers."""
         mode: dict[str, Any] = {"train": train, "double": double}
         theirs = self._theirs.run(inputs, **mode)
         ours, _ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
@@ -624,7 +632,7 @@ class _Prover:
     def _measure(
         self, name: str, ours: _Outcome, theirs: _Outcome, *, train: bool, double: bool
     ) -> None:
-        """Compares gradients and, in training, buffers."""
+        """Compares gradients and, in training mode, buffers."""
         if theirs.gradients:
             given = ours.gradients, theirs.gradients
             self._add("gradients", name, *given, train=train, double=double)
@@ -635,13 +643,13 @@ class _Prover:
         self, what: str, name: str, ours: Arrays, theirs: Arrays, *, train: bool, double: bool
     ) -> None:
         whole = what in ("gradients", "weights")
-        difference, where = _apart(ours, theirs, whole=whole, extra=what != "buffers")
+        difference, where = _largest_difference(ours, theirs, whole=whole, extra=what != "buffers")
         dtype, mode = ("float64" if double else "float32"), ("train" if train else "eval")
         limit = TOLERANCES[what][double]
         self.measures.append(Measure(what, mode, name, dtype, difference, limit, where))
 
     def _explain_rounding(self, batches: Mapping[str, tuple[Any, ...]], double: bool) -> None:
-        """Compares in float64 what float32 does not hold; that decides."""
+        """Repeats comparisons that fail in float32 in float64, which replace them if they agree."""
         beyond = [one for one in self.measures if not one.holds] if double else []
         for mode, name in dict.fromkeys((one.mode, one.inputs) for one in beyond):
             before = len(self.measures)
@@ -656,7 +664,7 @@ class _Prover:
                     )
 
     def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
-        """Compares the weights after some steps of gradient descent, and perhaps the first step."""
+        """Compares the weights after gradient descent, and optionally the first step."""
         mode: dict[str, Any] = {"train": True, "double": double}
         theirs, rate, their_weights = self._theirs.trained(inputs, self._steps, double=double)
         training: dict[str, Any] = {"steps": self._steps, "rate": rate}
@@ -669,17 +677,17 @@ class _Prover:
 
 
 def _only(double: bool) -> Any:
-    """A mode of PyTorch's in which float64 stays float64: a network may cut it to float32."""
+    """Returns a context in which converting float64 to a smaller dtype raises, if ``double``."""
     import torch
     from torch.overrides import TorchFunctionMode
 
     class Only(TorchFunctionMode):
-        """Raises where float64 becomes float32."""
+        """Raises if a function converts float64 to a smaller floating-point dtype."""
 
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            """Calls the function, and looks at what it makes."""
+            """Calls the function and checks the dtype of its result."""
             result = function(*args, **(kwargs or {}))
             cut = getattr(result, "dtype", None) in (torch.float32, torch.float16, torch.bfloat16)
             if cut and any(getattr(x, "dtype", None) == torch.float64 for x in args):
@@ -694,7 +702,7 @@ def _only(double: bool) -> Any:
 
 @contextlib.contextmanager
 def _precision(double: bool) -> Iterator[None]:
-    """Both compute in float64 or in float32, and JAX promotes as it does for users."""
+    """Sets float64 or float32 in both frameworks, with JAX's default type promotion."""
     import torch
 
     before = torch.get_default_dtype()
@@ -712,7 +720,7 @@ def _precision(double: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _computing(double: bool) -> Iterator[None]:
-    """What holds while our network runs."""
+    """Sets the precision, random numbers and convolutions for running the port."""
     with (
         _precision(double),
         same_draws(),
@@ -724,7 +732,7 @@ def _computing(double: bool) -> Iterator[None]:
 
 @functools.cache
 def _compiler_options() -> dict[str, Any]:
-    """Those that this XLA knows."""
+    """Returns the compiler options that the installed version of XLA supports."""
     return {name: value for name, value in _QUICKLY.items() if _known(name, value)}
 
 
@@ -741,7 +749,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _leaves(outputs: Any, name: str = "") -> dict[str, Any]:
-    """The tensors, arrays and numbers in nested outputs, by their paths."""
+    """Returns the tensors, arrays and numbers in nested outputs, by path."""
     if isinstance(outputs, Mapping):
         parts: Any = outputs.items()
     elif isinstance(outputs, list | tuple):
@@ -754,7 +762,7 @@ def _leaves(outputs: Any, name: str = "") -> dict[str, Any]:
 
 
 def _as_tensor(x: Any, double: bool) -> Any:
-    """An input for PyTorch, which may change it in place."""
+    """Returns a copy of an input for PyTorch, whose network may change it in place."""
     if not _is_tensor(x):
         return x
     x = x.detach().clone()
@@ -762,7 +770,7 @@ def _as_tensor(x: Any, double: bool) -> Any:
 
 
 def _as_ours(x: Any, order: Order | None, double: bool) -> Any:
-    """The same input for us; None of what is no tensor."""
+    """Converts an input to a JAX array in the port's order; None for a value not a tensor."""
     if not _is_tensor(x):
         return None
     array = _numpy(_as_tensor(x, double))
@@ -771,12 +779,12 @@ def _as_ours(x: Any, order: Order | None, double: bool) -> Any:
 
 
 def _numpy(x: Any) -> np.ndarray:
-    """A copy."""
+    """Copies a tensor or array to NumPy."""
     return np.array(x.detach().cpu().numpy() if _is_tensor(x) else x)
 
 
 def _cast(tree: Any, double: bool) -> Any:
-    """Variables whose floating values are float64 or float32."""
+    """Casts the floating-point variables of a tree to float64 or float32."""
 
     def one(x: Any) -> Any:
         floating = jnp.issubdtype(getattr(x, "dtype", int), jnp.floating)
@@ -788,7 +796,10 @@ def _cast(tree: Any, double: bool) -> Any:
 
 
 def _pattern(x: Any) -> Any:
-    """A weight in [-1, 1] for each number of a tensor, which tells its place."""
+    """Returns a weight in [-1, 1] for each element of a tensor.
+
+    The weight depends on the position, so that swapped elements change the loss.
+    """
     import torch
 
     index = torch.arange(x.numel()).reshape(x.shape)
@@ -796,7 +807,7 @@ def _pattern(x: Any) -> Any:
 
 
 def _our_pattern(x: jax.Array, strides: jax.Array) -> jax.Array:
-    """The same for an array that lies otherwise."""
+    """Returns ``_pattern`` for an array with another order of axes than PyTorch's."""
     index = jnp.zeros(x.shape, jnp.int32)
     for axis in range(x.ndim):
         index += jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) * strides[axis]
@@ -804,7 +815,10 @@ def _our_pattern(x: jax.Array, strides: jax.Array) -> jax.Array:
 
 
 def _orders(outputs: Mapping[str, Any], like: Arrays, known: Mapping[str, Order]) -> dict:
-    """The orders of outputs that are not PyTorch's, where they are not known yet."""
+    """Infers the orders of outputs that differ from PyTorch's and are not known yet.
+
+    If several orders fit the shape, the one with the smallest difference is chosen.
+    """
     found = {}
     for name in set(outputs) & set(like) - set(known):
         ours, theirs = np.asarray(outputs[name]), like[name]
@@ -821,14 +835,17 @@ def _orders(outputs: Mapping[str, Any], like: Arrays, known: Mapping[str, Order]
     return found
 
 
-def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[float, str]:
-    """The largest difference, and where it is.
+def _largest_difference(
+    ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool
+) -> tuple[float, str]:
+    """Returns the largest relative difference and the name of its array.
 
     Args:
-        ours: arrays by name.
-        theirs: the same.
-        whole: whether to take it relative to the largest of all numbers, not of its own array.
-        extra: whether names that we have alone are a difference.
+        ours: the port's arrays by name.
+        theirs: PyTorch's arrays by name.
+        whole: whether differences are relative to the largest value of all arrays instead of the
+            same array.
+        extra: whether a name that only the port has counts as a difference.
     """
     names = [*theirs, *([name for name in ours if name not in theirs] if extra else [])]
     finite = [np.abs(x[np.isfinite(x)]).max(initial=0) for x in theirs.values()] if whole else []
@@ -836,9 +853,10 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
     found = {}
     for name in names:
         if name not in ours or name not in theirs:
-            found[name] = math.inf, f"{name} ({'not here' if name in theirs else 'here alone'})"
+            missing = "missing in JAX" if name in theirs else "missing in PyTorch"
+            found[name] = math.inf, f"{name} ({missing})"
         elif ours[name].shape != theirs[name].shape:
-            shapes = f"{list(ours[name].shape)} here, {list(theirs[name].shape)} there"
+            shapes = f"{list(ours[name].shape)} in JAX, {list(theirs[name].shape)} in PyTorch"
             found[name] = math.inf, f"{name} ({shapes})"
         else:
             absolute, relative = distance(ours[name], theirs[name])
@@ -847,7 +865,10 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
 
 
 def _copied(module: Any) -> Any:
-    """A copy of PyTorch's network; weights that it computes anew at each call are left behind."""
+    """Copies PyTorch's network, without the gradient graphs of weights that each call recomputes.
+
+    ``copy.deepcopy`` does not support tensors that have a gradient graph.
+    """
     computed = [
         (each, name, value)
         for each in module.modules()
@@ -864,7 +885,7 @@ def _copied(module: Any) -> Any:
 
 
 def _rate(module: Any) -> float:
-    """A learning rate that changes no weight by more than a tenth of the largest in a step."""
+    """Returns a learning rate for which no step exceeds a tenth of the largest weight."""
     pairs = [(p, p.grad) for p in module.parameters() if p.grad is not None and p.numel()]
     largest = max((float(p.detach().abs().max()) for p, _ in pairs), default=1.0)
     steepest = max((float(g.abs().max()) for _, g in pairs), default=1.0)
@@ -882,7 +903,7 @@ def _descend(module: Any, rate: float) -> None:
 
 def _descended(parameters: Any, gradients: Any, rate: float) -> Any:
     def one(p: jax.Array, g: jax.Array) -> jax.Array:
-        moved = np.asarray(p) - rate * np.asarray(g)  # JAX would compile each shape
+        moved = np.asarray(p) - rate * np.asarray(g)  # in NumPy, as JAX would compile each shape
         return jax.device_put(moved.astype(p.dtype))
 
     with jax.enable_x64(True):
@@ -893,10 +914,10 @@ def _descended(parameters: Any, gradients: Any, rate: float) -> Any:
 
 
 def _longer(inputs: tuple[Any, ...], axis: int) -> Iterator[tuple[Any, ...]]:
-    """The inputs with one more along an axis of the first tensor: one way after the other.
+    """Yields variants of the inputs in which an axis of the first tensor is longer by one.
 
-    First where others have the same size at the same axis, then at their first axis of that size,
-    then in the first alone.
+    The other tensors are extended along the same axis if it has the same size, then along their
+    first axis of that size, then along all axes of that size, then not at all.
     """
     tensors = [x for x in inputs if _is_tensor(x)]
     if not tensors or tensors[0].ndim <= axis:
@@ -922,7 +943,7 @@ def _longer(inputs: tuple[Any, ...], axis: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _extended(x: Any, axes: Any) -> Any:
-    """A tensor with one more at the front of some axes; another number if it is a float."""
+    """Prepends one element along some axes: the first one, or -0.7 times it for floats."""
     import torch
 
     for axis in axes if isinstance(axes, list) else [axes]:
@@ -934,9 +955,9 @@ def _extended(x: Any, axes: Any) -> Any:
 
 
 def _other_lengths(inputs: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The inputs with other sizes along other axes than the batch.
+    """Yields the inputs with another size along one axis other than the batch.
 
-    Sequences are longer by one, images by their half.
+    Axes of images are extended by half, axes of other arrays by one.
     """
     first = next((x for x in inputs if _is_tensor(x)), None)
     if first is None:

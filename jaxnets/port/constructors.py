@@ -1,4 +1,4 @@
-"""Writes constructors from what the objects of a class are made of."""
+"""Writes constructors that create the objects of a class."""
 
 import base64
 import enum
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from jaxnets.port.rewrite import Renderer
 
 _LEAST_REPEATS = 3
-_WRITTEN = 64  # numbers of an array that are written one by one
-_LINE, _MOST_LETTERS = 80, 40_000  # of an array that is packed
-_SMALL = 64  # numbers that an initial value may have in the source
+_WRITTEN = 64  # largest size of an array that is written as a list of numbers
+_LINE, _MOST_LETTERS = 80, 40_000  # line length and largest length of a compressed array
+_SMALL = 64  # largest size of an initial value that is written as a list of numbers
 _GROUPS = {
     "Sequential": "layers.Sequential",
     "ModuleList": "nnx.List",
@@ -42,8 +42,8 @@ class Constructor:
     """Writes the constructor of one class.
 
     Args:
-        renderer: that of the class.
-        instances: the objects.
+        renderer: the renderer of the class.
+        instances: the objects of the network.
         cls: the class.
     """
 
@@ -53,10 +53,10 @@ class Constructor:
         self.taken = instances.signature(cls)
 
     def text(self, added: str) -> str | None:
-        """The constructor; None if there is nothing in it.
+        """Returns the text of the constructor, or None if its body is empty.
 
         Args:
-            added: lines that set what the methods need besides.
+            added: further lines of the body, which set attributes that methods need.
         """
         tree = self.instances.first(self.cls)
         lines = self._super(tree)
@@ -82,7 +82,7 @@ class Constructor:
         return one.name if one.default is None else f"{one.name}={self.node(one.default)}"
 
     def _super(self, tree: Made) -> list[str]:
-        """The call of the constructor of the layer that the class derives from."""
+        """Returns the call of the base class's constructor, if the base is a layer or container."""
         base = base_layer(self.cls)
         if base is not None:
             start = "argument."
@@ -101,7 +101,12 @@ class Constructor:
     # Texts of trees.
 
     def node(self, node: Node, path: Path = ()) -> str:
-        """The text of what makes a value; of a part of the class's own tree, at its path."""
+        """Returns the source text that creates a value.
+
+        Args:
+            node: the tree of the value.
+            path: the path of the node in the tree of the class; empty for other trees.
+        """
         if path and path in self.taken.texts:
             return self.taken.texts[path]
         if isinstance(node, Constant):
@@ -119,7 +124,7 @@ class Constructor:
         return self._layer(node.head[1], node.args, paths, node.value)
 
     def _layer(self, kind: type, args: dict[str, Node], paths: dict[str, Path], module: Any) -> str:
-        """A layer of torch.nn; what has its default value is left out."""
+        """Returns the constructor call of a layer of torch.nn, without default arguments."""
         rule, standard = leaf(kind), _standard(kind)
         by_place: list[Value] = []
         by_name: dict[str, Value] = {}
@@ -139,7 +144,7 @@ class Constructor:
         return made.text
 
     def _value(self, node: Node, path: Path) -> Value:
-        """An argument as rules take it."""
+        """Returns an argument as a ``Value`` for rules."""
         text = self.node(node, path)
         if isinstance(node, Made) and node.head in (("tuple",), ("list",)):
             inner = [
@@ -181,7 +186,7 @@ class Constructor:
         return f"{name}{self._inside(node.args[CHILDREN], place)}"
 
     def _inside(self, node: Node, path: Path) -> str:
-        """The children of a container in parentheses."""
+        """Returns the children of a container as arguments in parentheses."""
         assert isinstance(node, Made)
         if path in self.taken.texts:
             star = "*" if _numbered(node) and node.head == ("children", "Sequential") else ""
@@ -196,7 +201,7 @@ class Constructor:
         return f"([{', '.join(parts)}])"
 
     def _children_text(self, node: Made, path: Path) -> str:
-        """The children of a container as a list or a mapping."""
+        """Returns the children of a container as a list or a dict."""
         texts = self._args(node, path)
         if _numbered(node):
             return f"[{', '.join(_repeated(list(texts.values())))}]"
@@ -287,7 +292,7 @@ class Constructor:
         return f"jnp.array({self._constant(numbers.tolist())}{kind})"
 
     def _packed(self, numbers: Any, dtype: Any) -> str:
-        """Many numbers as a text that is packed."""
+        """Returns the expression of a large array, whose bytes are compressed and encoded."""
         if numbers.dtype.kind in "iu":
             numbers = numbers.astype(np.min_scalar_type(int(numbers.max()) or 1))
             numbers = numbers if numbers.min() >= 0 else numbers.astype(np.int64)
@@ -328,7 +333,8 @@ class Constructor:
             return jax_dtype(self.context, value)
         if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
             return self._function(value)
-        raise Refused(f"the attribute {str(value)[:60]!r} has no text", "make it a number")
+        why = f"the attribute {str(value)[:60]!r} cannot be written as source code"
+        raise Refused(why, "make it a number")
 
     def _function(self, value: Any) -> str:
         import torch
@@ -344,11 +350,12 @@ class Constructor:
             return text
         if is_users(value) and "<" not in value.__qualname__:
             return self._named(value)
-        raise Refused(f"the function {value.__name__} has no text", "define it in the file")
+        why = f"the function {value.__name__} cannot be written as source code"
+        raise Refused(why, "define it in the file")
 
 
 def _numbered(node: Any) -> bool:
-    """Whether the children of a container are a list."""
+    """Whether the children of a container are numbered from 0."""
     names = [str(number) for number in range(len(node.args))]
     return not node.head[1].endswith("Dict") and list(node.args) == names
 
@@ -360,7 +367,7 @@ def _standard(kind: type) -> dict[str, Any]:
 
 
 def _repeated(texts: Sequence[str]) -> list[str]:
-    """Texts of which several that follow each other are written as a loop."""
+    """Replaces runs of similar texts by comprehensions."""
     parts: list[str] = []
     place = 0
     while place < len(texts):
@@ -371,7 +378,10 @@ def _repeated(texts: Sequence[str]) -> list[str]:
 
 
 def _loop(texts: Sequence[str]) -> tuple[str, int]:
-    """The first texts that differ by numbers of equal steps alone, as a loop; and how many."""
+    """Returns the longest comprehension for the first texts, and the number of texts it replaces.
+
+    The texts must be equal except for integers that change by constant steps.
+    """
     first = texts[0]
     skeleton = _NUMBER.split(first)
     numbers = []

@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices, for the proof: in float64 XLA's own are slow on a CPU."""
+"""Convolutions as matrix products, as XLA's float64 convolutions are slow on a CPU."""
 
 import contextlib
 import math
@@ -16,13 +16,13 @@ from jaxnets.layers import convolution
 
 @contextlib.contextmanager
 def as_products() -> Iterator[None]:
-    """While this holds, the layers' convolutions in float64 are traced as products."""
+    """Within the context, convolution layers compute float64 convolutions as matrix products."""
     with mock.patch.object(convolution, "convolve", by_products):
         yield
 
 
 def by_products(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """``convolve``, for float64 as the products of the windows of x with the kernel."""
+    """Computes ``convolve``; in float64 as the product of the windows of x with the kernel."""
     sizes = geometry.output_sizes(x, kernel)
     if x.dtype != jnp.float64 or not math.prod((*sizes, x.size, kernel.size)):
         return convolve(x, kernel, geometry)
@@ -32,7 +32,7 @@ def by_products(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
         return windows.reshape(*windows.shape[:-2], -1) @ kernel.reshape(-1, outputs)
     kernel = kernel.reshape(-1, inputs, geometry.groups, outputs // geometry.groups)
     windows = windows.reshape(*windows.shape[:-1], geometry.groups, inputs)
-    if inputs == 1:  # a product of numbers, as matrices of one column are slow
+    if inputs == 1:  # elementwise, as products of matrices with one column are slow
         y = (windows * jnp.expand_dims(kernel[:, 0], range(windows.ndim - 3))).sum(-3)
     else:
         y = jnp.einsum("...tgi,tigo->...go", windows, kernel)
@@ -42,7 +42,7 @@ def by_products(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Arra
 def _windows(
     x: jax.Array, taps: list[int], sizes: tuple[int, ...], geometry: Geometry
 ) -> jax.Array:
-    """What each output looks at: [N, ..., product of the taps, C]."""
+    """Returns the window of x for each output position: [N, ..., product of the taps, C]."""
     padding = zip(geometry.padding, geometry.input_dilation, strict=True)
     inner = ((low, high, dilation - 1) for (low, high), dilation in padding)
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *inner, (0, 0, 0)])

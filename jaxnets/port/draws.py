@@ -1,7 +1,7 @@
-"""Random numbers that are the same in PyTorch and in JAX, for as long as both are compared.
+"""Replaces the random numbers of PyTorch and JAX by equal numbers while both are compared.
 
-A draw depends on its shape alone. Of three or more axes it depends on the first alone, as the
-others may lie otherwise on the other side.
+The numbers depend only on the shape. With three or more axes they vary only along the first axis,
+as the order of the other axes may differ between the frameworks.
 """
 
 import contextlib
@@ -17,27 +17,28 @@ from jaxnets import layers
 from jaxnets.interop.dropout import DROPOUT_FUNCTIONS, kept, without_dropout_functions
 from jaxnets.layers import dropout
 
-_PERIOD = 97  # of what is drawn
+_PERIOD = 97  # period of the numbers
 
 
 def _uniform(shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in (0, 1)."""
+    """Returns numbers in (0, 1)."""
     if len(shape) >= 3:
         first = np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
         index = np.broadcast_to(first, shape)
     else:
         index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    # 37 and the period are coprime, so the numbers of one period are all different.
     return ((index * 37 + 11) % _PERIOD + 0.5) / _PERIOD
 
 
 def _normal(shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers of a mean and a variance near those of the standard normal distribution."""
+    """Returns numbers with a mean near 0 and a variance near 1."""
     return (_uniform(shape) - 0.5) * np.sqrt(12)
 
 
 @contextlib.contextmanager
 def same_draws() -> Iterator[None]:
-    """While this holds, both frameworks draw the same numbers, and PyTorch's dropout is off."""
+    """Within the context, both frameworks draw the same numbers and dropout is disabled."""
     replaced = {"normal": _our_normal, "uniform": _our_uniform, "bernoulli": _our_bernoulli}
     with contextlib.ExitStack() as stack:
         for name, function in replaced.items():
@@ -50,7 +51,7 @@ def same_draws() -> Iterator[None]:
 
 
 def _droppers() -> list[Any]:
-    """The modules of ours whose layers drop numbers."""
+    """Returns the modules of jaxnets whose layers use dropout."""
     return [
         dropout,
         *(m for m in vars(layers).values() if getattr(m, "drop", None) is dropout.drop),
@@ -80,7 +81,7 @@ def _our_bernoulli(key: Any, p: Any = 0.5, shape: Any = None, **_: Any) -> jax.A
 
 
 def _drawing() -> Any:
-    """A mode of PyTorch's in which each function that draws is answered by us."""
+    """Returns a context in which PyTorch's random functions return the same numbers as JAX's."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -137,7 +138,7 @@ def _drawing() -> Any:
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            """Calls our function in place of one that draws."""
+            """Calls the replacement of a random function, or else the function."""
             return answers.get(function, function)(*args, **(kwargs or {}))
 
     return Drawing()

@@ -1,11 +1,11 @@
-"""PyTorch's dtypes as JAX's."""
+"""Converts PyTorch's dtypes to source code for JAX's dtypes."""
 
 from typing import Any
 
 from jaxnets.port.rules import Given
 from jaxnets.port.values import Context, Plain, Refused
 
-#: JAX's dtype for each of PyTorch's. Integers of 64 bits are JAX's of 32, its default.
+#: JAX's dtype for each of PyTorch's. int64 becomes int32, which is JAX's default.
 _NAMES = {
     "float32": "jnp.float32",
     "float64": "jnp.float64",
@@ -23,12 +23,12 @@ _NAMES = {
 
 
 def name_of(dtype: Any) -> str:
-    """PyTorch's name of a dtype, without ``torch.``."""
+    """Returns PyTorch's name of a dtype, without ``torch.``."""
     return str(dtype).removeprefix("torch.")
 
 
 def jax_dtype(context: Context, dtype: Any) -> str:
-    """The text of JAX's dtype for one of PyTorch's."""
+    """Returns the source text of the JAX dtype for a PyTorch dtype."""
     name = name_of(dtype)
     if name not in _NAMES:
         raise Refused(f"the dtype {name}", "Use a floating-point, integer or boolean one.")
@@ -38,7 +38,7 @@ def jax_dtype(context: Context, dtype: Any) -> str:
 
 
 def dtype_text(context: Context, dtype: Given, default: str = "") -> str | None:
-    """The text of a dtype argument; None where it is left out or JAX's default anyway."""
+    """Returns the source text of a dtype argument, or None if it is omitted or the default."""
     if dtype is None or (isinstance(dtype, Plain) and dtype.value is None):
         return None
     assert isinstance(dtype, Plain)

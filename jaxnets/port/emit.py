@@ -1,4 +1,4 @@
-"""Puts the rewritten definitions together to one file: what is needed, in order, with imports."""
+"""Assembles the rewritten definitions into one file, with imports and in a valid order."""
 
 import ast
 import builtins
@@ -45,13 +45,13 @@ _MOST_ROUNDS = 20
 
 @dataclass
 class Definition:
-    """One statement at the top of a file of the user's.
+    """One top-level statement of a file of the user.
 
     Attributes:
         source: the file.
         node: the statement.
-        text: what it becomes.
-        needs: the global names in the new text.
+        text: the rewritten statement; empty if nothing is left.
+        needs: the global names in the rewritten statement.
     """
 
     source: Source
@@ -64,9 +64,9 @@ class Emitter:
     """Writes the file of a network.
 
     Args:
-        job: the sources and what was seen.
-        roots: the classes and functions that are wanted.
-        made: by identity, the objects that were made, with class and arguments.
+        job: the sources and the observations.
+        roots: the classes and functions that the file must define.
+        made: the created objects by id, with class and arguments.
     """
 
     def __init__(self, job: Job, roots: list[Any], made: dict[int, Any] | None = None) -> None:
@@ -78,13 +78,17 @@ class Emitter:
         self._files: list[Source] = []
 
     def text(self, given: Sequence[tuple[str, Any]] = ()) -> str:
-        """The file; rewritten until it is settled who takes ``rngs``.
+        """Returns the source code of the file.
+
+        The definitions are rewritten until the set of functions that take ``rngs`` is stable. As a
+        side effect, ``arguments`` is the source text of ``given``.
 
         Args:
-            given: the arguments of the network, whose text is ``arguments`` then.
+            given: the (name, value) pairs of the network's arguments; the name is empty for
+                positional arguments.
         """
         for _ in range(_MOST_ROUNDS):
-            before = self._settled()
+            before = self._state()
             if self.job.instances is not None:
                 self.job.instances.restart()
             self.job.imports.clear()
@@ -96,17 +100,17 @@ class Emitter:
                 self._add_object(root, root.__name__)
             texts = [(name, self._argument(value)) for name, value in given]
             self.arguments = ", ".join(f"{n}={text}" if n else text for n, text in texts)
-            if before == self._settled():
+            if before == self._state():
                 break
         return self._assembled()
 
-    def _settled(self) -> Any:
-        """What a round may find out that an earlier text did not know."""
+    def _state(self) -> Any:
+        """Returns the results of a round that affect the text of the next round."""
         read = {} if self.job.instances is None else dict(self.job.instances.read)
         return set(self.job.needs), set(self.job.empty), read, dict(self.job.layers)
 
     def _argument(self, value: Any) -> str:
-        """The text of an argument of the network, with what it needs added to the file."""
+        """Returns the source text of an argument, and adds required definitions to the file."""
         if isinstance(value, functools.partial):
             self._imports.add("from functools import partial")
             named = (f"{k}={self._argument(v)}" for k, v in value.keywords.items())
@@ -131,16 +135,17 @@ class Emitter:
         try:
             ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            raise Refused(f"the argument {text[:60]} has no text", "pass a function") from None
+            why = f"the argument {text[:60]} cannot be written as source code"
+            raise Refused(why, "pass a function") from None
         return text
 
     def _needs(self, cls: type) -> bool:
-        """Whether the constructor of a class takes rngs."""
+        """Whether the constructor of a class takes ``rngs``."""
         node = self.job.sources.class_node(cls)
         return Renderer(self.job, self.job.sources.of(node), node).class_needs(cls)
 
     def _named(self, value: Any) -> str:
-        """The text of a class or a function as an argument."""
+        """Returns the source text of a class or a function that is an argument."""
         if is_users(value):
             self._add_object(value, value.__name__)
             return str(value.__name__)
@@ -151,7 +156,7 @@ class Emitter:
         return str(rule.reference)
 
     def _add_object(self, value: Any, name: str) -> None:
-        """Adds what defines a class or a function of the user's."""
+        """Adds the definition of a class or a function of the user."""
         try:
             if isinstance(value, type):
                 node: Any = self.job.sources.class_node(value)
@@ -184,7 +189,7 @@ class Emitter:
             self._add_name(source, name)
 
     def _refuse_torch(self, definition: Definition) -> None:
-        """What is left of PyTorch has no counterpart."""
+        """Refuses the names of PyTorch that are left in a rewritten definition."""
         source, node = definition.source, definition.node
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
@@ -200,12 +205,12 @@ class Emitter:
             self.job.refusals.setdefault((refusal.place, construct), refusal)
 
     def _is_library(self, name: str) -> bool:
-        """Whether a name in the new text is that of a library, which a rule put there."""
+        """Whether a name in the new text is a library that a rule refers to."""
         names = (name, "functional") if name == "F" else (name,)
         return name in _IMPORTS and any((one, "") in self.job.imports for one in names)
 
     def _add_name(self, source: Source, name: str) -> None:
-        """Adds what binds a global name of a file."""
+        """Adds the definitions or the import of a global name of a file."""
         if name.startswith(MARK):
             name = name.removeprefix(MARK)
         elif self._is_library(name):
@@ -246,14 +251,14 @@ class Emitter:
             module = ".".join([*base, *([module] if module else [])])
         root = module.partition(".")[0]
         if root in ("torch",):
-            if getattr(value, "__module__", "") == "typing":  # torch.jit.annotations has some
+            if getattr(value, "__module__", "") == "typing":  # as in torch.jit.annotations
                 self._imports.add(f"from typing import {name}")
             return
         from_user = sys.modules.get(module)
         if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):
             original = next(a.name for a in node.names if (a.asname or a.name) == name)
             own = (source.names.get("__package__") or "").partition(".")[0]
-            if root == own or (root not in FOREIGN and _knows_torch(from_user)):
+            if root == own or (root not in FOREIGN and _is_inlined(from_user)):
                 other = self.job.sources.file(str(from_user.__file__), vars(from_user))
                 if original != name:
                     self.aliases[name] = original
@@ -290,7 +295,7 @@ class Emitter:
         future = "from __future__ import annotations\n\n" if self._future() else ""
         large = body.lstrip().startswith(("class ", "def ", "@"))
         gap = "\n\n\n" if large else "\n\n"
-        head = _habits(ast.parse(body))
+        head = _noqa(ast.parse(body))
         return f"{head}{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
 
     def _future(self) -> bool:
@@ -301,7 +306,7 @@ class Emitter:
         )
 
     def _above(self, definition: Definition) -> str:
-        """The comments right above a definition."""
+        """Returns the comments directly above a definition."""
         node = definition.node
         first = min([node, *getattr(node, "decorator_list", [])], key=lambda n: n.lineno)
         lines = definition.source.text.split("\n")[: first.lineno - 1]
@@ -313,7 +318,7 @@ class Emitter:
         return "".join(f"{line}\n" for line in comments)
 
     def _renamed(self, body: str) -> tuple[str, dict[str, str]]:
-        """Gives libraries other names where the user has variables of theirs."""
+        """Renames imported libraries whose names clash with variables of the user."""
         libraries = {}
         for name in _IMPORTS:
             clash = MARK + name in body
@@ -326,10 +331,11 @@ class Emitter:
 
 
 def _with_names(body: str, aliases: dict[str, str]) -> str:
-    """A text in which names are exchanged, but not those of attributes and arguments."""
+    """Replaces names in a text, except for attributes and argument names."""
     marked = body.replace(MARK, "marked_by_port_")
     lines = marked.splitlines(keepends=True)
     tokens = list(tokenize.generate_tokens(io.StringIO(marked).readline))
+    # From the end, so that the positions of earlier tokens stay valid.
     for before, token, after in reversed(list(zip(tokens, tokens[1:], tokens[2:], strict=False))):
         if token.string in aliases and before.string != "." and after.string != "=":
             line, (row, start) = lines[token.start[0] - 1], token.start
@@ -342,8 +348,8 @@ def _aliased(line: str, alias: str) -> str:
     return f"{start} as {alias}"
 
 
-def _knows_torch(module: Any) -> bool:
-    """Whether a module of a folder of packages uses PyTorch; what is beside the network may not."""
+def _is_inlined(module: Any) -> bool:
+    """Whether an imported module is inlined: it uses PyTorch, or is not an installed package."""
     installed = "site-packages" in str(module.__file__)
     roots = {
         (getattr(value, "__name__", "") or "").partition(".")[0]
@@ -353,8 +359,8 @@ def _knows_torch(module: Any) -> bool:
     return not installed or "torch" in roots
 
 
-def _habits(tree: ast.Module) -> str:
-    """The line that keeps ruff from complaints about the user's own way of writing; often empty."""
+def _noqa(tree: ast.Module) -> str:
+    """Returns the ``noqa`` line for ruff's rules that the user's style violates; may be empty."""
     codes = set()
     for node in ast.walk(tree):
         names = (getattr(node, "arg", None), getattr(node, "id", None))
@@ -377,7 +383,7 @@ def _has_source(module: Any) -> bool:
 
 
 def _single(node: Any, name: str) -> str:
-    """The import of one name alone."""
+    """Returns the import statement of a single name."""
     alias = next(a for a in node.names if (a.asname or a.name).partition(".")[0] == name)
     renamed = f" as {alias.asname}" if alias.asname else ""
     if isinstance(node, ast.Import):
@@ -390,7 +396,7 @@ def _imported_name(line: str) -> str:
 
 
 def _binds(node: Any) -> set[str]:
-    """The names that a statement at the top of a file binds."""
+    """Returns the names that a top-level statement binds."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         return {node.name}
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -413,7 +419,8 @@ def _binds(node: Any) -> set[str]:
 
 
 def _free_names(text: str) -> set[str]:
-    """The global names in a text; a mark is kept."""
+    """Returns the global names in a text, including their marks."""
+    # symtable parses the text, so marks have to be valid in names.
     top = symtable.symtable(text.replace(MARK, "marked_"), "definition", "exec")
     names: set[str] = set()
     tables = [top]
@@ -428,7 +435,7 @@ def _free_names(text: str) -> set[str]:
 
 
 def _in_order(definitions: list[Definition]) -> list[Definition]:
-    """Definitions after those that they need when they are made: bases, defaults, constants."""
+    """Sorts definitions so that bases, defaults and constants precede their uses."""
     by_name: dict[str, list[Definition]] = {}
     for one in definitions:
         for name in _binds(one.node):
@@ -438,7 +445,7 @@ def _in_order(definitions: list[Definition]) -> list[Definition]:
     def add(one: Definition, above: tuple[int, ...]) -> None:
         if one in done or id(one) in above:
             return
-        for name in sorted(_at_once(one)):
+        for name in sorted(_needed_at_definition(one)):
             for other in by_name.get(name, []):
                 if other is not one:
                     add(other, (*above, id(one)))
@@ -449,8 +456,8 @@ def _in_order(definitions: list[Definition]) -> list[Definition]:
     return done
 
 
-def _at_once(definition: Definition) -> set[str]:
-    """The names that a definition needs when Python comes by it."""
+def _needed_at_definition(definition: Definition) -> set[str]:
+    """Returns the names that a definition uses at the time it is executed."""
     if not definition.text:
         return set()
     names: set[str] = set()
@@ -475,7 +482,7 @@ def _at_once(definition: Definition) -> set[str]:
 
 
 def _spaced(parts: list[tuple[Definition | None, str]]) -> str:
-    """Two blank lines around classes and functions, none between constants."""
+    """Joins parts with two blank lines around classes and functions, and none otherwise."""
     text = ""
     last_large = False
     for definition, part in parts:
@@ -488,7 +495,7 @@ def _spaced(parts: list[tuple[Definition | None, str]]) -> str:
 
 
 def _sorted_imports(lines: set[str]) -> str:
-    """Imports in three groups, one line for each module."""
+    """Sorts imports into the standard library and others, with one line for each module."""
     froms: dict[str, set[str]] = {}
     plain: list[str] = []
     for line in lines:
@@ -515,7 +522,7 @@ def _isort_key(name: str) -> tuple[int, str]:
 
 
 def formatted(text: str) -> str:
-    """A file as ruff formats it, if it is installed."""
+    """Formats source code with ruff if it is installed."""
     ruff = shutil.which("ruff") or shutil.which("ruff", path=str(_beside_python()))
     if ruff is None:
         return text

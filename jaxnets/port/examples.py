@@ -1,4 +1,4 @@
-"""The inputs on which a command runs a network."""
+"""Draws example inputs for a network from descriptions on the command line."""
 
 import ast
 import re
@@ -16,20 +16,21 @@ _INPUT = "sizes such as 2x3x32x32, with a dtype as in 2x7:int64, or a Python val
 
 
 def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0) -> tuple[Any, ...]:
-    """Example inputs, drawn at random.
+    """Draws random example inputs.
 
     Args:
-        texts: for each input its sizes, ``"2x3x32x32"``, perhaps with a dtype, ``"2x7:int64"``,
-            and a bound, ``"2x7:int64:1000"``; or a Python value, ``"[5, 3, 1]"``. Without a bound
-            whole numbers are below the number of rows of the smallest embedding.
-        module: the network that takes them.
-        seed: of what is drawn.
+        texts: for each input its shape, ``"2x3x32x32"``, optionally with a dtype, ``"2x7:int64"``,
+            and an upper bound, ``"2x7:int64:1000"``; or a Python value, ``"[5, 3, 1]"``. Integers
+            without a bound are smaller than the number of rows of the smallest embedding.
+        module: the network, whose embeddings determine the bound.
+        seed: the seed of the random numbers.
 
     Returns:
-        A tensor or a Python value for each; lists of numbers become tensors.
+        A tensor or a Python value for each text; lists of numbers become tensors.
 
     Raises:
-        InputError: if a text is neither.
+        InputError: if a text is neither a shape nor a Python value.
+        ImportError: if torch is not installed.
 
     Examples:
         >>> import torch
@@ -44,7 +45,7 @@ def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0)
         return tuple(_input(torch, text, rows, generator) for text in texts)
     except InputError:
         raise
-    except Exception as error:  # of PyTorch: no memory, no such numbers of the dtype
+    except Exception as error:  # PyTorch's, such as a lack of memory
         raise InputError("input", _INPUT, f"{' '.join(texts)} ({why(error)})") from error
 
 

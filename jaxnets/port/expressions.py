@@ -1,4 +1,4 @@
-"""Rewrites expressions: a node's text is the user's own, or what a rule makes of it."""
+"""Rewrites expressions: the new text of a node is the original text or the text of a rule."""
 
 import ast
 import builtins
@@ -58,22 +58,22 @@ from jaxnets.port.values import (
 
 
 class _Context(Context):
-    """The context of rules within a function of no class: it has no attributes."""
+    """The context of rules in a function outside of a class, which has no attributes."""
 
     def layer(self, name: str, constructor: str) -> str:
-        raise Refused("a function outside of a class cannot keep a layer", "make it a method")
+        raise Refused("a function outside of a class cannot have a layer", "make it a method")
 
     def rngs(self) -> str:
-        return "rngs"  # an argument, which callers hand on
+        return "rngs"  # an argument that callers pass
 
 
 class Expressions:
-    """The new text of one definition.
+    """Rewrites the expressions of one top-level definition.
 
     Args:
-        job: what all definitions share.
+        job: the state that all definitions share.
         source: the file.
-        definition: the node of the function, class or statement at the top.
+        definition: the node of the top-level function, class or statement.
     """
 
     def __init__(self, job: Job, source: Source, definition: Any) -> None:
@@ -81,31 +81,31 @@ class Expressions:
         self.layers: dict[str, str] = {}
         self.class_node: ast.ClassDef | None = None
         self.function: Any = None
-        self.rngs = False  # whether the text so far has rngs in it
+        self.rngs = False  # whether the text so far uses rngs
         self._locals: list[set[str]] = []
-        self._gradientless = 0  # within how many blocks of torch.no_grad()
+        self._gradientless = 0  # the number of enclosing torch.no_grad() blocks
         self._cache: dict[int, Value] = {}
-        self.guards: list[str] = []  # when a statement does what the example did not come by
+        self.guards: list[str] = []  # tests under which a statement would run unobserved code
 
     # Texts.
 
     def text(self, node: Any) -> str:
-        """The new text of any node."""
+        """Returns the new text of any node."""
         if isinstance(node, ast.stmt):
             return self.statement(node) or "pass"
         return text_of(self.value(node)) if isinstance(node, ast.expr) else self.edited(node)
 
     def statement(self, node: Any) -> str | None:
-        """The new text of a statement; None if it goes."""
+        """Returns the new text of a statement, or None if it is removed."""
         raise NotImplementedError
 
     def _ran(self, node: Any) -> bool:
-        """Whether the example came by a node."""
+        """Whether a node ran on the example inputs."""
         keys = (getattr(one, "number", -1) for one in ast.walk(node))
         return any(key in self.job.facts.values or key in self.job.facts.calls for key in keys)
 
     def edited(self, node: Any, given: dict[Any, str] | None = None) -> str:
-        """The user's text of a node with those of its children exchanged."""
+        """Returns the original text of a node with the texts of its children replaced."""
         start, end = self.source.span(node)
         return self._between(start, end, node, list(children_of(node)), given or {})
 
@@ -128,10 +128,10 @@ class Expressions:
         return "".join([*parts, self.source.text[position:end]])
 
     def _in_place(self, parent: Any, child: ast.expr) -> str:
-        """The text of a child where the user had it, in parentheses if it needs them now."""
+        """Returns the new text of a child, in parentheses if its new text needs them."""
         value = self.value(child)
         if isinstance(child, ast.Tuple) and isinstance(value, Items) and value.text is None:
-            return self.edited(child)  # one that has no parentheses
+            return self.edited(child)  # the original tuple may have no parentheses
         text, binding = text_of(value), binding_of(value)
         if binding >= own_binding(child) or self._in_parentheses(child):
             return text
@@ -152,7 +152,7 @@ class Expressions:
     # Values of expressions.
 
     def value(self, node: ast.expr) -> Value:
-        """The new text of an expression, with what was seen of it."""
+        """Returns the new text and the observed value of an expression."""
         found = self._cache.get(number_of(node))
         found = found or self._decided(node)
         if found is None:
@@ -162,14 +162,17 @@ class Expressions:
         return found
 
     def _decided(self, node: ast.expr) -> Value | None:
-        """What a test is for all objects of the class, where constructors are written from them."""
+        """Returns the value of a test that is the same for all objects of the class, or None.
+
+        Only if constructors are generated; otherwise attributes may differ for other objects.
+        """
         if self.job.instances is None or not is_test(node):
             return None
         known, value = constant(node, self.objects)
         return Plain(str(bool(value)), bool(value), constant=True) if known else None
 
     def objects(self, node: Any) -> list[Any]:
-        """What ``self.a.b`` is, for each object of the class; empty where that is not known."""
+        """Returns ``self.a.b`` for each object of the class; empty if unknown."""
         instances = self.job.instances
         if isinstance(node, ast.Name) and node.id == "self" and instances and self.class_node:
             cls = self._class()
@@ -182,14 +185,14 @@ class Expressions:
         return []
 
     def _class(self) -> type | None:
-        """The class that is written."""
+        """Returns the class that is being written, or None."""
         raise NotImplementedError
 
     def _default(self, node: Any) -> Value:
         return self._with_text(node, self.edited(node), own_binding(node))
 
     def _with_text(self, node: Any, text: str, binding: int = ATOM) -> Value:
-        """A text with what was seen at its node."""
+        """Returns a text with the observed value of its node."""
         facts = self.job.facts.values_at(node)
         if not facts:
             known = self._guess(node)
@@ -201,7 +204,7 @@ class Expressions:
         return retold(facts[0], Plain(text, None, binding))
 
     def _guess(self, node: Any) -> Value | None:
-        """What a variable was elsewhere in the function, if it was the same everywhere."""
+        """Returns the value of a variable elsewhere in the function if its order is the same."""
         if not isinstance(node, ast.Name) or self.function is None:
             return None
         found = [
@@ -239,7 +242,10 @@ class Expressions:
     _of_tuple = _of_list
 
     def _of_joinedstr(self, node: ast.JoinedStr) -> Value:
-        """An f-string; Python 3.11 does not tell well where its parts are."""
+        """Rewrites an f-string by text replacement.
+
+        Python 3.11 does not give reliable positions for the parts of an f-string.
+        """
         text = self.source.segment(node)
         for part in ast.walk(node):
             if isinstance(part, ast.FormattedValue):
@@ -255,7 +261,7 @@ class Expressions:
     def _of_attribute(self, node: ast.Attribute) -> Value:
         known, value = self.static(node)
         if known and is_own_gradient(value):
-            why = "a torch.autograd.Function of your own has a gradient of its own"
+            why = "a user-defined torch.autograd.Function has a custom gradient"
             self.refuse(
                 node, Refused(why, "write it with jax.custom_vjp, or by operations of torch")
             )
@@ -277,7 +283,7 @@ class Expressions:
         return self._with_text(node, text)
 
     def _parameter(self, node: ast.Attribute, text: str, owners: list[Any]) -> Value:
-        """A parameter or a buffer of a module."""
+        """Rewrites the access to a parameter or a buffer of a module."""
         rule = leaf(type(owners[0]))
         known = rule.parameters.get(node.attr) if rule is not None else None
         if known is not None:
@@ -296,7 +302,7 @@ class Expressions:
         return self._with_text(node, self.edited(node))
 
     def _picked(self, node: ast.Subscript, base: Items) -> Value:
-        """One or several of items that have no name together, such as an image's sizes."""
+        """Rewrites an index or a slice of items without a common name, such as image sizes."""
         try:
             index = eval(
                 compile(ast.Expression(bare(node.slice)), "index", "eval"), {"__builtins__": {}}
@@ -313,7 +319,7 @@ class Expressions:
         return self._with_text(node, text)
 
     def index(self, node: Any) -> Value:
-        """An index as rules take it."""
+        """Returns an index as a ``Value`` for rules."""
         if isinstance(node, ast.Slice):
             parts = [node.lower, node.upper, node.step]
             texts = ["" if p is None else text_of(self._flat(self.value(p))) for p in parts]
@@ -344,13 +350,13 @@ class Expressions:
         return self._operator(node, name, [node.left, node.comparators[0]])
 
     def _of_boolop(self, node: ast.BoolOp) -> Value:
-        """``and``/``or``; what is always true or false goes."""
+        """Rewrites ``and`` and ``or``; operands that are always true or false are removed."""
         neutral, decisive = ("True", "False") if isinstance(node.op, ast.And) else ("False", "True")
         texts = []
         for one in node.values:
             try:
                 texts.append(text_of(self.value(one)))
-            except NotSeen:  # not even looked at, as what comes before decides
+            except NotSeen:  # never evaluated, as an earlier operand decided
                 if not texts or self._ran(one):
                     raise
                 texts.append(neutral)
@@ -403,7 +409,7 @@ class Expressions:
     # Rules.
 
     def context(self, result: Any = None) -> Context:
-        """What rules are handed here."""
+        """Returns a context for applying a rule at this place."""
         kind = Context if self.class_node is not None else _Context
         context = kind(result=result, imports=self.job.imports)
         context.layers = self.layers
@@ -423,7 +429,7 @@ class Expressions:
         } | {f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)}
 
     def _constructing(self) -> bool:
-        """Whether this function runs only while the network is built."""
+        """Whether this function runs only while the network is created."""
         return getattr(self.function, "number", -1) not in self.job.facts.called
 
     def _made(self, context: Context, text: str) -> str:
@@ -434,7 +440,7 @@ class Expressions:
     def _ruled(
         self, node: Any, calls: list[Call], args: list[Value], kwargs: dict[str, Value]
     ) -> Value:
-        """What a rule makes of an operation, the same for all ways in which it came by."""
+        """Rewrites an operation by its rule, whose text must be the same for all observed calls."""
         args = [self._flat(value) for value in args]
         kwargs = {name: self._flat(value) for name, value in kwargs.items()}
         made: dict[str, tuple[Value, Call]] = {}
@@ -454,10 +460,10 @@ class Expressions:
         return self._only(node, made)
 
     def _only(self, node: Any, made: dict[str, tuple[Value, Call]]) -> Value:
-        """The one text of an operation.
+        """Returns the only text of an operation, or refuses it.
 
-        Where texts differ by axes of one element alone, the text of the call that has the fewest
-        of them is right for all.
+        If the texts of calls differ only because of axes of size 1, the text of the call with the
+        fewest such axes is valid for all calls.
         """
         (first, call), *others = made.values()
         for _, other in others:
@@ -466,7 +472,10 @@ class Expressions:
         return first
 
     def _clash(self, node: Any, made: dict[str, tuple[Value, Call]], first: Value) -> Value:
-        """What has several texts; of sizes only those that differ, if they are used."""
+        """Refuses an operation with several texts.
+
+        For a list of sizes, only the differing sizes are marked; a later use of them is refused.
+        """
         values = [value for value, _ in made.values()]
         lists = [value.items for value in values if isinstance(value, Items)]
         if len(lists) == len(values) and len(set(map(len, lists))) == 1:
@@ -479,7 +488,7 @@ class Expressions:
         if self.function is not None:
             self.job.conflicts.add(number_of(self.function))
         ways = " or ".join(list(made)[:3])
-        self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
+        self.refuse(node, Refused(f"this is {ways}, depending on the arguments"))
         return first
 
     def _applied(
@@ -487,7 +496,7 @@ class Expressions:
     ) -> Value | None:
         given = list(map(retold, call.args, args)) if len(args) == len(call.args) else None
         if given is None:
-            self.refuse(node, Refused("the arguments are not understood"))
+            self.refuse(node, Refused("the arguments cannot be matched to the observed call"))
             return None
         named = {k: retold(v, kwargs.get(k, Plain("", None))) for k, v in call.kwargs.items()}
         context = self.context(call.result)
@@ -496,7 +505,7 @@ class Expressions:
             value = rule(given, named, context)
         except Refused as refused:
             if self.class_node is None and is_idle_dropout(call):
-                self.job.note(f"{self.source.place(node)}: {call.name} with p = 0 is left out")
+                self.job.note(f"{self.source.place(node)}: {call.name} with p = 0 is omitted")
                 return given[0]
             self.refuse(node, refused)
             return None
@@ -514,7 +523,7 @@ class Expressions:
         return value
 
     def _unseen(self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]) -> Value:
-        """What a rule makes of an operation that did not come by; from the text alone."""
+        """Rewrites an operation that did not run by its rule, from the texts alone."""
         rule = find_rule(name)
         if rule is None:
             raise NotSeen(name)
@@ -530,17 +539,17 @@ class Expressions:
         return value
 
     def _flat(self, value: Value) -> Value:
-        """A value whose text has no line breaks, for rules that put it elsewhere."""
+        """Returns a value whose text has no line breaks, so that rules can move it."""
         if isinstance(value, Items):
             text = value.text and flat(value.text)
             return replace(value, text=text, items=tuple(map(self._flat, value.items)))
         return replace(value, text=flat(value.text)) if "\n" in value.text else value
 
     def refuse(self, node: Any, refused: Refused) -> None:
-        """Notes that a construct cannot be ported.
+        """Records that a construct cannot be ported.
 
         Raises:
-            NotSeen: if the example did not come by it: then it is left out.
+            NotSeen: if the construct did not run, so that it can be omitted.
         """
         statement = node if isinstance(node, ast.stmt) else enclosing(node, ast.stmt)
         header = isinstance(statement, ast.FunctionDef | ast.ClassDef)
@@ -553,10 +562,14 @@ class Expressions:
         found = Refusal(place, where, construct, refused.why, refused.what_to_do)
         self.job.refusals.setdefault((place, construct), found)
 
-    # Names that stand for something outside of the function.
+    # Global names.
 
     def static(self, node: Any) -> tuple[bool, Any]:
-        """Whether an expression is a path from a global name, and what that is."""
+        """Evaluates an expression that is a global name with attributes.
+
+        Returns:
+            Whether it is such an expression, and its value.
+        """
         if isinstance(node, ast.Name):
             if any(node.id in names for names in self._locals):
                 return False, None
@@ -572,7 +585,7 @@ class Expressions:
         return False, None
 
     def _reference(self, node: Any, value: Any) -> str | None:
-        """The text of a library's class, function or constant; None where the user's stays."""
+        """Returns the new text of a PyTorch class, function or constant; None for other names."""
         import torch
 
         if isinstance(value, types.ModuleType):
@@ -589,8 +602,8 @@ class Expressions:
         if value is torch.no_grad and not isinstance(node.parent, ast.Call):
             if not self._ran(node):
                 raise NotSeen("torch.no_grad")
-            what = "write `with torch.no_grad():` around what has no gradient"
-            self.refuse(node, Refused("torch.no_grad is kept in a variable", what))
+            what = "write `with torch.no_grad():` around the code without gradients"
+            self.refuse(node, Refused("torch.no_grad is stored in a variable", what))
         if value is torch.__version__:
             return repr(str(value))
         special = counterparts().get(value) if isinstance(value, type) else None
@@ -618,14 +631,14 @@ class Expressions:
         return None
 
     def _bare_name(self, node: Any, value: Any) -> str | None:
-        """A name of the user's that is reached through a module: the name alone."""
+        """Returns the bare name of a user's class or function that is accessed through a module."""
         if not isinstance(node, ast.Attribute) or "." in value.__qualname__:
             return None
         self.job.reached[value.__name__] = value
         return value.__name__
 
     def _function_reference(self, node: Any, name: str) -> str | None:
-        """A function as a value: ``jax.nn.relu``, or a lambda."""
+        """Returns the text of a library function as a value: ``jax.nn.relu``, or a lambda."""
         try:
             return self._library_function(name)
         except Refused as refused:
@@ -647,10 +660,10 @@ class Expressions:
         return text.removesuffix("(x)") if text.endswith("(x)") else f"(lambda x: {text})"
 
     def function_text(self, function: Any) -> str | None:
-        """The text of a function as a value; None where the user's own name does.
+        """Returns the text of a function as a value, or None if its name is the text.
 
         Raises:
-            Refused: if it has none.
+            Refused: if the function has no counterpart.
         """
         name = canonical(function)
         if name is not None:
@@ -679,7 +692,7 @@ _DTYPES = {
 
 @functools.cache
 def counterparts() -> dict[type, str]:
-    """The classes of PyTorch's that are no layers, and ours."""
+    """Returns the counterparts of PyTorch's base classes and containers."""
     import torch
 
     return {

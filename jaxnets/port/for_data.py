@@ -1,4 +1,4 @@
-"""The port of a PyTorch network for the examples of a data set."""
+"""Ports a PyTorch network for the examples of a data set."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from jaxnets.port.check import prove
 from jaxnets.port.ported import Ported, port
 from jaxnets.port.report import Report
 
-#: Of inputs with channels last, which of PyTorch's axes each axis holds, by their number.
+#: The order of PyTorch's axes in channels-last inputs, by the number of axes.
 _CHANNELS_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 _FUNCTION = '''
 
@@ -32,17 +32,17 @@ def ported_for(
     kwargs: Mapping[str, Any] | None = None,
     argument: str = "model",
 ) -> Ported:
-    """Ports a network for inputs as a data set has them, images channels last.
+    """Ports a network for inputs in the layout of a data set, images channels last.
 
     Args:
-        make: see ``port``.
-        example: inputs as our network gets them, [2, …].
+        make: the factory of the network, see ``port``.
+        example: two examples of the data set as inputs of the ported network, [2, …].
         args: see ``port``.
         kwargs: see ``port``.
-        argument: the user's argument that names the network, for messages.
+        argument: the name of the user's argument for the network, for messages.
 
     Raises:
-        InputError: if PyTorch's network cannot be built or does not take such inputs.
+        InputError: if PyTorch's network cannot be created or does not accept such inputs.
     """
     order = _CHANNELS_LAST.get(example.ndim, tuple(range(example.ndim)))
     try:
@@ -57,14 +57,14 @@ def ported_for(
 
 
 def port_of(network: OwnNetwork, example: np.ndarray) -> tuple[OwnNetwork | None, Report]:
-    """Ports a PyTorch network of the user's, and compares both.
+    """Ports a PyTorch network of the user and compares the port with PyTorch.
 
     Args:
         network: the network.
         example: see ``ported_for``.
 
     Returns:
-        The port, whose source needs nothing but jaxnets; None if it was refused. And the report.
+        The port, whose source requires only jaxnets, or None if it was refused; and the report.
 
     Raises:
         InputError: see ``ported_for``.
@@ -83,7 +83,7 @@ def port_of(network: OwnNetwork, example: np.ndarray) -> tuple[OwnNetwork | None
 
 
 def drawn(network: OwnNetwork, seed: int) -> dict[str, np.ndarray]:
-    """The weights that PyTorch's network begins with after ``torch.manual_seed(seed)``."""
+    """Returns the initial weights of PyTorch's network after ``torch.manual_seed(seed)``."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ def drawn(network: OwnNetwork, seed: int) -> dict[str, np.ndarray]:
 
 
 def _tensor(example: np.ndarray) -> Any:
-    """Inputs as PyTorch takes them."""
+    """Converts an example to a tensor in PyTorch's layout."""
     import torch
 
     tensor = torch.from_numpy(_as_torch(example).copy())
@@ -105,7 +105,7 @@ def _as_torch(example: np.ndarray) -> np.ndarray:
 
 
 def _as_network(network: OwnNetwork, ported: Ported) -> OwnNetwork:
-    """The port as a file with a function that makes the network."""
+    """Returns the port as a network whose file has a function that creates it."""
     name = "network" if "network" not in ported.namespace else "ported_network"
     given = [ported.arguments] if ported.arguments else []
     rngs = "rngs" if ported.takes_rngs else ""
@@ -127,7 +127,7 @@ def _as_network(network: OwnNetwork, ported: Ported) -> OwnNetwork:
     )
 
 
-#: What arguments may be written with, beside the names of the file.
+#: Imports of the names that the source of arguments may use in addition to names of the file.
 _IMPORTS = {
     "partial": "from functools import partial",
     "layers": "from jaxnets import layers",

@@ -1,4 +1,4 @@
-"""The objects of each class in a network, and what makes them again: their layers and values."""
+"""The objects of each class in a network, described by the code that creates them again."""
 
 import enum
 import functools
@@ -17,7 +17,7 @@ from jaxnets.port.settings import defaults, settings
 from jaxnets.port.sources import is_users
 from jaxnets.port.values import Refused
 
-_MOST_NUMBERS = 200_000  # of an array that is written out
+_MOST_NUMBERS = 200_000  # largest size of an array that is written as a literal
 _MISSING = object()
 
 
@@ -26,8 +26,8 @@ class Instances:
 
     Args:
         root: the network.
-        seen: names of attributes that were read from outside of their classes, by class.
-        stored: names of attributes that methods assign to while the network is called.
+        seen: the names of attributes that code outside of a class reads, by class.
+        stored: the names of attributes that methods assign while the network is called.
     """
 
     def __init__(self, root: Any, seen: dict[type, set[str]], stored: set[str]) -> None:
@@ -45,29 +45,29 @@ class Instances:
         self.names = _distinct(self._objects)
 
     def restart(self) -> None:
-        """Forgets what was made of it; other attributes may be read now."""
+        """Clears the cached trees and signatures, as the attributes that are read may change."""
         self._signatures.clear()
         self._trees.clear()
 
     def known(self, cls: Any) -> bool:
-        """Whether there are objects of a class itself."""
+        """Whether there are objects of exactly this class."""
         return cls in self._objects
 
     def family(self, cls: type) -> list[Any]:
-        """The objects of a class and of those that derive from it."""
+        """Returns the objects of a class and its subclasses."""
         return [
             one for kind, found in self._objects.items() if issubclass(kind, cls) for one in found
         ]
 
     def name(self, cls: type) -> str:
-        """What a class is called in the new file."""
+        """Returns the name of a class in the new file."""
         return self.names.get(cls, cls.__name__)
 
     def signature(self, cls: type) -> Signature:
-        """What the constructor of a class takes."""
+        """Returns the signature of the constructor of a class."""
         if cls not in self._objects:
-            why = f"a {cls.__name__} is kept in a plain list or dict, where PyTorch does not see it"
-            raise Refused(why, "keep it in an nn.ModuleList or nn.ModuleDict")
+            why = f"a {cls.__name__} is in a plain list or dict, which PyTorch does not register"
+            raise Refused(why, "store it in an nn.ModuleList or nn.ModuleDict")
         if cls not in self._signatures:
             self._unfinished.add(cls)
             try:
@@ -76,21 +76,21 @@ class Instances:
                 self._unfinished.remove(cls)
             taken = {"self", "rngs", *self.names.values()}
             self._signatures[cls] = signature(_alike(cls, trees), taken)
-            self._trees.clear()  # which have what is known only now
+            self._trees.clear()  # trees that refer to this class lack the new signature
         return self._signatures[cls]
 
     def tree(self, module: Any) -> Made:
-        """What makes an object of the user's: its attributes."""
+        """Returns the tree of attributes that creates an object of a class of the user."""
         if id(module) not in self._trees:
             self._trees[id(module)] = self._new_tree(module)
         return self._trees[id(module)]
 
     def uneven(self, cls: type) -> bool:
-        """Whether some objects of a class have attributes that others lack."""
+        """Whether the objects of a class have different attributes."""
         return len({frozenset(self.tree(one).args) for one in self._objects[cls]}) > 1
 
     def first(self, cls: type) -> Made:
-        """The tree of an object that has all attributes of its class."""
+        """Returns the tree of the first object, with all attributes that any object has."""
         self.signature(cls)
         return _alike(cls, [self.tree(one) for one in self._objects[cls]])[0]
 
@@ -102,7 +102,7 @@ class Instances:
     # Attributes.
 
     def attributes(self, cls: type) -> set[str]:
-        """The names that methods of a class read, and others of its objects."""
+        """Returns the names of the attributes of a class that any code reads."""
         lists = (found for kind, found in self.read.items() if issubclass(cls, kind))
         return set().union(*lists, *(self.seen.get(kind, ()) for kind in cls.__mro__))
 
@@ -115,7 +115,7 @@ class Instances:
         if base is not None:
             given = settings(module, base)
             args = {_ARGUMENT + name: self.node(value) for name, value in given.items()}
-            ready = {*_held(base, given), *self._ours(cls, base, given, module)}
+            ready = {*_held(base, given), *self._equal_attributes(cls, base, given, module)}
         for name, value in vars(module).items():
             if name in read and name not in _INTERNAL and name not in ready:
                 args[name] = self.node(value, module)
@@ -134,8 +134,10 @@ class Instances:
         standard = {} if base is None else _prefixed(defaults(base))
         return Made(("class", cls), args, module, standard)
 
-    def _ours(self, cls: type, base: type, given: dict[str, Any], module: Any) -> set[str]:
-        """The plain attributes that our layer has as PyTorch's has them."""
+    def _equal_attributes(
+        self, cls: type, base: type, given: dict[str, Any], module: Any
+    ) -> set[str]:
+        """Returns the plain attributes that the jaxnets layer sets to the same values."""
         if cls not in self._own:
             rule, make = leaf(base), getattr(layers, base.__name__)
             known = {name: v for name, v in given.items() if name not in DROPPED}
@@ -161,7 +163,7 @@ class Instances:
     # Trees of values.
 
     def node(self, value: Any, owner: Any = None) -> Node:
-        """What makes a value."""
+        """Returns the tree that creates a value."""
         import torch
 
         if isinstance(value, torch.nn.Module):
@@ -192,7 +194,7 @@ class Instances:
         return Constant(value)
 
     def _children(self, module: Any, kind: str) -> Made:
-        """What a container holds."""
+        """Returns the tree of the children of a container."""
         held = module._parameters if kind.startswith("Parameter") else module._modules
         args = {name: self.node(one) for name, one in held.items() if one is not None}
         return Made(("children", kind), args)
@@ -214,7 +216,7 @@ class Instances:
         return Made(("layer", cls), given, module, defaults(cls))
 
     def attributes_of(self, objects: list[Any], name: str) -> list[Any]:
-        """An attribute of each of several objects; empty where one lacks it, or it changes."""
+        """Returns an attribute of several objects; empty if one lacks it or methods assign it."""
         values = [_attribute(one, name) for one in objects]
         if name in self.stored or any(value is _MISSING for value in values):
             return []
@@ -245,8 +247,8 @@ def _same_settings(one: Any, other: Any) -> bool:
     return plain[0] == plain[1]
 
 
-CHILDREN = "modules"  # of a container
-_ARGUMENT = "argument."  # before the names of what a layer takes that a class derives from
+CHILDREN = "modules"  # key of the children of a container in a tree
+_ARGUMENT = "argument."  # prefix of the arguments of the layer that a class derives from
 
 
 def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _called(cls: type, taken: Signature, tree: Made) -> Made:
-    """A call of a constructor, as an object's tree says."""
+    """Returns the tree of the constructor call that creates an object."""
     args: dict[str, Node] = {}
     standard: dict[str, Any] = {}
     for parameter in taken.parameters:
@@ -265,7 +267,7 @@ def _called(cls: type, taken: Signature, tree: Made) -> Made:
 
 
 def _part(node: Node, path: Path) -> Node:
-    """A part of a tree; None where an object lacks it."""
+    """Returns the part of a tree at a path; the constant None if an object lacks it."""
     for name in path:
         assert isinstance(node, Made)
         if name not in node.args:
@@ -275,7 +277,7 @@ def _part(node: Node, path: Path) -> Node:
 
 
 def _alike(cls: type, trees: list[Made]) -> list[Made]:
-    """Trees with all attributes that any of them has."""
+    """Returns trees with equal attributes: missing ones become the constant None."""
     names: dict[str, None] = {}
     for tree in trees:
         names |= dict.fromkeys(tree.args)
@@ -286,13 +288,13 @@ def _alike(cls: type, trees: list[Made]) -> list[Made]:
 
 
 def base_layer(cls: type) -> Any:
-    """The layer of torch.nn that a class of the user's derives from, or None."""
+    """Returns the layer of torch.nn that a class of the user derives from, or None."""
     own = next(one for one in cls.__mro__ if not is_users(one))
     return own if leaf(cls) is not None else None
 
 
 def _check_hooks(module: Any) -> None:
-    """Refuses a module that does more than its class says."""
+    """Refuses a module with hooks or parametrizations, which its class does not show."""
     if module._forward_pre_hooks or module._forward_hooks or hasattr(module, "parametrizations"):
         raise Refused(f"a {type(module).__name__} with hooks or parametrizations")
 
@@ -306,12 +308,12 @@ def _containers() -> dict[type, str]:
 
 
 def container(cls: type) -> str | None:
-    """The container of torch.nn that a class is, or derives from."""
+    """Returns the name of the torch.nn container that a class is or derives from, or None."""
     return next((name for one, name in _containers().items() if issubclass(cls, one)), None)
 
 
 def _walked(root: Any) -> Iterator[Any]:
-    """All modules whose insides are seen, each once."""
+    """Yields the root and all modules in classes of the user or in containers, each once."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -337,7 +339,7 @@ def _internal() -> frozenset[str]:
 
 
 class _Internal:
-    """The attributes that PyTorch itself gives every module."""
+    """The set of attribute names that PyTorch sets in every module, computed lazily."""
 
     def __contains__(self, name: object) -> bool:
         return name in _internal()
@@ -347,7 +349,7 @@ _INTERNAL = _Internal()
 
 
 def _held(base: type, given: dict[str, Any]) -> Iterator[str]:
-    """The parameters, buffers and layers that a layer of torch.nn has itself."""
+    """Yields the names of the parameters, buffers and children of a layer of torch.nn."""
     import torch
 
     with torch.device("meta"):
@@ -369,7 +371,7 @@ def _attribute(module: Any, name: str) -> Any:
 
 
 def _distinct(classes: dict[type, Any]) -> dict[type, str]:
-    """Names for classes; of two with the same one, the second is told by its file."""
+    """Returns unique names for classes; a repeated name gets the name of its file as a prefix."""
     every = {base: None for cls in classes for base in cls.__mro__ if is_users(base)}
     names: dict[str, type] = {}
     for cls in every:
@@ -385,7 +387,7 @@ def _distinct(classes: dict[type, Any]) -> dict[type, str]:
 
 
 def array(value: Any) -> Made:
-    """What makes an array of the same numbers."""
+    """Returns the tree that creates a constant array: filled, a range, or a literal."""
     import torch
 
     value = value.detach().cpu()
@@ -408,13 +410,13 @@ def array(value: Any) -> Made:
 
 
 def only(value: Any) -> Any:
-    """The one number that an array has, if it has one; None otherwise."""
+    """Returns the value of an array whose elements are all equal, else None."""
     first = value.flatten()[0]
     same = bool((value == first).all())
     return first.item() if same else None
 
 
 def _initial(value: Any) -> Made:
-    """An array of which the numbers come with the weights."""
+    """Returns the tree of an array whose values are loaded with the weights."""
     shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     return Made(("initial", value.dtype), {"shape": Made(("tuple",), shape)}, value.detach().cpu())

@@ -1,4 +1,4 @@
-"""What is known while a network's definitions are rewritten, and what cannot be."""
+"""The state of porting a network: observations, notes and refusals."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ from jaxnets.port.instances import Instances
 from jaxnets.port.observe import Facts
 from jaxnets.port.sources import Sources
 
-#: The message for code that the example did not reach.
+#: The message for code that did not run on the example inputs.
 NOT_RUN = "not run by the example input"
 
 
@@ -16,11 +16,11 @@ class Refusal:
     """One construct that cannot be ported.
 
     Attributes:
-        place: file and line.
-        where: class and method.
-        construct: the source.
-        why: a sentence.
-        what_to_do: a sentence.
+        place: the file and line.
+        where: the class and method.
+        construct: the source code of the construct.
+        why: the reason, in a sentence.
+        what_to_do: a suggestion, in a sentence; empty without one.
     """
 
     place: str
@@ -35,26 +35,26 @@ class Refusal:
 
 
 class NotSeen(Exception):
-    """The example did not come by here, and without it nothing can be said."""
+    """Raised for a node that did not run on the example inputs, so that nothing is known of it."""
 
 
 @dataclass
 class Job:
-    """What is known while all definitions are rewritten.
+    """The state that is shared while all definitions of a network are rewritten.
 
     Attributes:
         sources: the user's files.
-        facts: what was seen.
-        needs: numbers of the functions and classes whose constructors take ``rngs``.
-        refusals: what cannot be ported.
-        notes: what the user should know.
-        imports: what the rules use.
-        reached: classes and functions that were named through a module, by their names.
+        facts: the observations of the run.
+        needs: numbers of the functions and classes that take ``rngs``.
+        refusals: the constructs that cannot be ported.
+        notes: remarks for the user.
+        imports: the (module, name) pairs that rules import.
+        reached: classes and functions that are accessed as attributes of a module, by name.
         conflicts: numbers of the functions that cannot be written once for all their calls.
-        eager: whether Python decides by values, which jax.jit cannot.
-        empty: numbers of functions of which nothing is left, such as those that set weights.
-        instances: what the network is made of, where constructors are written from that.
-        layers: what the rules added to each class then.
+        eager: whether control flow depends on array values, which jax.jit does not support.
+        empty: numbers of the functions with an empty body, such as those that set weights.
+        instances: the objects of the network, if constructors are generated from them.
+        layers: the layers that rules added to each class, if constructors are generated.
     """
 
     sources: Sources
@@ -71,6 +71,6 @@ class Job:
     layers: dict[type, dict[str, str]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
-        """Tells the user something, once."""
+        """Adds a remark for the user, once."""
         if text not in self.notes:
             self.notes.append(text)

@@ -1,4 +1,4 @@
-"""The order of an expression's axes, and how to bring several expressions to one order."""
+"""Functions for the order of an expression's axes, and for aligning several expressions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from jaxnets.port.values import natural as natural_order
 
 
 def dims_of(x: Tensor, dims: Given) -> tuple[int, ...]:
-    """PyTorch's axes that an argument names, none of them negative; all for None."""
+    """Returns PyTorch's axes of an argument as nonnegative numbers; all axes for None."""
     found = known(dims)
     if found is None or found == ():
         return tuple(range(x.ndim))
@@ -19,7 +19,7 @@ def dims_of(x: Tensor, dims: Given) -> tuple[int, ...]:
 
 
 def axis(x: Tensor, dim: Value | int) -> str:
-    """The text of our axis for PyTorch's: as it was written where both are the same."""
+    """Returns the text of the port's axis for an axis of PyTorch; unchanged if they are equal."""
     if isinstance(dim, Plain) and x.natural:
         return written(dim)
     number = x.axis(dim if isinstance(dim, int) else known(dim))
@@ -27,7 +27,7 @@ def axis(x: Tensor, dim: Value | int) -> str:
 
 
 def axes(x: Tensor, dims: Value | Sequence[int]) -> str:
-    """The text of our axes for PyTorch's: a number, or a tuple of several."""
+    """Returns the text of the port's axes for axes of PyTorch: a number or a tuple."""
     if not isinstance(dims, Sequence):
         number = known(dims)
         if not isinstance(number, tuple | list):
@@ -41,22 +41,22 @@ def axes(x: Tensor, dims: Value | Sequence[int]) -> str:
 
 
 def without(x: Tensor, dims: Iterable[int]) -> tuple[int, ...]:
-    """The order of a tensor from which axes of PyTorch's are removed."""
+    """Returns the order of a tensor after the removal of axes of PyTorch."""
     gone = {dim % max(x.ndim, 1) for dim in dims}
     kept = [dim for dim in range(x.ndim) if dim not in gone]
     return tuple(kept.index(dim) for dim in x.order if dim not in gone)
 
 
 def wide(x: Tensor) -> set[int]:
-    """PyTorch's axes of more than one element."""
+    """Returns PyTorch's axes whose size is not 1."""
     return {dim for dim, number in enumerate(x.shape) if number != 1}
 
 
 def align(context: Context, *operands: Value) -> tuple[list[Value], Tensor]:
-    """Operands of an element-wise operation, so that they broadcast as PyTorch's do.
+    """Aligns the operands of an elementwise operation, so that they broadcast as in PyTorch.
 
     Returns:
-        The operands, and one that leads: its order is the result's, if its rank is.
+        The aligned operands, and the operand whose order is the order of the result.
     """
     tensors = [x for x in operands if isinstance(x, Tensor)]
     rank = max(x.ndim for x in tensors)
@@ -71,18 +71,23 @@ def align(context: Context, *operands: Value) -> tuple[list[Value], Tensor]:
 
 
 def place(context: Context, x: Tensor, order: tuple[int, ...]) -> Tensor:
-    """An operand that broadcasts with an array of the given order."""
+    """Transposes and indexes an operand so that it broadcasts with an array of a given order.
+
+    Axes of size 1 are dropped or added with ``None`` where that avoids a transposition.
+    """
     shift = len(order) - x.ndim
     own = [dim + shift for dim in x.order]
     needed = {dim + shift for dim in wide(x)}
+    # Arrays broadcast from the last axis on, so only axes of other sizes than 1 have to match.
     if all(a == b or a not in needed for a, b in zip(reversed(own), reversed(order), strict=False)):
         return x
     target = [dim for dim in order if dim in needed]
     if [dim for dim in own if dim in needed] != target:
         moved = tuple(sorted(x.order, key=lambda dim: order.index(dim + shift)))
         return place(context, context.convert(x, moved), order)
-    if target == [order[-1]]:
+    if target == [order[-1]]:  # a vector broadcasts along the last axis
         return x.with_text(f"{bound(x, ATOM)}.ravel()")
+    # An axis that an earlier rule appended is removed again instead of being indexed.
     while x.text.endswith("[..., None]") and own[-1] not in needed:
         x, own = x.with_text(x.text.removesuffix("[..., None]")), own[:-1]
     index = []
@@ -99,7 +104,10 @@ def place(context: Context, x: Tensor, order: tuple[int, ...]) -> Tensor:
 
 
 def same_order(context: Context, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of one rank in the order of most of them; of images in channels last if any is."""
+    """Converts tensors of one rank to a common order.
+
+    The order is channels last if any image is channels last, else the most frequent order.
+    """
     orders = [x.order for x in tensors]
     image = channels_last_order(len(orders[0]))
     best = image if image in orders and len(image) >= 4 else max(orders, key=orders.count)
@@ -107,7 +115,7 @@ def same_order(context: Context, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def last(context: Context, x: Tensor, count: int = 1) -> Tensor:
-    """A tensor whose last axes are PyTorch's last ones, in PyTorch's order."""
+    """Converts a tensor so that its last ``count`` axes are PyTorch's last axes."""
     end = natural_order(x.ndim)[x.ndim - count :]
     if x.order[x.ndim - count :] == end:
         return x
@@ -115,7 +123,7 @@ def last(context: Context, x: Tensor, count: int = 1) -> Tensor:
 
 
 def permuted(x: Tensor, dims: Sequence[int]) -> Tensor:
-    """PyTorch's ``permute``: the same array, of which other axes are said."""
+    """Permutes PyTorch's axes: the array is unchanged, only the recorded order changes."""
     dims = [dim % x.ndim for dim in dims]
     return replace(
         x,
@@ -127,9 +135,10 @@ def permuted(x: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def free_order(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
-    """An order of all axes in which those of a sequence follow each other as they do there.
+    """Returns an order of all axes that contains a sequence of axes as a subsequence.
 
-    The other axes have one element each, so they may be anywhere.
+    The other axes have size 1, so their positions are free. PyTorch's order and channels last are
+    preferred.
     """
     image = channels_last_order(rank)
     candidates = [natural_order(rank), image] if rank >= 3 else [natural_order(rank)]
@@ -142,7 +151,7 @@ def free_order(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
 
 
 def completed(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
-    """An order of all axes: those that a sequence lacks come after the ones before them."""
+    """Returns an order of all axes; each axis missing in a sequence follows its predecessor."""
     order = list(sequence)
     for dim in range(rank):
         if dim not in sequence:
@@ -151,31 +160,32 @@ def completed(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
 
 
 def size_text(x: Tensor, dim: int) -> str | None:
-    """The text of a size; None where only a variable for x would tell."""
+    """Returns the text of a size, or None if it cannot be written without a variable for x."""
     if x.symbols and x.symbols[dim] is not None:
         return x.symbols[dim]
-    variable = x.text.removesuffix("[...]")  # which has a shape too
+    variable = x.text.removesuffix("[...]")  # an nnx.Variable has a shape too
     if simple(variable):
         return f"{variable}.shape[{x.axis(dim)}]"
     return str(x.shape[dim]) if dim else None
 
 
 def size_texts(x: Tensor, dims: Iterable[int], taken: bool = False) -> list[str]:
-    """The texts of sizes for a reshape, in which one may be -1.
+    """Returns the texts of sizes for a reshape, at most one of which is -1.
 
     Args:
         x: the tensor.
         dims: PyTorch's axes.
-        taken: whether the reshape has a -1 already.
+        taken: whether the reshape already has a -1.
+
+    Raises:
+        Refused: if a second size would have to be -1.
     """
     texts = []
     for dim in dims:
         text = size_text(x, dim)
         if text is None:
             if taken:
-                raise Refused(
-                    f"the sizes of {x.text} are needed", "Give it a name on a line of its own."
-                )
+                raise Refused(f"the sizes of {x.text} are needed", "Assign it to a variable first.")
             text, taken = "-1", True
         texts.append(text)
     return texts

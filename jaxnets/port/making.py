@@ -1,8 +1,8 @@
-"""How objects of one class were made: what all have in common, and what becomes an argument.
+"""Derives the signature of a constructor from the objects of a class.
 
-An object is described by a tree of what makes it: ``Made`` of a class and its arguments, down to
-``Constant`` values. Where the trees of several objects agree, the constructor has a constant; where
-they differ, it takes an argument.
+The creation of an object is described by a tree of calls: ``Made`` for a call with arguments,
+``Constant`` for a value. Parts that are equal in the trees of all objects are constants in the
+generated constructor; parts that differ become arguments.
 """
 
 import inspect
@@ -14,26 +14,27 @@ from typing import Any
 from jaxnets.port.texts import LIBRARIES
 
 _LITERALS = (int, float, str, bool, type(None), bytes, complex)
-_LEAST, _MOST = 2, 8  # times that a size may be another one
+_LEAST, _MOST = 2, 8  # range of the factors for which a size is written as a multiple of another
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that is written as it is: a number, a word, a function, a class."""
+    """A value that is written literally: a number, a text, a function, a class."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Made:
-    """An object by what makes it.
+    """An object described by the call that creates it.
 
     Attributes:
-        head: what is called, such as ("layer", torch.nn.Conv2d).
-        args: the arguments by name, all of them.
+        head: the kind and the target of the call, such as ("layer", torch.nn.Conv2d).
+        args: all arguments by name.
         value: the object.
-        defaults: of the arguments that may be left out.
-        whole: whether its arguments are still unknown, so that it can only be an argument itself.
+        defaults: the default values of optional arguments.
+        whole: whether the arguments are not known yet, so that the object can only be an argument
+            as a whole.
     """
 
     head: tuple[Any, ...]
@@ -48,7 +49,7 @@ Path = tuple[str, ...]
 
 
 def key(node: Node) -> Hashable:
-    """What two trees have in common that make equal objects."""
+    """Returns a key that is equal for trees that create equal objects."""
     if isinstance(node, Constant):
         literal = isinstance(node.value, _LITERALS)
         return (type(node.value), repr(node.value)) if literal else id(node.value)
@@ -58,7 +59,7 @@ def key(node: Node) -> Hashable:
 
 
 def at(node: Node, path: Path) -> Node:
-    """The part of a tree."""
+    """Returns the part of a tree at a path."""
     for name in path:
         assert isinstance(node, Made)
         node = node.args[name]
@@ -67,13 +68,13 @@ def at(node: Node, path: Path) -> Node:
 
 @dataclass
 class Parameter:
-    """An argument of a constructor.
+    """An argument of a generated constructor.
 
     Attributes:
-        name: its name.
-        paths: the parts of the tree that it is.
-        nodes: what these are, an object after the other.
-        default: what it is where it is left out; None if it never is.
+        name: the name of the argument.
+        paths: the paths of the tree that the argument replaces.
+        nodes: the value of the argument for each object.
+        default: the default value, or None for a required argument.
     """
 
     name: str
@@ -84,11 +85,11 @@ class Parameter:
 
 @dataclass
 class Signature:
-    """The arguments of a constructor.
+    """The arguments of a generated constructor.
 
     Attributes:
-        parameters: those with defaults come last.
-        texts: of the parts of a tree that are no constants, by their paths.
+        parameters: the arguments, those with defaults last.
+        texts: the source text of the parts of the tree that are not constant, by path.
     """
 
     parameters: list[Parameter]
@@ -96,14 +97,15 @@ class Signature:
 
 
 def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
-    """What a constructor must take that makes each of several objects.
+    """Derives the arguments of a constructor that can create each of several objects.
 
-    Parts that are equal in each object are one argument: the channels of a convolution and of
-    the normalization after it. A size that is always a multiple of another one is written so.
+    Parts that always have equal values become one argument, such as the channels of a convolution
+    and of the following normalization. A size that is always the same multiple of another size is
+    written as a product.
 
     Args:
-        trees: of the objects.
-        taken: names that mean something else.
+        trees: the trees of the objects.
+        taken: names that arguments must not have.
     """
     groups: dict[Hashable, Parameter] = {}
     for path, nodes in _differing(list(trees), ()):
@@ -125,6 +127,7 @@ def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
 
 
 def _differing(nodes: list[Node], path: Path) -> Iterator[tuple[Path, list[Node]]]:
+    """Yields the paths at which trees differ, with the nodes of all trees at the path."""
     first = nodes[0]
     made = [node for node in nodes if isinstance(node, Made)]
     known = len(made) == len(nodes) and not any(node.whole for node in made)
@@ -138,7 +141,7 @@ def _differing(nodes: list[Node], path: Path) -> Iterator[tuple[Path, list[Node]
 
 
 def _may_be_shared(node: Node) -> bool:
-    """Whether one object may be in several places: not if it has weights or random streams."""
+    """Whether one object may be used in several places: it has no weights or random numbers."""
     if isinstance(node, Constant):
         return True
     if node.head[0] == "layer":
@@ -152,7 +155,10 @@ def _may_be_shared(node: Node) -> bool:
 
 
 def _multiple(one: Parameter, others: list[Parameter]) -> tuple[int, Parameter] | None:
-    """The argument that a size is a multiple of, if it has no name of its own."""
+    """Returns the factor and the argument of which a size is a multiple, or None.
+
+    Sizes that are attributes of the object keep their own names.
+    """
     numbers = _sizes(one)
     if numbers is None or len(one.paths[0]) == 1:
         return None
@@ -176,7 +182,11 @@ def _sizes(one: Parameter) -> list[int] | None:
 
 
 def _default(one: Parameter, tree: Node) -> Constant | None:
-    """PyTorch's default, where some object has it; None where an object lacks what others have."""
+    """Returns the default of an argument: PyTorch's default if an object has it, or None's.
+
+    ``Constant(None)`` is the default if some objects lack the attribute. The result is None if the
+    argument is required.
+    """
     values = {key(node) for node in one.nodes}
     for path in one.paths:
         parent = at(tree, path[:-1])
@@ -194,7 +204,7 @@ _LAST = {"num_features": "channels", "normalized_shape": "features", "num_channe
 
 
 def _name(parameters: list[Parameter], taken: set[str]) -> None:
-    """Names arguments by the layers' arguments or the attributes that they are."""
+    """Names arguments after attributes or the arguments of layers for which they are used."""
     ends = [one for one in parameters if _sizes(one) and _ends_in(one, _OUTPUTS)]
     for one in sorted(parameters, key=lambda one: one is not (ends[-1] if ends else None)):
         names = (name for name in _candidates(one) if name.isidentifier())
@@ -222,7 +232,7 @@ def _candidates(one: Parameter) -> Iterator[str]:
 
 
 def _word(path: Path) -> str:
-    """The last part of a path that is a word."""
+    """Returns the last part of a path that is not a number."""
     if "shape" in path:
         return f"{path[0]}_size"
     path = tuple(part for part in path if part != "value") or path

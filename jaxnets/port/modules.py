@@ -1,4 +1,4 @@
-"""The classes of torch.nn: how ours are constructed and called, and in which order of axes."""
+"""Rules for the classes of torch.nn: constructors, calls and orders of axes."""
 
 import inspect
 import re
@@ -27,26 +27,27 @@ from jaxnets.port.values import (
     natural,
 )
 
-#: ``(base, args, kwargs, context) -> result``: what a call of a layer becomes.
+#: Rewrites a call of a layer: ``(base, args, kwargs, context) -> result``.
 _Call = Callable[[Plain, list[Value], dict[str, Value], Context], Value]
-#: ``(arguments by PyTorch's names, order of the input, context) -> text`` of the constructor.
+#: Writes a constructor call: ``(arguments by PyTorch's names, order of the input, context) ->
+#: text``. None means that the default constructor call applies.
 _Made = Callable[[dict[str, Value], tuple[int, ...] | None, Context], str | None]
 
-#: In which order the input of each layer was when it was last called.
+#: The order of the input in the last call of each layer.
 _SEEN: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Module:
-    """One class of torch.nn.
+    """The rule of one class of torch.nn.
 
     Attributes:
-        name: its name.
-        reference: the text of ours: ``layers.Conv2d``.
-        called: what a call becomes.
-        made: the text of a constructor that is not ours by the same arguments; None where it is.
-        rngs: whether the constructor takes random streams.
-        parameters: of PyTorch's parameters and buffers, our names and the order of their axes.
+        name: the name of the class.
+        reference: the source text of the counterpart, such as ``layers.Conv2d``.
+        called: rewrites a call of the layer.
+        made: writes the constructor call; None if the counterpart takes the same arguments.
+        rngs: whether the counterpart's constructor takes ``rngs``.
+        parameters: for PyTorch's parameters and buffers, the name and order in the counterpart.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Module:
     parameters: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
     def call(self, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-        """What a call becomes: the first argument is the layer itself."""
+        """Rewrites a call of the layer, whose first argument is the layer itself."""
         base, *given = args
         assert isinstance(base, Plain)
         first = next((x for x in (*given, *kwargs.values()) if isinstance(x, Tensor)), None)
@@ -66,7 +67,7 @@ class Module:
         return self.called(base, given, kwargs, context)
 
     def construct(self, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-        """The constructor; ``context.result`` is PyTorch's layer, if it is known."""
+        """Rewrites a constructor call; ``context.result`` is PyTorch's layer, or None."""
         layer = context.result
         given = _by_name(self.name, layer, args, kwargs)
         context.use(self.reference.partition(".")[0])
@@ -103,7 +104,7 @@ _NAMES = {
 def _by_name(
     name: str, layer: Any, args: list[Value], kwargs: dict[str, Value]
 ) -> dict[str, Value]:
-    """The arguments by PyTorch's names, in its order."""
+    """Returns the arguments by PyTorch's names."""
     import torch
 
     names = _NAMES.get(name)
@@ -111,12 +112,15 @@ def _by_name(
         signature = inspect.signature(getattr(torch.nn, name).__init__)
         names = tuple(list(signature.parameters)[1:])
     if any(isinstance(p, str) and p in ("args", "kwargs") for p in names) and args:
-        names = tuple(f"_{i}" for i in range(len(args)))  # Identity takes anything
+        names = tuple(f"_{i}" for i in range(len(args)))  # Identity takes any arguments
     return dict(zip(names, args, strict=False)) | kwargs
 
 
 def _positional(given: dict[str, Value], count: int) -> dict[str | int, Value]:
-    """What is handed on: by position as far as it was and nothing before is left out."""
+    """Returns the arguments to pass on: positional ones by index, others by name.
+
+    After an argument that is dropped, the remaining arguments are passed by name.
+    """
     found: dict[str | int, Value] = {}
     gap = False
     for place, (name, value) in enumerate(given.items()):
@@ -139,7 +143,7 @@ def _text(base: Plain, *args: Any, **kwargs: Any) -> str:
 def _alone(
     args: list[Value], kwargs: dict[str, Value], name: str = "input"
 ) -> tuple[Tensor, list[Value], dict[str, Value]]:
-    """The one tensor of a call, and what else there is."""
+    """Returns the tensor argument of a call and the other arguments."""
     if not args:
         kwargs = dict(kwargs)
         return tensor(kwargs.pop(name, next(iter(kwargs.values())))), [], {}
@@ -149,13 +153,13 @@ def _alone(
 def _elementwise(
     base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context
 ) -> Value:
-    """A layer that takes any order of axes."""
+    """Rewrites a call of an elementwise layer, which accepts any order of axes."""
     x, _, _ = _alone(args, kwargs)
     return result(context, _text(base, x), x.order, origin=x.origin)
 
 
 def _image(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """A layer of images, sequences or volumes."""
+    """Rewrites a call of a layer for images, sequences or volumes, whose input is channels last."""
     x, rest, more = _alone(args, kwargs)
     x = image(context, x, _spatial(base.value))
     text = _text(base, x, *rest, **more)
@@ -167,27 +171,27 @@ def _image(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Co
 
 
 def _spatial(layer: Any) -> int | None:
-    """How many axes an image of a layer has, by the name of its class."""
+    """Returns the number of spatial axes from the name of a layer's class, or None."""
     found = re.search(r"([123])d$", type(layer).__name__)
     return int(found[1]) if found else None
 
 
 def _channels(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """A layer of images, sequences or volumes, or of vectors [N, C]."""
+    """Rewrites a call of a channels-last layer that also accepts vectors [N, C]."""
     x, _, _ = _alone(args, kwargs)
     x = x if x.ndim <= 2 else image(context, x)
     return result(context, _text(base, x), x.order)
 
 
 def _last(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """A layer over PyTorch's last axis."""
+    """Rewrites a call of a layer that acts on PyTorch's last axis."""
     x, _, _ = _alone(args, kwargs)
     x = layouts.last(context, x)
     return result(context, _text(base, x), x.order)
 
 
 def _natural(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """A layer in PyTorch's order of axes."""
+    """Rewrites a call of a layer that needs PyTorch's order of axes."""
     given = [context.natural(x) if isinstance(x, Tensor) else x for x in args]
     named = {k: context.natural(x) if isinstance(x, Tensor) else x for k, x in kwargs.items()}
     text = _text(base, *given, **named)
@@ -200,7 +204,7 @@ def _natural(base: Plain, args: list[Value], kwargs: dict[str, Value], context: 
 def _layer_norm(
     base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context
 ) -> Value:
-    """The last axes, or all but the batch of an image."""
+    """Rewrites a call of LayerNorm, over the last axes or all axes of an image but the batch."""
     x, _, _ = _alone(args, kwargs)
     count = len(base.value.normalized_shape)
     if count == x.ndim - 1 and x.order == channels_last(x.ndim) and count > 1:
@@ -258,7 +262,7 @@ def _embedding(base: Plain, args: list[Value], kwargs: dict[str, Value], context
 
 
 def _two(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """A layer of two tensors, in PyTorch's order."""
+    """Rewrites a call of a layer of two tensors in PyTorch's order."""
     a, b = (context.natural(tensor(x)) for x in (*args, *kwargs.values()))
     return result(context, _text(base, a, b))
 
@@ -277,7 +281,7 @@ def _recurrent(base: Plain, args: list[Value], kwargs: dict[str, Value], context
         text, lengths = packed(x)
     else:
         if tensor(x).ndim != 3:
-            raise Refused("a sequence without a batch", "Give it a batch: x[None], then [0].")
+            raise Refused("a sequence without a batch", "Add a batch axis: x[None], then [0].")
         text = written(context.convert(tensor(x), order))
     if isinstance(state, Tensor):
         state = context.natural(state)
@@ -306,7 +310,7 @@ def _recurrent(base: Plain, args: list[Value], kwargs: dict[str, Value], context
 def _cell(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
     given = list(args) + [kwargs[name] for name in ("input", "hx") if name in kwargs]
     if tensor(given[0]).ndim != 2:
-        raise Refused("a step without a batch", "Give it a batch: x[None], then [0].")
+        raise Refused("a step without a batch", "Add a batch axis: x[None], then [0].")
     return _natural(base, given, {}, context)
 
 
@@ -321,7 +325,7 @@ def _attention(base: Plain, args: list[Value], kwargs: dict[str, Value], context
     order = sequence_order(base.value.batch_first)
     sequences = [given.pop(name) for name in _ATTENTION[:3]]
     if tensor(sequences[0]).ndim != 3:
-        raise Refused("attention without a batch", "Give it a batch: x[None], then [0].")
+        raise Refused("attention without a batch", "Add a batch axis: x[None], then [0].")
     inputs = [context.convert(tensor(x), order) for x in sequences]
     options = {
         name: _in_natural_order(value, context)
@@ -338,7 +342,7 @@ def _attention(base: Plain, args: list[Value], kwargs: dict[str, Value], context
 
 
 def _batch_first(layer: Any) -> bool:
-    """Whether a layer of transformers takes the batch first."""
+    """Whether a transformer layer takes batch-first inputs."""
     for name in ("self_attn", "layers", "encoder", "decoder"):
         if hasattr(layer, "batch_first"):
             return bool(layer.batch_first)
@@ -379,7 +383,7 @@ def _in_natural_order(value: Value, context: Context) -> Value:
     return context.natural(value) if isinstance(value, Tensor) else value
 
 
-# ---- Constructors that depend on the order of what comes in ----
+# ---- Constructors that depend on the order of the input ----
 
 
 def _made_softmax(function: str) -> _Made:
@@ -392,7 +396,7 @@ def _made_softmax(function: str) -> _Made:
         place = known(dim, -1)
         if order is None or place is None:
             if place is None:
-                raise Refused(f"nn.{ours} without dim", "Say the axis.")
+                raise Refused(f"nn.{ours} without dim", "Pass dim.")
             return None
         number = order.index(place % len(order))
         rank = len(order)
@@ -462,7 +466,7 @@ def _called_unflatten(
 def _made_unflatten(
     given: dict[str, Value], order: tuple[int, ...] | None, context: Context
 ) -> str | None:
-    """An image is made channels last."""
+    """Writes the constructor call of Unflatten, whose image results are channels last."""
     sizes = [written(one) for one in several((given["unflattened_size"],))]
     place = known(given["dim"])
     if order is None:
@@ -477,9 +481,9 @@ def _made_unflatten(
     return f"(lambda x: x.reshape({before}{', '.join(sizes)}{after}))"
 
 
-# ---- Layers of einops, which are its functions here ----
+# ---- Layers of einops, which become calls of its functions ----
 
-#: Which order what each of these layers returns was given.
+#: The order of the last result of each layer.
 RETURNED: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
 
@@ -521,11 +525,11 @@ EINOPS = {
 }
 
 
-# ---- Losses, which are functions here ----
+# ---- Losses, which become functions ----
 
 
 def _loss(name: str) -> Module:
-    """A class of losses: the function, with the options that the constructor was given."""
+    """Returns the rule of a loss class, which becomes a function with the constructor's options."""
     function = LOSSES[name].name.rpartition(".")[2]
 
     def called(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
@@ -547,7 +551,7 @@ def _loss(name: str) -> Module:
 # ---- The table ----
 
 _CONSTANT = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "PReLU", "RMSNorm")
-#: Of PyTorch's parameters, our names and the order of their axes.
+#: For PyTorch's parameters, the name and the order of the axes in the counterpart.
 _Names = dict[str, tuple[str, tuple[int, ...]]]
 _SCALED: _Names = {"weight": ("scale", (0,)), "bias": ("bias", (0,))}
 _STATISTICS: _Names = {"running_mean": ("mean", (0,)), "running_var": ("var", (0,))}
@@ -667,7 +671,7 @@ MODULES: dict[str, Module] = _table()
 
 
 def find(kind: type) -> Module | None:
-    """The row of one of torch.nn's classes, or None."""
+    """Returns the rule of a class of torch.nn or of einops, or None."""
     if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
         return find(kind.__mro__[1])
     if is_einops(kind):

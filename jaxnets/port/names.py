@@ -1,4 +1,4 @@
-"""By which name rules know a function: ``torch.cat``, ``Tensor.view``, ``F.relu``."""
+"""Canonical names of functions, such as ``torch.cat``, ``Tensor.view`` and ``F.relu``."""
 
 import builtins
 import functools
@@ -7,7 +7,7 @@ import operator
 import types
 from typing import Any
 
-#: Python's operators by the nodes of its syntax tree.
+#: Functions of the module ``operator`` by the node classes of ``ast``.
 OPERATORS = {
     "Add": "add",
     "Sub": "sub",
@@ -67,16 +67,17 @@ def _known() -> dict[int, str]:
 
 
 def _belongs(value: Any, prefix: str) -> bool:
-    """Whether a name is a library's own, and not what it imports from others."""
+    """Whether a value is defined by a library, not imported into it."""
     module = getattr(value, "__module__", None) or "torch"
     own = prefix in ("operator", "math", "builtins")
     return own or module.partition(".")[0] in ("torch", "builtins")
 
 
 def canonical(function: Any) -> str | None:
-    """The name by which rules know a function; None of what is not a library's.
+    """Returns the canonical name of a library function, under which rules are registered.
 
-    A method of a tensor is "Tensor.view", whether it is bound or not.
+    Bound and unbound methods of tensors have names such as "Tensor.view". Returns None for other
+    functions.
     """
     import random
 
@@ -85,7 +86,7 @@ def canonical(function: Any) -> str | None:
     if is_tensor_type(function):
         return f"torch.{function.__name__}"
     owner = getattr(function, "__self__", None)
-    if owner is random._inst:
+    if owner is random._inst:  # functions of the module are methods of this instance
         return f"random.{function.__name__}"
     if type(owner).__module__.startswith("numpy.random"):
         return f"numpy.random.{function.__name__}"
@@ -105,12 +106,12 @@ def canonical(function: Any) -> str | None:
 
 
 def is_tensor_type(value: Any) -> bool:
-    """Whether a class makes tensors when it is called: ``torch.FloatTensor``."""
+    """Whether a class creates tensors when called, such as ``torch.FloatTensor``."""
     import torch
 
     return value is torch.Tensor or type(value) is type(torch.FloatTensor)
 
 
 def is_einops(kind: type) -> bool:
-    """Whether a class of layers is of einops."""
+    """Whether a layer class is from einops."""
     return kind.__module__ == "einops.layers.torch"

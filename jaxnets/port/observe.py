@@ -1,8 +1,8 @@
-"""Runs a network on its example and notes what came by at each node of its source.
+"""Runs a network on example inputs and records the values and calls at each node of its source.
 
-The user's functions are compiled again from a syntax tree in which every expression reports itself;
-their code is exchanged while the network runs. Each tensor carries its ``order`` along, kept by the
-tensor's identity.
+The user's functions are compiled again from a syntax tree in which every expression calls a report
+function; their code objects are replaced while the network runs. The ``order`` of each tensor's
+axes in the port is recorded by the tensor's id.
 """
 
 import ast
@@ -37,27 +37,28 @@ from jaxnets.port.values import (
     natural,
 )
 
-_MOST_FACTS = 64  # of one node
+_MOST_FACTS = 64  # largest number of different observations of one node
+#: Functions that depend on the frame of the caller, so their calls cannot be replaced.
 _UNTOUCHED = {"super", "locals", "globals", "vars", "eval", "exec", "dir"}
 _SCALARS = (int, float, str, bool, type(None), bytes, complex)
 
 
 @dataclass
 class Call:
-    """One way in which a call, an operator or an attribute of a tensor came by.
+    """One observation of a call, an operator or an attribute of a tensor.
 
     Attributes:
-        function: what was called; a module, a class or a function.
-        name: the name by which rules know it.
-        args: the operands; their texts mean nothing.
-        kwargs: the named ones.
-        result: what PyTorch returned.
-        value: the same as a value.
-        refused: why no rule could say what becomes of it.
-        entry: the order that a layer converts its input to; None if it takes it as it is.
-        entries: the orders that the user's own function takes, by place or name of the argument,
-            where they are not those of what is handed over.
-        returned: the place of the argument that the user's own function returned itself.
+        function: the called module, class or function.
+        name: the canonical name, under which rules are registered.
+        args: the positional operands; their source texts are placeholders.
+        kwargs: the keyword operands.
+        result: the result in PyTorch.
+        value: the result as a ``Value``.
+        refused: the reason why no rule applies.
+        entry: the order to which a layer converts its input, or None without a conversion.
+        entries: the fixed orders of the arguments of a user's function, by position or name, if
+            they differ from the orders of the passed tensors.
+        returned: the position of the argument that a user's function returned unchanged.
     """
 
     function: Any
@@ -74,17 +75,17 @@ class Call:
 
 @dataclass
 class Facts:
-    """What was seen.
+    """All observations of a run.
 
     Attributes:
-        values: by the number of a node, what its expression was.
-        calls: by the number of a node, how it was called.
+        values: the values of the expression of each node, by node number.
+        calls: the calls at each node, by node number.
         entered: the numbers of the functions that ran.
-        called: of those, which ran while the network was called.
-        owners: by the number of a node ``a.b``, the objects that ``a`` was.
-        wishes: orders that inputs and new tensors should have.
-        outside: by class, the attributes that others than its own methods read.
-        exits: by the number of a function and the rank of what it returns, the order of that.
+        called: the numbers of the functions that ran while the network was called.
+        owners: for each node ``a.b``, by node number, the values of ``a``.
+        wishes: preferred orders of inputs and new tensors.
+        outside: for each class, the attributes that code outside of the class reads.
+        exits: the fixed orders of return values, by function number and rank.
     """
 
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
@@ -97,27 +98,27 @@ class Facts:
     exits: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
     def values_at(self, node: Any) -> list[Value]:
-        """What the expression of a node was."""
+        """Returns the observed values of a node."""
         return list(self.values.get(getattr(node, "number", -1), {}).values())
 
     def calls_at(self, node: Any) -> list[Call]:
-        """How what a node stands for was called."""
+        """Returns the observed calls at a node."""
         return list(self.calls.get(getattr(node, "number", -1), {}).values())
 
     def owners_at(self, node: Any) -> list[Any]:
-        """The objects that ``a`` was, of a node ``a.b``."""
+        """Returns the observed values of ``a`` for a node ``a.b``."""
         return list(self.owners.get(getattr(node, "number", -1), {}).values())
 
 
 class Observer:
-    """Sees a network being built and called.
+    """Observes the creation and the calls of a network.
 
     Args:
-        sources: the files of the user's, in which nodes have numbers.
-        chosen: the orders of inputs and new tensors that an earlier run wished for.
-        pinned: numbers of the functions that take their arguments in one order of axes, whoever
-            calls them.
-        moved: numbers of the functions in which each permutation of axes moves them.
+        sources: the files of the user, with numbered nodes.
+        chosen: the orders of inputs and new tensors that an earlier run preferred.
+        pinned: numbers of the functions that take each argument in the same order in all calls.
+        moved: numbers of the functions in which permutations transpose the array instead of only
+            changing its recorded order.
     """
 
     def __init__(
@@ -130,6 +131,8 @@ class Observer:
         self.sources = sources
         self.facts = Facts()
         self.chosen = dict(chosen or {})
+        # By id of a tensor: the tensor, which has to stay alive so that its id is not reused, its
+        # order, and its origin while the order can still be chosen.
         self._orders: dict[int, tuple[Any, tuple[int, ...], Any]] = {}
         self._changed: dict[types.FunctionType, types.CodeType] = {}
         self._classes: set[type] = set()
@@ -137,16 +140,16 @@ class Observer:
         bodies = (one for number in moved for one in ast.walk(sources.nodes[number]))
         self._moving = {one.number for one in bodies if hasattr(one, "number")}
         self._pins: dict[Any, tuple[int, ...]] = {}
-        self._keep: list[Any] = []
-        self._sites: dict[int, int] = {}  # of modules, the nodes that made them
+        self._keep: list[Any] = []  # further objects that stay alive, as their ids are in use
+        self._sites: dict[int, int] = {}  # by id of a module, the node that created it
         self.calling = False
         self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
-    # What holds while a network is observed.
+    # The context of an observation.
 
     @contextlib.contextmanager
     def observing(self) -> Iterator[None]:
-        """While this holds, the user's code reports what it does."""
+        """Within the context, the user's code calls the report functions."""
         reports = {
             "__port_value__": self.value,
             "__port_call__": self.call,
@@ -158,6 +161,7 @@ class Observer:
             "__port_augment_item__": self.augment_item,
             "__port_enter__": self.enter,
         }
+        # Builtins are visible in the recompiled functions of all modules.
         vars(builtins).update(reports)
         try:
             yield
@@ -170,30 +174,30 @@ class Observer:
                 delattr(builtins, name)
 
     def input(self, tensor: Any, origin: Any) -> None:
-        """Says that a tensor is an input, whose order is free."""
+        """Registers a tensor as an input, whose order can be chosen."""
         order = self.chosen.get(origin)
         free = None if order else origin
         self._orders[id(tensor)] = (tensor, order or natural(tensor.ndim), free)
 
     def settle(self, tensors: list[Any]) -> None:
-        """Says that these are kept in PyTorch's order of axes, as modules keep theirs."""
+        """Registers tensors that stay in PyTorch's order of axes, such as those of modules."""
         for tensor in tensors:
             self._orders[id(tensor)] = (tensor, natural(tensor.ndim), None)
 
     def order(self, tensor: Any) -> tuple[int, ...]:
-        """The order of a tensor that came by."""
+        """Returns the order of the axes of an observed tensor."""
         return self._orders.get(id(tensor), (None, natural(tensor.ndim), None))[1]
 
-    # What the changed code calls.
+    # The report functions that the recompiled code calls.
 
     def enter(self, number: int) -> None:
-        """A function runs."""
+        """Records that a function runs."""
         self.facts.entered.add(number)
         if self.calling:
             self.facts.called.add(number)
 
     def value(self, key: int, value: Any) -> Any:
-        """An expression was evaluated."""
+        """Records and returns the value of an expression."""
         facts = self.facts.values.setdefault(key, {})
         if len(facts) < _MOST_FACTS:
             found = self.snapshot(value)
@@ -201,7 +205,7 @@ class Observer:
         return value
 
     def call(self, key: int | None, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """A call is evaluated."""
+        """Runs and records a call."""
         import functools
 
         import torch
@@ -221,6 +225,7 @@ class Observer:
         name = canonical(target)
         if target in (getattr, hasattr) and self.calling and isinstance(args[0], torch.nn.Module):
             self.facts.outside.setdefault(type(args[0]), set()).add(args[1])
+        # Checkpointing only saves memory in PyTorch: the function that it calls is observed.
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)
             result = self.call(None, *args, **kwargs)
@@ -246,7 +251,7 @@ class Observer:
             result = function(*args, **kwargs)
             same = (place for place, arg in enumerate(args) if arg is result)
             call.returned = next(same, None) if isinstance(result, torch.Tensor) else None
-            result = self._left(target, result)
+            result = self._in_fixed_order(target, result)
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
@@ -256,7 +261,7 @@ class Observer:
         return result
 
     def module(self, module: Any, args: Any, kwargs: Any, call: Call, method: Any = None) -> Any:
-        """A module is called; what PyTorch itself would do for its children is done here."""
+        """Runs a module; ``nn.Sequential`` is run child by child to observe its children."""
         import torch
 
         run = module if method is None else method
@@ -264,7 +269,7 @@ class Observer:
         forward = plain_function(type(module).forward if method is None else method)
         if forward is not None and is_users(forward):
             args, kwargs = self._pinned(module.forward, args, kwargs, call)
-            return self._left(module.forward, run(*args, **kwargs))
+            return self._in_fixed_order(module.forward, run(*args, **kwargs))
         if forward is torch.nn.Sequential.forward:
             return self._sequential(module, args, call)
         rule = leaf(type(module))
@@ -275,7 +280,7 @@ class Observer:
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
         free = is_einops(type(module))
-        # Where it was made, or which of those is the first to be called, of a network as it is.
+        # The node that created the module, or a new negative number if that was not observed.
         site = self._sites.setdefault(id(module), -len(self._sites) - 1) if free else None
         result = self._run(
             call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), site
@@ -285,9 +290,9 @@ class Observer:
         return result
 
     def _pinned(self, function: Any, args: Any, kwargs: Any, call: Call) -> tuple[Any, Any]:
-        """The arguments of the user's own function, in the orders in which it first got them.
+        """Returns the arguments of a user's function in the orders of its first call.
 
-        What it does with them is written once, for all its calls.
+        The function is written once, so all its calls need the same orders.
         """
         plain = plain_function(function)
         if plain is None or isinstance(function, type) or not is_users(plain):
@@ -317,6 +322,7 @@ class Observer:
             _, _, origin = self._orders.get(id(value), (None, None, None))
             if origin is not None:
                 self._wish(Tensor("x", tuple(value.shape), order, value.dtype, origin=origin), pin)
+            # Orders are recorded by id, and the caller's tensor keeps its order.
             alias = value.view_as(value)
             self._orders[id(alias)] = (alias, pin, None)
             return alias
@@ -324,8 +330,8 @@ class Observer:
         new = tuple(settled(place, value) for place, value in enumerate(args))
         return new, {name: settled(name, value) for name, value in kwargs.items()}
 
-    def _left(self, function: Any, result: Any) -> Any:
-        """What the user's own function returns, in the order that its callers need."""
+    def _in_fixed_order(self, function: Any, result: Any) -> Any:
+        """Returns the result of a user's function in the fixed order of its callers, if any."""
         import torch
 
         plain = plain_function(function)
@@ -341,7 +347,7 @@ class Observer:
         return alias
 
     def _sequential(self, module: Any, args: Any, call: Call) -> Any:
-        """The children of nn.Sequential; a conversion of its input is made where it is called."""
+        """Runs the children of nn.Sequential; its caller converts the order of the input."""
         (x,) = args
         before = None
         for child in module:
@@ -360,9 +366,9 @@ class Observer:
         return x
 
     def _between(self, before: Any, child: Any, given: Any, entry: tuple[int, ...]) -> None:
-        """Wishes that of two neighbours one takes or returns what the other has.
+        """Records a preferred order for one of two neighbours in nn.Sequential.
 
-        No code is between them that could convert it.
+        There is no code between the two that could convert the order.
         """
         for module, ours, order in ((child, True, self.order(given)), (before, False, entry)):
             forward = plain_function(type(module).forward)
@@ -374,7 +380,7 @@ class Observer:
                 return
 
     def attribute(self, key: int, base: Any, name: str) -> Any:
-        """An attribute is read."""
+        """Reads and records an attribute."""
         import torch
 
         if isinstance(base, torch.Tensor) and not isinstance(
@@ -402,7 +408,7 @@ class Observer:
         return self.value(key, value)
 
     def operator(self, key: int, name: str, *operands: Any) -> Any:
-        """An operator is applied."""
+        """Applies and records an operator."""
         import torch
 
         function = getattr(operator, name)
@@ -414,7 +420,7 @@ class Observer:
         return result
 
     def item(self, key: int, base: Any, index: Any) -> Any:
-        """``base[index]`` is read."""
+        """Reads and records ``base[index]``."""
         import torch
 
         if isinstance(base, torch.Tensor):
@@ -422,7 +428,7 @@ class Observer:
         return self.value(key, base[index])
 
     def set_item(self, key: int, base: Any, index: Any, value: Any) -> None:
-        """``base[index] = value``."""
+        """Runs and records ``base[index] = value``."""
         import torch
 
         if not isinstance(base, torch.Tensor):
@@ -439,7 +445,7 @@ class Observer:
         self._note(key, call, self._ruled(call, change, key))
 
     def augment(self, key: int, name: str, target: Any, value: Any) -> Any:
-        """``target += value``."""
+        """Runs and records ``target += value``."""
         import torch
 
         function = getattr(operator, f"i{name.removesuffix('_')}")
@@ -451,18 +457,18 @@ class Observer:
         return result
 
     def augment_item(self, key: int, name: str, base: Any, index: Any, value: Any) -> None:
-        """``base[index] += value``."""
+        """Runs and records ``base[index] += value``."""
         import torch
 
         if isinstance(base, torch.Tensor):
-            # Three operations of one node: they are noted under numbers of their own.
+            # One node has three operations: two of them are recorded under negative numbers.
             item = self.operator(-3 * key - 1, "getitem", base, index)
             new = self.operator(-3 * key - 2, name, item, value)
             self.set_item(key, base, index, new)
         else:
             base[index] = self.augment(-3 * key - 2, name, base[index], value)
 
-    # Rules, which say the order of what comes out.
+    # Rules, which determine the order of results.
 
     def _ruled(self, call: Call, run: Callable[[], Any], key: int | None) -> Any:
         import torch
@@ -490,7 +496,7 @@ class Observer:
         run: Callable[[], Any],
         key: int | None,
     ) -> Any:
-        """Runs an operation, and its rule for the order of the result."""
+        """Runs an operation, and applies its rule to get the order of the result."""
         import torch
 
         before = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
@@ -501,7 +507,7 @@ class Observer:
         except Refused as refused:
             call.refused = refused
             return result
-        except Exception as error:  # a rule that does not know such operands
+        except Exception as error:  # the rule does not support such operands
             call.refused = Refused(f"{call.name}: {type(error).__name__}: {error}")
             return result
         if key in self._moving and isinstance(value, Tensor) and _permutes(call):
@@ -517,7 +523,7 @@ class Observer:
         return result
 
     def _own(self, result: Any, order: tuple[int, ...]) -> Any:
-        """PyTorch may return its argument itself, which has another order."""
+        """Returns a view of a result if PyTorch returned an argument that has another order."""
         known = self._orders.get(id(result))
         if known is not None and known[1] != order and len(order) == result.ndim:
             return result.view_as(result)
@@ -551,7 +557,7 @@ class Observer:
     # Facts.
 
     def snapshot(self, value: Any, depth: int = 3) -> Value:
-        """What is known of a value now."""
+        """Describes a value as it is now, with a placeholder text."""
         import torch
 
         if isinstance(value, torch.Tensor):
@@ -590,7 +596,7 @@ class Observer:
     # The user's code.
 
     def adopt(self, value: Any) -> None:
-        """Makes a function, or all methods of a class, report what they do."""
+        """Replaces the code of a function, or of all methods of a class, by reporting code."""
         import torch
 
         if isinstance(value, torch.nn.Module):
@@ -622,7 +628,7 @@ class Observer:
             self._defaults(node, function)
 
     def _defaults(self, node: FunctionNode, function: types.FunctionType) -> None:
-        """Sees the calls in default values, which ran when the file was imported."""
+        """Observes the calls in default values by evaluating them again."""
         for default in defaults(node):
             if any(isinstance(one, ast.Call) for one in ast.walk(default)):
                 changed = ast.fix_missing_locations(ast.Expression(_Changer("").visit(default)))
@@ -635,7 +641,7 @@ class Observer:
 
 @dataclass
 class _Watched(Context):
-    """A context that remembers what was converted."""
+    """A context that records conversions of orders."""
 
     converted: list[tuple[Tensor, tuple[int, ...]]] = field(default_factory=list)
 
@@ -654,13 +660,13 @@ def _permutes(call: Call) -> bool:
 
 
 def leaf(cls: type) -> Any:
-    """The rule of a layer of PyTorch's, or of a class of the user's that derives from one."""
+    """Returns the rule of a PyTorch layer class, or of the one that a user's class derives from."""
     own = (one for one in cls.__mro__ if not is_users(one))
     return modules.find(next(own))
 
 
 def find_rule(name: str | None) -> Any:
-    """The rule of a name; an operation in place falls on the other one."""
+    """Returns the rule of a name; in-place operations fall back to the rule without underscore."""
     if name is None:
         return None
     rule = ops.find(name)
@@ -688,7 +694,7 @@ def _identity(value: Any) -> Any:
 
 
 def _signature(value: Value) -> Any:
-    """Values that lead to the same text have the same signature."""
+    """Returns a key that is equal for values that lead to the same source text."""
     if isinstance(value, Tensor):
         return value.shape, value.order, value.dtype
     if isinstance(value, Items):
@@ -698,11 +704,16 @@ def _signature(value: Value) -> Any:
     return id(value.value)
 
 
-# The changed code.
+# The recompiled code.
 
 
 def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
-    """The code of a function that reports what it does; None if it cannot be made."""
+    """Compiles a function with reports; returns None if that is not possible.
+
+    A code object can replace another only if both have the same free variables. The function is
+    therefore compiled inside a wrapper function that defines these variables, and inside a class
+    of the same name for ``super()`` and private names.
+    """
     wrapper = ast.parse("def wrapper(): pass")
     outer = wrapper.body[0]
     assert isinstance(outer, ast.FunctionDef)
@@ -721,7 +732,7 @@ def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
         inner = ast.ClassDef(cls.name, [], [], [inner], [])
     own = inner.name if isinstance(inner, ast.ClassDef | ast.FunctionDef) else None
     if own is not None and own not in free:
-        outer.body.insert(0, ast.Global([own]))  # as it is for the function
+        outer.body.insert(0, ast.Global([own]))  # the function's own name stays a global
     outer.body.append(inner)
     ast.fix_missing_locations(wrapper)
     found = _inner(compile(wrapper, code.co_filename, "exec"), code.co_name, node)
@@ -740,6 +751,7 @@ def _inner(code: types.CodeType, name: str, node: Any) -> types.CodeType | None:
     return None
 
 
+#: Expressions without a special case whose value is reported.
 _REPORTED = (
     *(ast.Tuple, ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.GeneratorExp),
     *(ast.IfExp, ast.BoolOp, ast.Compare, ast.Lambda),
@@ -747,7 +759,7 @@ _REPORTED = (
 
 
 class _Changer:
-    """Copies a tree; expressions become calls that report them."""
+    """Copies a syntax tree in which expressions become calls of the report functions."""
 
     def __init__(self, cls: str) -> None:
         self._class = cls.lstrip("_")
@@ -764,7 +776,7 @@ class _Changer:
         return made
 
     def _copy(self, node: ast.AST, **changes: Any) -> Any:
-        """A copy with changed children, which reports nothing itself."""
+        """Copies a node with changed children, without a report of the node."""
         fields = {
             name: changes[name] if name in changes else self.visit(value)
             for name, value in ast.iter_fields(node)
@@ -831,7 +843,7 @@ class _Changer:
         return self._report("item", node, self.visit(node.value), self._index(node.slice))
 
     def _index(self, node: ast.expr) -> Any:
-        """An index as a value: slices are made by hand."""
+        """Returns an index as an expression: slices become calls of ``slice``."""
         if isinstance(node, ast.Slice):
             parts = [
                 ast.Constant(None) if part is None else self.visit(part)

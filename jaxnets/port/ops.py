@@ -1,4 +1,4 @@
-"""What each of PyTorch's functions, methods and operators becomes in JAX: one table by meaning."""
+"""Finds the rule of each PyTorch function, method and operator."""
 
 from jaxnets.port import (
     ops_activations,
@@ -37,15 +37,13 @@ _SHARED = ("torch.", "Tensor.", "F.", "operator.", "torch.special.", "builtins."
 
 
 def find(name: str) -> Rule | None:
-    """The rule of an operation.
+    """Returns the rule of an operation, or None.
 
     Args:
-        name: such as "torch.cat", "Tensor.view", "F.relu", "operator.add" or "torch.fft.fft".
-            An operation in place, "Tensor.add_" or "operator.iadd", is the other one; "Tensor.
-            __radd__" is that with the operands exchanged.
-
-    Returns:
-        The rule, or None.
+        name: the canonical name, such as "torch.cat", "Tensor.view", "F.relu", "operator.add" or
+            "torch.fft.fft". In-place operations, such as "Tensor.add_" or "operator.iadd", have
+            the rule of the operation that is not in place. Reflected operators, such as
+            "Tensor.__radd__", have the rule of the operator with swapped operands.
     """
     if name in RULES:
         return RULES[name]

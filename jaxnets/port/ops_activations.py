@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Rules for activations, softmax and dropout."""
 
 from jaxnets.port import layouts
 from jaxnets.port.dtypes import dtype_text
@@ -8,13 +8,13 @@ from jaxnets.port.values import ATOM, Binding, Context, Plain, Refused, Tensor, 
 
 
 def _activation(function: str, name: str, *parameters: str) -> None:
-    """A function of x and numbers; numbers are handed on where they are given."""
+    """Registers an activation with numeric parameters, which are passed on if given."""
 
     @rule(name)
     def apply(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
         x = tensor(input)
         kwargs.pop("inplace", None)
-        args = args[: len(parameters)]  # what follows is inplace
+        args = args[: len(parameters)]  # the next argument would be inplace
         return elementwise(context, call(context, function, x, *args, **kwargs), x)
 
 
@@ -44,7 +44,7 @@ for _function, _name, *_parameters in (
 
 @rule("gelu")
 def gelu(context: Context, input: Value, *, approximate: Given = None) -> Value:
-    """GELU, exact unless otherwise wanted."""
+    """Ports GELU, exact by default."""
     x = tensor(input)
     exact = "False" if known(approximate, "none") == "none" else None
     return elementwise(context, call(context, "jax.nn.gelu", x, approximate=exact), x)
@@ -52,7 +52,7 @@ def gelu(context: Context, input: Value, *, approximate: Given = None) -> Value:
 
 @rule("softplus")
 def softplus(context: Context, input: Value, beta: Given = None, threshold: Given = None) -> Value:
-    """Softplus; a line beyond the threshold, where float32 is one anyway."""
+    """Ports softplus; thresholds of 20 and more have no effect in float32 and are dropped."""
     x = tensor(input)
     if known(beta, 1) == 1 and known(threshold, 20) >= 20:
         return elementwise(context, call(context, "jax.nn.softplus", x), x)
@@ -62,7 +62,7 @@ def softplus(context: Context, input: Value, beta: Given = None, threshold: Give
 
 @rule("prelu")
 def prelu(context: Context, input: Value, weight: Value) -> Value:
-    """A learned slope below zero, one for all channels or one each."""
+    """Ports PReLU, with one slope or one for each channel."""
     x, slopes = tensor(input), tensor(weight)
     many = slopes.shape not in ((), (1,))
     if many and x.ndim > 2 and x.axis(1) != x.ndim - 1:
@@ -80,7 +80,7 @@ def rrelu(
     training: Given = None,
     inplace: Given = None,
 ) -> Value:
-    """A random slope below zero; while not training, the mean of both limits."""
+    """Ports RReLU in evaluation mode: leaky ReLU with the mean of both limits."""
     if known(training, False):
         raise Refused("random slopes of F.rrelu in training", "Use leaky_relu.")
     x = tensor(input)
@@ -90,7 +90,7 @@ def rrelu(
 
 @rule("glu")
 def glu(context: Context, input: Value, dim: Given = None) -> Value:
-    """One half by the sigmoid of the other."""
+    """Ports GLU: one half times the sigmoid of the other half."""
     x = tensor(input)
     place = known(dim, -1) % x.ndim
     axis = None if x.axis(place) == x.ndim - 1 else layouts.axis(x, place)
@@ -132,7 +132,7 @@ def gumbel_softmax(
     eps: Given = None,
     dim: Given = None,
 ) -> Value:
-    """Softmax of logits with Gumbel noise."""
+    """Ports softmax of logits with Gumbel noise."""
     x = tensor(logits)
     place = known(dim, -1) % x.ndim
     axis = None if x.axis(place) == x.ndim - 1 else layouts.axis(x, place)
@@ -157,7 +157,7 @@ def _dropout(layer: str, *names: str) -> None:
 
 
 def dropped(context: Context, x: Tensor, layer: str, p: Given, training: Given) -> Tensor:
-    """A call of a dropout layer that the module gets as an attribute."""
+    """Returns the call of a dropout layer, which is added to the module as an attribute."""
     if training is not None and _is_constant(training, False):
         return x
     if p is not None and _is_constant(p, 0):
@@ -166,7 +166,7 @@ def dropped(context: Context, x: Tensor, layer: str, p: Given, training: Given) 
     if layer != "Dropout" and x.ndim > 2:
         x = context.convert(x, (0, *range(2, x.ndim), 1))
     if training is None or _is_constant(training, True):
-        context.note("F.dropout without training=self.training drops in evaluation, too")
+        context.note("F.dropout without training=self.training is active in evaluation mode too")
         attribute = context.layer("dropout", f"layers.{layer}({rate}, rngs=rngs)")
         return elementwise(context, f"{attribute}({written(x)}, deterministic=False)", x)
     attribute = context.layer("dropout", f"layers.{layer}({rate}, rngs=rngs)")

@@ -1,4 +1,4 @@
-"""Sizes, dtypes, devices, copies and conversions to Python."""
+"""Rules for sizes, dtypes, devices, copies and conversions to Python."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def _size(x: Tensor, dim: int) -> Plain:
 
 @rule("shape")
 def shape(context: Context, input: Value) -> Value:
-    """All sizes."""
+    """Ports ``x.shape``."""
     if not isinstance(input, Tensor):
         return Plain(f"{bound(input, ATOM)}.shape", context.result)
     x = input
@@ -24,7 +24,7 @@ def shape(context: Context, input: Value) -> Value:
 
 @rule("size")
 def size(context: Context, input: Value, dim: Given = None) -> Value:
-    """All sizes, or one."""
+    """Ports ``x.size()`` and ``x.size(dim)``."""
     if dim is None:
         return shape(context, input)
     x = tensor(input)
@@ -33,20 +33,20 @@ def size(context: Context, input: Value, dim: Given = None) -> Value:
 
 @rule("dim", "ndim", "ndimension")
 def dim(context: Context, input: Value) -> Value:
-    """How many axes."""
+    """Ports the number of axes."""
     x = tensor(input)
     return Plain(f"{bound(x, ATOM)}.ndim", x.ndim)
 
 
 @rule("numel", "nelement")
 def numel(context: Context, input: Value) -> Value:
-    """How many elements."""
+    """Ports the number of elements."""
     return Plain(f"{bound(input, ATOM)}.size", context.result)
 
 
 @rule("len")
 def len_(context: Context, input: Value) -> Value:
-    """The size of the first axis."""
+    """Ports ``len(x)``, the size of PyTorch's first axis."""
     if isinstance(input, Tensor) and input.axis(0) != 0:
         return _size(input, 0)
     return Plain(f"len({written(input)})", context.result)
@@ -54,39 +54,39 @@ def len_(context: Context, input: Value) -> Value:
 
 @rule("dtype")
 def dtype(context: Context, input: Value) -> Value:
-    """The dtype."""
+    """Ports ``x.dtype``."""
     x = tensor(input)
     return Plain(f"{bound(x, ATOM)}.dtype", x.dtype)
 
 
 @rule("device", "grad_fn", "layout")
 def nothing(context: Context, input: Value) -> Value:
-    """What JAX's arrays need not be told."""
+    """Ports attributes that JAX's arrays lack, as None."""
     return Plain("None", context.result)
 
 
 @rule("is_cuda", "is_sparse", "is_mps", "is_quantized", "is_meta")
 def never(context: Context, input: Value) -> Value:
-    """False."""
+    """Ports attributes that are always False in JAX."""
     return Plain("False", False, constant=True)
 
 
 @rule("requires_grad", "is_contiguous", "is_leaf")
 def always(context: Context, input: Value) -> Value:
-    """What PyTorch said."""
+    """Ports attributes as the constant that PyTorch returned on the example inputs."""
     return Plain(str(context.result), context.result, constant=True)
 
 
 @rule("is_floating_point")
 def is_floating_point(context: Context, input: Value) -> Value:
-    """Whether the dtype is floating."""
+    """Ports the test for a floating-point dtype."""
     kind = "jnp.floating"
     return _subdtype(context, input, kind)
 
 
 @rule("is_complex")
 def is_complex(context: Context, input: Value) -> Value:
-    """Whether the dtype is complex."""
+    """Ports the test for a complex dtype."""
     return _subdtype(context, input, "jnp.complexfloating")
 
 
@@ -97,7 +97,7 @@ def _subdtype(context: Context, input: Value, kind: str) -> Plain:
 
 @rule("torch.is_tensor")
 def is_tensor(context: Context, obj: Value) -> Value:
-    """Whether something is an array."""
+    """Ports the test for a tensor."""
     return Plain(f"isinstance({written(obj)}, {context.use('jax')}.Array)", context.result)
 
 
@@ -120,20 +120,20 @@ def is_tensor(context: Context, obj: Value) -> Value:
     "to_dense",
 )
 def same(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
-    """The same array: JAX's arrays are never changed."""
+    """Ports copies and similar calls as the array itself, as JAX's arrays are immutable."""
     return input
 
 
 @rule("detach", "data")
 def detach(context: Context, input: Value) -> Value:
-    """The same values, without gradients."""
+    """Ports ``detach`` by stopping the gradient."""
     x = tensor(input)
     return elementwise(context, call(context, "lax.stop_gradient", x), x)
 
 
 def _cast(context: Context, x: Tensor, dtype: Any, text: str | None = None) -> Tensor:
     if dtype == x.dtype and not dtype.is_floating_point:
-        return x  # of floating-point numbers the example's dtype need not be the user's
+        return x  # not for floats, as the user's inputs may have another dtype than the example
     text = text or jax_dtype(context, dtype)
     return elementwise(context, f"{bound(x, ATOM)}.astype({text})", x)
 
@@ -148,7 +148,7 @@ def to(
     other: Given = None,
     copy: Given = None,
 ) -> Value:
-    """Another dtype, device or both; of a device nothing remains."""
+    """Ports conversions to another dtype or device; devices are dropped."""
     x = tensor(input)
     for value in (first, *rest, dtype, other):
         if isinstance(value, Tensor):
@@ -174,14 +174,14 @@ _caster("float", "double", "half", "bfloat16", "long", "short", "bool", "byte", 
 
 @rule("item")
 def item(context: Context, input: Value) -> Value:
-    """The number of a tensor of one element."""
+    """Ports ``item``, the number of a tensor with one element."""
     context.note("item() and tolist() read values, so they do not work under jax.jit")
     return Plain(method(context, tensor(input), "item"), context.result)
 
 
 @rule("tolist")
 def tolist(context: Context, input: Value) -> Value:
-    """Nested lists of numbers."""
+    """Ports ``tolist``, nested lists in PyTorch's order of axes."""
     context.note("item() and tolist() read values, so they do not work under jax.jit")
     x = context.natural(tensor(input))
     return Plain(f"{bound(x, ATOM)}.tolist()", context.result)
@@ -189,7 +189,7 @@ def tolist(context: Context, input: Value) -> Value:
 
 @rule("numpy")
 def numpy(context: Context, input: Value) -> Value:
-    """A NumPy array."""
+    """Ports the conversion to a NumPy array in PyTorch's order of axes."""
     x = context.natural(tensor(input))
     return Plain(call(context, "np.asarray", x), context.result)
 

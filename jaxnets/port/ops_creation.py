@@ -1,4 +1,4 @@
-"""New tensors: constants, ranges and random numbers."""
+"""Rules for creating tensors: constants, ranges and random numbers."""
 
 import re
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from jaxnets.port.values import ATOM, Context, Items, Plain, Refused, Tensor, Va
 
 
 def created(context: Context, text: str) -> Value:
-    """A new tensor; where the example does not come by it, nothing but its text is known."""
+    """Returns a new tensor, or a plain text if it was not created on the example inputs."""
     return Plain(text, None, known=False) if context.result is None else result(context, text)
 
 
 def _shape(sizes: Sequence[Value]) -> str:
-    """The text of a shape."""
+    """Returns the source text of a shape."""
     if len(sizes) == 1 and isinstance(sizes[0], Items):
         return written(sizes[0])
     if len(sizes) == 1 and isinstance(sizes[0], Plain) and isinstance(sizes[0].value, tuple):
@@ -35,7 +35,7 @@ def _shape(sizes: Sequence[Value]) -> str:
 
 
 def _result_dtype(context: Context, dtype: Given) -> str | None:
-    """The dtype of a result, left out where it is JAX's default, float32."""
+    """Returns the text of the dtype of a result, or None for JAX's default, float32."""
     if context.result is not None and name_of(context.result.dtype) == "float32":
         return None
     return dtype_text(context, dtype)
@@ -58,7 +58,7 @@ _constant("jnp.ones", "ones")
 
 @rule("full")
 def full(context: Context, size: Value, fill_value: Value, *, dtype: Given = None) -> Value:
-    """A number everywhere."""
+    """Ports a tensor filled with a number."""
     dtype_ = dtype_text(context, dtype)
     return created(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
 
@@ -83,7 +83,7 @@ _new("jnp.ones", "new_ones")
 def new_full(
     context: Context, input: Value, size: Value, fill_value: Value, *, dtype: Given = None
 ) -> Value:
-    """A number everywhere, of a tensor's dtype."""
+    """Ports a tensor filled with a number, with the dtype of another tensor."""
     x = tensor(input)
     given = _result_dtype(context, dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype))
     text = call(context, "jnp.full", _shape([size]), fill_value, dtype=given)
@@ -105,7 +105,7 @@ _alike("jnp.ones_like", "ones_like")
 
 @rule("full_like")
 def full_like(context: Context, input: Value, fill_value: Value, *, dtype: Given = None) -> Value:
-    """A number everywhere, in a tensor's shape."""
+    """Ports a tensor filled with a number, with the shape of another tensor."""
     x = tensor(input)
     text = call(context, "jnp.full_like", x, fill_value, dtype=dtype_text(context, dtype))
     return elementwise(context, text, x)
@@ -113,13 +113,13 @@ def full_like(context: Context, input: Value, fill_value: Value, *, dtype: Given
 
 @rule("eye")
 def eye(context: Context, n: Value, m: Given = None, *, dtype: Given = None) -> Value:
-    """The identity matrix."""
+    """Ports the identity matrix."""
     return created(context, call(context, "jnp.eye", n, m, dtype=_result_dtype(context, dtype)))
 
 
 @rule("arange", "range")
 def arange(context: Context, *bounds: Value, dtype: Given = None, **named: Value) -> Value:
-    """Numbers at equal distances, without the end."""
+    """Ports evenly spaced numbers without the end."""
     given = list(bounds)
     for name in ("start", "end", "step"):
         if name in named:
@@ -133,7 +133,7 @@ def arange(context: Context, *bounds: Value, dtype: Given = None, **named: Value
 def linspace(
     context: Context, start: Value, end: Value, steps: Value, *, dtype: Given = None
 ) -> Value:
-    """So many numbers at equal distances, with the end."""
+    """Ports a given number of evenly spaced numbers, including the end."""
     dtype_ = dtype_text(context, dtype)
     return created(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
 
@@ -148,7 +148,7 @@ def logspace(
     *,
     dtype: Given = None,
 ) -> Value:
-    """Powers at equal distances."""
+    """Ports powers with evenly spaced exponents."""
     dtype_ = dtype_text(context, dtype)
     text = call(context, "jnp.logspace", start, end, steps, base=base, dtype=dtype_)
     return created(context, text)
@@ -156,7 +156,7 @@ def logspace(
 
 @rule("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor")
 def new_tensor(context: Context, data: Value, dtype: Given = None) -> Value:
-    """An array of numbers; of an array, itself."""
+    """Ports a tensor of Python numbers; a tensor is returned unchanged."""
     if isinstance(data, Tensor):
         return data
     text = dtype_text(context, dtype, default=_inferred(known(data)))
@@ -168,20 +168,20 @@ def _typed(name: str) -> None:
     def apply(context: Context, *data: Value) -> Value:
         made = context.result
         if made is None:
-            raise Refused("the example does not come by it", "Use an example that does.")
+            raise Refused("it does not run on the example inputs", "Use inputs that run it.")
         given = data[0] if len(data) == 1 else None
         dtype = jax_dtype(context, made.dtype)
         if isinstance(given, Tensor):
             return result(context, f"{bound(given, ATOM)}.astype({dtype})", given.order)
         if isinstance(given, Items) and made.ndim == _depth(given):
             return created(context, call(context, "jnp.array", given, dtype=dtype))
-        shape = _shape(data) if data else "(0,)"  # what memory had: PyTorch sets it later
+        shape = _shape(data) if data else "(0,)"  # zeros for PyTorch's uninitialized memory
         short = None if name_of(made.dtype) == "float32" else dtype
         return created(context, call(context, "jnp.zeros", shape, dtype=short))
 
 
 def _depth(value: Value) -> int:
-    """How deep lists are nested."""
+    """Returns the nesting depth of lists."""
     return 1 + _depth(value.items[0]) if isinstance(value, Items) and value.items else 0
 
 
@@ -191,14 +191,14 @@ for _name in ("", "Float", "Double", "Half", "Long", "Int", "Short", "Byte", "Bo
 
 @rule("new_tensor")
 def new_tensor_of(context: Context, input: Value, data: Value, dtype: Given = None) -> Value:
-    """An array of numbers, of a tensor's dtype."""
+    """Ports a tensor of Python numbers with the dtype of another tensor."""
     x = tensor(input)
     given = dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype)
     return new_tensor(context, data, given)
 
 
 def _inferred(data: Any) -> str:
-    """PyTorch's dtype of nested numbers that are not floating."""
+    """Returns PyTorch's dtype of nested booleans or integers, or an empty string for floats."""
     while isinstance(data, tuple | list) and data:
         data = next((item for item in data if isinstance(item, float)), data[0])
     kinds = {bool: "bool", int: "int64"}
@@ -246,7 +246,7 @@ _random("jax.random.normal", "randn")
 
 @rule("randint")
 def randint(context: Context, *bounds: Value, dtype: Given = None, **named: Value) -> Value:
-    """Random whole numbers."""
+    """Ports random integers."""
     given = list(bounds) + [named[name] for name in ("low", "high", "size") if name in named]
     low, high, size = ([Plain("0", 0)] if len(given) == 2 else []) + given
     text = call(context, "jax.random.randint", _key(context), _shape([size]), low, high)
@@ -255,18 +255,18 @@ def randint(context: Context, *bounds: Value, dtype: Given = None, **named: Valu
 
 @rule("randperm")
 def randperm(context: Context, n: Value, *, dtype: Given = None) -> Value:
-    """A random order of numbers."""
+    """Ports a random permutation."""
     return created(context, call(context, "jax.random.permutation", _key(context), n))
 
 
 def _shape_of(x: Tensor) -> str:
-    """The text of the shape of our array; of a new tensor, what it was made with."""
+    """Returns the text of the shape of an array; for a new tensor, the shape it is created with."""
     new = re.fullmatch(r"jnp\.(?:zeros|ones)\((\w+|\([^()]*\))(?:, dtype=[\w.]+)?\)", x.text)
     return new[1] if new else f"{bound(x, ATOM)}.shape"
 
 
 def _drawn(context: Context, x: Tensor, p: Value | str, *shape: str) -> Tensor:
-    """Draws of zeros and ones, in the dtype of x."""
+    """Returns random zeros and ones in the dtype and order of x."""
     drawn = call(context, "jax.random.bernoulli", _key(context), p, *shape)
     usual = name_of(x.dtype) == "float32"
     dtype = "float" if usual else jax_dtype(context, x.dtype)
@@ -275,21 +275,21 @@ def _drawn(context: Context, x: Tensor, p: Value | str, *shape: str) -> Tensor:
 
 @rule("torch.bernoulli", "Tensor.bernoulli")
 def bernoulli(context: Context, input: Value) -> Value:
-    """Ones with the probabilities that a tensor holds, else zeros."""
+    """Ports random zeros and ones, with probabilities given by a tensor."""
     x = tensor(input)
     return _drawn(context, x, x)
 
 
 @rule("Tensor.bernoulli_")
 def bernoulli_(context: Context, input: Value, p: Given = None) -> Value:
-    """Ones with a probability, else zeros, in a tensor's shape."""
+    """Ports filling a tensor with random zeros and ones."""
     x = tensor(input)
     return _drawn(context, x, "0.5" if p is None else p, _shape_of(x))
 
 
 @rule("normal_")
 def normal_(context: Context, input: Value, mean: Given = None, std: Given = None) -> Value:
-    """Normal numbers in a tensor's shape."""
+    """Ports filling a tensor with normally distributed numbers."""
     x = tensor(input)
     shape = _shape_of(x)
     text = call(context, "jax.random.normal", _key(context), shape)
@@ -302,7 +302,7 @@ def normal_(context: Context, input: Value, mean: Given = None, std: Given = Non
 
 @rule("uniform_")
 def uniform_(context: Context, input: Value, *limits: Value, **named: Value) -> Value:
-    """Uniform numbers in a tensor's shape."""
+    """Ports filling a tensor with uniformly distributed numbers."""
     x = tensor(input)
     shape = _shape_of(x)
     low, high = (list(limits) + [named[n] for n in ("from", "to") if n in named] + [None] * 2)[:2]
@@ -314,7 +314,7 @@ def uniform_(context: Context, input: Value, *limits: Value, **named: Value) -> 
 
 @rule("torch.normal")
 def normal(context: Context, mean: Value, std: Value, size: Given = None) -> Value:
-    """Normal numbers of a mean and a spread."""
+    """Ports normally distributed numbers with a mean and a standard deviation."""
     like = next((v for v in (mean, std) if isinstance(v, Tensor)), None)
     if like is None:
         assert size is not None
@@ -330,7 +330,7 @@ def normal(context: Context, mean: Value, std: Value, size: Given = None) -> Val
 def multinomial(
     context: Context, input: Value, num_samples: Value, replacement: Given = None
 ) -> Value:
-    """Draws of places by weights."""
+    """Ports random indices with probabilities proportional to weights."""
     x = context.natural(tensor(input))
     logits = call(context, "jnp.log", x)
     shape = (

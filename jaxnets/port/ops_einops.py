@@ -1,4 +1,4 @@
-"""einops, which takes our arrays as it takes PyTorch's: its patterns name the axes as ours are."""
+"""Rules for einops, whose patterns are rewritten for the order of the port's axes."""
 
 import re
 
@@ -6,20 +6,23 @@ from jaxnets.port.layouts import permuted
 from jaxnets.port.rules import RULES, call, known, result, tensor, word
 from jaxnets.port.values import Context, Items, Plain, Refused, Rule, Value, natural
 
-#: Operations whose result has any order of axes that is wanted, by its pattern.
+#: Operations whose result can have any order of axes, as the pattern determines it.
 FREE = ("einops.rearrange", "einops.reduce", "einops.repeat", "einops.einsum")
 
 
 def arranged(
     pattern: str, order: tuple[int, ...], wanted: tuple[int, ...] | None, rank: int
 ) -> tuple[str, tuple[int, ...]]:
-    """A pattern for our arrays, and the order of what it makes.
+    """Rewrites a pattern for the order of the port's axes.
 
     Args:
-        pattern: as the user wrote it, for PyTorch's order of axes.
-        order: of the operand.
-        wanted: of the result; PyTorch's if None.
-        rank: how many axes the result has.
+        pattern: the user's pattern, for PyTorch's order of axes.
+        order: the order of the operand.
+        wanted: the preferred order of the result; None for PyTorch's order.
+        rank: the number of axes of the result.
+
+    Returns:
+        The new pattern, and the order of the result.
     """
     target = natural(rank) if wanted is None or len(wanted) != rank else wanted
     if order == natural(len(order)) and target == natural(rank):
@@ -30,12 +33,12 @@ def arranged(
 
 
 def _axes(side: str) -> list[str]:
-    """The axes of one side of a pattern: "b (h w) c" has three."""
+    """Returns the axes of one side of a pattern: "b (h w) c" has three."""
     return re.findall(r"\([^)]*\)|[^\s()]+", side.replace("\N{HORIZONTAL ELLIPSIS}", "..."))
 
 
 def _expanded(pattern: str, rank: int) -> list[str]:
-    """Both sides of a pattern, with names for the axes that "..." stands for."""
+    """Returns both sides of a pattern with names for the axes of "..."."""
     sides = pattern.replace("\N{HORIZONTAL ELLIPSIS}", "...").split("->")
     count = rank - len(_axes(sides[0])) + 1
     free = [name for name in "xyzuvwijklmn" if not re.search(rf"\b{name}\b", pattern)]
@@ -43,7 +46,7 @@ def _expanded(pattern: str, rank: int) -> list[str]:
 
 
 def _moves(pattern: str) -> list[int] | None:
-    """The axes of the operand in the order of the result's, if all else stays as it is."""
+    """Returns the permutation of a pattern that only permutes axes, or None."""
     left, right = (_axes(side) for side in pattern.split("->"))
     names = all(name.isidentifier() for name in (*left, *right))
     if not names or sorted(left) != sorted(right):
@@ -52,7 +55,7 @@ def _moves(pattern: str) -> list[int] | None:
 
 
 def _rearranging(name: str) -> Rule:
-    """``einops.rearrange``, ``repeat`` or ``reduce``."""
+    """Returns the rule of ``einops.rearrange``, ``repeat`` or ``reduce``."""
 
     def apply(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
         given = dict(zip(("tensor", "pattern", "reduction"), args, strict=False)) | kwargs
@@ -77,7 +80,7 @@ def _rearranging(name: str) -> Rule:
 
 
 def _pattern(given: Value, ours: str) -> Value | str:
-    """The text of a pattern: the user's if it is the same."""
+    """Returns the text of a pattern: the user's variable if its value is the same."""
     return given if known(given) == ours and not _is_constant(given) else word(ours)
 
 
@@ -86,7 +89,7 @@ def _is_constant(value: Value) -> bool:
 
 
 def _einsum(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
-    """``einops.einsum``, whose pattern comes last."""
+    """Ports ``einops.einsum``, whose pattern is the last argument."""
     *operands, pattern = [*args, *kwargs.values()]
     tensors, asked = [tensor(x) for x in operands], known(pattern)
     if "..." in asked or "\N{HORIZONTAL ELLIPSIS}" in asked:
@@ -106,7 +109,7 @@ def _einsum(args: list[Value], kwargs: dict[str, Value], context: Context) -> Va
 def _pack(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
     tensors, pattern = [*args, *kwargs.values()]
     if not isinstance(tensors, Items):
-        raise Refused("the tensors are not known one by one", "Pass them as a list.")
+        raise Refused("the list of tensors is not known", "Pass the tensors as a list.")
     parts = Items(tuple(context.natural(tensor(one)) for one in tensors.items), None, list)
     text = call(context, "einops.pack", parts, pattern)
     packed = result(context, f"{text}[0]", value=context.result[0])

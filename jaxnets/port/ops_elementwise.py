@@ -1,4 +1,4 @@
-"""Arithmetic, comparison, and whatever else acts on each element."""
+"""Rules for arithmetic, comparisons and other elementwise operations."""
 
 from jaxnets.port import layouts
 from jaxnets.port.rules import Given, call, known, present, refuse, result, rule, tensor
@@ -15,7 +15,7 @@ from jaxnets.port.values import (
 
 
 def elementwise(context: Context, text: str, leader: Tensor, binding: int = Binding.ATOM) -> Tensor:
-    """The result of an operation on operands that ``layouts.align`` has placed."""
+    """Returns the result of an elementwise operation on operands aligned by ``layouts.align``."""
     if context.result is None:
         return leader.with_text(text, binding)
     symbols = leader.symbols if leader.shape == tuple(context.result.shape) else ()
@@ -23,7 +23,7 @@ def elementwise(context: Context, text: str, leader: Tensor, binding: int = Bind
 
 
 def _infix(context: Context, operator: str, binding: Binding, a: Value, b: Value) -> Value:
-    """``a operator b`` of tensors, or of numbers."""
+    """Returns ``a operator b`` of tensors or numbers."""
     if isinstance(a, Items) or isinstance(b, Items):
         raise Refused("an operation on a list or tuple", "Make it a tensor, or write a loop.")
     power = operator == "**"
@@ -65,7 +65,7 @@ for _operator, _binding, *_names in (
 
 @rule("pow")
 def pow(context: Context, input: Value, exponent: Value) -> Value:
-    """A power; a whole number stays one, as JAX's slope of x ** 0.0 at 0 is NaN."""
+    """Ports powers; whole exponents become integers, as JAX's gradient of x ** 0.0 at 0 is NaN."""
     if isinstance(exponent, Plain) and exponent.constant and isinstance(exponent.value, float):
         whole = exponent.value.is_integer() and abs(exponent.value) < 100
         floating = isinstance(input, Tensor) and input.dtype.is_floating_point
@@ -80,7 +80,7 @@ def pow(context: Context, input: Value, exponent: Value) -> Value:
 
 @rule("add")
 def add(context: Context, input: Value, other: Value, *, alpha: Given = None) -> Value:
-    """A sum, of alpha · other; of lists and tuples, their concatenation."""
+    """Ports input + alpha · other, and the concatenation of lists and tuples."""
     if isinstance(input, Items) and isinstance(other, Items):
         return Items(input.items + other.items, None, input.kind)
     return _infix(context, "+", Binding.SUM, input, _scaled(other, alpha))
@@ -88,13 +88,13 @@ def add(context: Context, input: Value, other: Value, *, alpha: Given = None) ->
 
 @rule("sub", "subtract")
 def sub(context: Context, input: Value, other: Value, *, alpha: Given = None) -> Value:
-    """A difference, of alpha · other."""
+    """Ports input - alpha · other."""
     return _infix(context, "-", Binding.SUM, input, _scaled(other, alpha))
 
 
 @rule("rsub")
 def rsub(context: Context, input: Value, other: Value, *, alpha: Given = None) -> Value:
-    """The difference the other way."""
+    """Ports other - alpha · input."""
     return _infix(context, "-", Binding.SUM, other, _scaled(input, alpha))
 
 
@@ -109,7 +109,7 @@ def _scaled(x: Value, alpha: Given) -> Value:
 
 @rule("div", "divide", "true_divide", "truediv")
 def div(context: Context, input: Value, other: Value, *, rounding_mode: Given = None) -> Value:
-    """A quotient, rounded down or towards zero if that is wanted."""
+    """Ports quotients, optionally rounded down or towards zero."""
     mode = known(rounding_mode)
     if mode == "trunc":
         (a, b), leader = layouts.align(context, input, other)
@@ -124,19 +124,19 @@ def div(context: Context, input: Value, other: Value, *, rounding_mode: Given = 
 
 @rule("neg", "negative")
 def neg(context: Context, input: Value) -> Value:
-    """The negative."""
+    """Ports negation."""
     return _prefix(context, "-", input)
 
 
 @rule("bitwise_not", "invert")
 def invert(context: Context, input: Value) -> Value:
-    """The complement of bits or truths."""
+    """Ports the complement of integers or booleans."""
     return _prefix(context, "~", input)
 
 
 @rule("pos", "positive")
 def pos(context: Context, input: Value) -> Value:
-    """The same."""
+    """Ports unary plus as its operand."""
     return input
 
 
@@ -206,14 +206,14 @@ for _function, *_names in (
 
 @rule("round")
 def round(context: Context, input: Value, *, decimals: Given = None) -> Value:
-    """Rounding, halves to even."""
+    """Ports rounding, with halves to even."""
     x = tensor(input)
     return elementwise(context, call(context, "jnp.round", x, decimals), x)
 
 
 @rule("logit")
 def logit(context: Context, input: Value, eps: Given = None) -> Value:
-    """log(x / (1 - x)), of x kept within [eps, 1 - eps]."""
+    """Ports log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
     x = tensor(input)
     eps = present(eps)
     if eps is not None:
@@ -230,7 +230,7 @@ def nan_to_num(
     posinf: Given = None,
     neginf: Given = None,
 ) -> Value:
-    """NaN and infinities by numbers."""
+    """Ports the replacement of NaN and infinities by numbers."""
     x = tensor(input)
     values = {"nan": nan, "posinf": posinf, "neginf": neginf}
     given = {name: present(value) for name, value in values.items()}
@@ -271,7 +271,7 @@ def isclose(
     atol: Given = None,
     equal_nan: Given = None,
 ) -> Value:
-    """Which elements are close."""
+    """Ports the elementwise test for close values."""
     (a, b), leader = layouts.align(context, input, other)
     options = {"rtol": rtol, "atol": atol, "equal_nan": equal_nan}
     return elementwise(context, call(context, "jnp.isclose", a, b, **options), leader)
@@ -281,7 +281,7 @@ def isclose(
 def allclose(
     context: Context, input: Value, other: Value, rtol: Given = None, atol: Given = None
 ) -> Value:
-    """Whether all elements are close, or equal."""
+    """Ports the test whether all elements are close or equal."""
     (a, b), _ = layouts.align(context, input, other)
     text = call(context, "jnp.allclose", a, b, rtol=rtol, atol=atol)
     return Plain(text, context.result)
@@ -289,10 +289,10 @@ def allclose(
 
 @rule("torch.where")
 def where(context: Context, condition: Value, input: Given = None, other: Given = None) -> Value:
-    """A choice element by element."""
+    """Ports the elementwise choice between two tensors."""
     if input is None or other is None:
         raise Refused(
-            "the shape of what torch.where(condition) returns depends on the data",
+            "the shape of the result of torch.where(condition) depends on the data",
             "Choose with torch.where(condition, a, b).",
         )
     (mask, a, b), leader = layouts.align(context, condition, input, other)
@@ -301,19 +301,19 @@ def where(context: Context, condition: Value, input: Given = None, other: Given 
 
 @rule("Tensor.where")
 def tensor_where(context: Context, input: Value, condition: Value, other: Value) -> Value:
-    """``x.where(condition, other)``."""
+    """Ports ``x.where(condition, other)``."""
     return where(context, condition, input, other)
 
 
 @rule("masked_fill")
 def masked_fill(context: Context, input: Value, mask: Value, value: Value) -> Value:
-    """The value where the mask is True."""
+    """Ports the replacement of masked elements by a value."""
     return where(context, mask, value, input)
 
 
 @rule("clamp", "clip")
 def clamp(context: Context, input: Value, min: Given = None, max: Given = None) -> Value:
-    """Elements kept within limits; unlike ``jnp.clip``, slope 1 at the limits."""
+    """Ports clamping, whose gradient at the limits is 1, unlike that of ``jnp.clip``."""
     x = tensor(input)
     limits = [present(limit) for limit in (min, max)]
     if all(limit is None for limit in limits):
@@ -328,19 +328,19 @@ def clamp(context: Context, input: Value, min: Given = None, max: Given = None) 
 
 @rule("clamp_min")
 def clamp_min(context: Context, input: Value, min: Value) -> Value:
-    """Elements kept above a limit."""
+    """Ports clamping from below."""
     return clamp(context, input, min)
 
 
 @rule("clamp_max")
 def clamp_max(context: Context, input: Value, max: Value) -> Value:
-    """Elements kept below a limit."""
+    """Ports clamping from above."""
     return clamp(context, input, None, max)
 
 
 @rule("lerp")
 def lerp(context: Context, input: Value, end: Value, weight: Value) -> Value:
-    """Start + weight · (end - start)."""
+    """Ports start + weight · (end - start)."""
     (a, b, w), leader = layouts.align(context, input, end, weight)
     return elementwise(context, call(context, "tensors.lerp", a, b, w), leader)
 
@@ -349,7 +349,7 @@ def lerp(context: Context, input: Value, end: Value, weight: Value) -> Value:
 def addcmul(
     context: Context, input: Value, tensor1: Value, tensor2: Value, *, value: Given = None
 ) -> Value:
-    """Input + value · tensor1 · tensor2."""
+    """Ports input + value · tensor1 · tensor2."""
     return _with_product(context, "*", input, tensor1, tensor2, value)
 
 
@@ -357,7 +357,7 @@ def addcmul(
 def addcdiv(
     context: Context, input: Value, tensor1: Value, tensor2: Value, *, value: Given = None
 ) -> Value:
-    """Input + value · tensor1 / tensor2."""
+    """Ports input + value · tensor1 / tensor2."""
     return _with_product(context, "/", input, tensor1, tensor2, value)
 
 
@@ -374,21 +374,21 @@ def _with_product(
 
 @rule("fill_", "Tensor.fill")
 def fill(context: Context, input: Value, value: Value) -> Value:
-    """A tensor of the same shape, filled with a number."""
+    """Ports filling a tensor with a number."""
     x = tensor(input)
     return elementwise(context, call(context, "jnp.full_like", x, value), x)
 
 
 @rule("zero_")
 def zero(context: Context, input: Value) -> Value:
-    """A tensor of the same shape, of zeros."""
+    """Ports filling a tensor with zeros."""
     x = tensor(input)
     return elementwise(context, call(context, "jnp.zeros_like", x), x)
 
 
 @rule("copy_")
 def copy(context: Context, input: Value, src: Value) -> Value:
-    """The elements of another tensor, in the shape and dtype of this one."""
+    """Ports copying another tensor into a tensor of the same dtype."""
     x, source = tensor(input), tensor(src)
     if x.shape != source.shape:
         (_, source_), leader = layouts.align(context, x, source)

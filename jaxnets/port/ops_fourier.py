@@ -1,4 +1,4 @@
-"""Fourier transforms and complex numbers."""
+"""Rules for Fourier transforms and complex numbers."""
 
 from jaxnets.port import layouts
 from jaxnets.port.ops_elementwise import elementwise
@@ -76,14 +76,14 @@ _frequencies("rfftfreq")
 
 @rule("torch.complex")
 def complex_(context: Context, real: Value, imag: Value) -> Value:
-    """A complex number of its parts."""
+    """Ports complex numbers from real and imaginary parts."""
     (a, b), leader = layouts.align(context, real, imag)
     return elementwise(context, call(context, "lax.complex", a, b), leader)
 
 
 @rule("polar")
 def polar(context: Context, abs: Value, angle: Value) -> Value:
-    """A complex number of its length and angle."""
+    """Ports complex numbers from absolute values and angles."""
     (r, a), leader = layouts.align(context, abs, angle)
     turn = call(context, "jnp.exp", f"1j * {bound(a, Binding.PRODUCT + 1)}")
     text = f"{bound(r, Binding.PRODUCT)} * {turn}"
@@ -92,7 +92,7 @@ def polar(context: Context, abs: Value, angle: Value) -> Value:
 
 @rule("view_as_real")
 def view_as_real(context: Context, input: Value) -> Value:
-    """Real and imaginary parts along a last axis."""
+    """Ports real and imaginary parts along a new last axis."""
     x = tensor(input)
     text = call(context, "tensors.view_as_real", x)
     return result(context, text, (*x.order, x.ndim))
@@ -100,7 +100,7 @@ def view_as_real(context: Context, input: Value) -> Value:
 
 @rule("view_as_complex")
 def view_as_complex(context: Context, input: Value) -> Value:
-    """Complex numbers of a last axis of two."""
+    """Ports complex numbers from a last axis of size 2."""
     x = layouts.last(context, tensor(input))
     if simple(x.text):
         text = call(context, "lax.complex", f"{x.text}[..., 0]", f"{x.text}[..., 1]")

@@ -1,4 +1,4 @@
-"""Convolutions, pools, resizing and padding: images are channels last."""
+"""Rules for convolutions, pools, resizing and padding of channels-last images."""
 
 from jaxnets.port.rules import (
     Given,
@@ -27,11 +27,11 @@ from jaxnets.port.values import (
 
 
 def image(context: Context, value: Value, axes: int | None = None) -> Tensor:
-    """A batch of images, sequences or volumes, channels last."""
+    """Converts a batch of images, sequences or volumes to channels last."""
     x = tensor(value)
     if x.ndim < 3 or (axes is not None and x.ndim != axes + 2):
         raise Refused(
-            f"an input of {x.ndim} axes, without a batch", "Give it a batch: x[None], then [0]."
+            f"an input of {x.ndim} axes, without a batch", "Add a batch axis: x[None], then [0]."
         )
     return context.convert(x, channels_last(x.ndim))
 
@@ -40,7 +40,7 @@ def image(context: Context, value: Value, axes: int | None = None) -> Tensor:
 
 
 def _options(**options: Given) -> dict[str, Given]:
-    """The options that differ from what they are by default."""
+    """Returns the options that are not known to have their default values."""
     defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
     found: dict[str, Given] = {}
     for name, value in options.items():
@@ -120,7 +120,7 @@ for _name in ("max_pool", "avg_pool", "lp_pool", "adaptive_max_pool", "max_unpoo
 def _adaptive_mean(axes: int) -> None:
     @rule(f"adaptive_avg_pool{axes}d")
     def apply(context: Context, input: Value, output_size: Value) -> Value:
-        """A mean over the whole image where one position is left."""
+        """Ports adaptive pooling; a single output position is the mean of the image."""
         x = image(context, input, axes)
         if all(size == 1 for size in context.result.shape[2:]) and _ones(output_size):
             over = "1" if axes == 1 else str(tuple(range(1, axes + 1)))
@@ -144,7 +144,7 @@ for _axes in (1, 2, 3):
 
 @rule("interpolate", "upsample")
 def interpolate(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
-    """Another size."""
+    """Ports resizing."""
     x = image(context, input)
     kwargs = {k: v for k, v in kwargs.items() if not (isinstance(v, Plain) and v.text == "None")}
     kept = list(args)
@@ -157,7 +157,7 @@ def interpolate(context: Context, input: Value, *args: Value, **kwargs: Value) -
 def upsample_nearest(
     context: Context, input: Value, size: Given = None, scale_factor: Given = None
 ) -> Value:
-    """The nearest pixel."""
+    """Ports resizing by nearest neighbours."""
     x = image(context, input)
     text = call(context, "F.interpolate", x, size=size, scale_factor=scale_factor)
     return result(context, text, x.order)
@@ -167,7 +167,7 @@ def upsample_nearest(
 def upsample_bilinear(
     context: Context, input: Value, size: Given = None, scale_factor: Given = None
 ) -> Value:
-    """Bilinear, corners aligned."""
+    """Ports bilinear resizing with aligned corners."""
     x = image(context, input)
     options = {"size": size, "scale_factor": scale_factor, "mode": word("bilinear")}
     text = call(context, "F.interpolate", x, **options, align_corners=True)
@@ -176,14 +176,14 @@ def upsample_bilinear(
 
 @rule("grid_sample")
 def grid_sample(context: Context, input: Value, grid: Value, *args: Value, **kw: Value) -> Value:
-    """Values at the positions of a grid."""
+    """Ports sampling an image at the positions of a grid."""
     x, places = image(context, input), context.natural(tensor(grid))
     return result(context, call(context, "F.grid_sample", x, places, *args, **kw), x.order)
 
 
 @rule("affine_grid")
 def affine_grid(context: Context, theta: Value, size: Value, align_corners: Given = None) -> Value:
-    """The positions that an affine map gives, for images of a size as PyTorch says it."""
+    """Ports the sampling positions of an affine map; the size argument is reordered."""
     matrix = context.natural(tensor(theta))
     sizes = several((size,))
     ours = [sizes[0], *sizes[2:], sizes[1]]
@@ -199,7 +199,7 @@ _PADS = {"constant": None, "reflect": "reflect", "replicate": "edge", "circular"
 def pad(
     context: Context, input: Value, pad: Value, mode: Given = None, value: Given = None
 ) -> Value:
-    """Padding, which PyTorch says from the last axis on."""
+    """Ports padding; PyTorch lists the amounts from the last axis backwards."""
     x, amounts = tensor(input), several((pad,))
     numbers = [known(amount) for amount in amounts]
     if not any(numbers) and all(isinstance(a, Plain) and a.constant for a in amounts):
@@ -223,9 +223,9 @@ def pad(
 def _cut_and_padded(
     context: Context, x: Tensor, numbers: list[int], pairs: dict[int, int], value: Given
 ) -> Tensor:
-    """Padding of which some is negative."""
+    """Ports padding with some negative amounts."""
     if not simple(x.text):
-        raise Refused("negative padding of an expression", "Give it a name on a line of its own.")
+        raise Refused("negative padding of an expression", "Assign it to a variable first.")
     widths = []
     for dim in x.order:
         at = pairs.get(dim)
@@ -253,7 +253,7 @@ _on_images("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "local_respons
 
 @rule("F.unfold")
 def unfold(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
-    """Windows as columns, the channels of each slowest as in PyTorch."""
+    """Ports windows of an image, with the elements of a window in PyTorch's order."""
     x = image(context, input)
     text = call(context, "F.unfold", x, *args, **kwargs)
     return result(context, text, (0, 2, 1))
@@ -261,7 +261,7 @@ def unfold(context: Context, input: Value, *args: Value, **kwargs: Value) -> Val
 
 @rule("fold")
 def fold(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
-    """An image of its windows."""
+    """Ports the sum of windows to an image."""
     x = context.convert(tensor(input), (0, 2, 1))
     text = call(context, "F.fold", x, *args, **kwargs)
     return result(context, text, (0, 2, 3, 1))

@@ -1,4 +1,4 @@
-"""Reading and writing parts of a tensor."""
+"""Rules for reading and writing parts of a tensor."""
 
 import re
 from dataclasses import dataclass
@@ -35,11 +35,14 @@ _CHOOSE = "Choose with torch.where, or multiply by the mask."
 
 @dataclass(frozen=True)
 class _Piece:
-    """One entry of an index: "new", "number", "slice", "array" or "mask"."""
+    """One entry of an index.
+
+    ``kind`` is "new" (a new axis), "number", "slice", "array" or "mask".
+    """
 
     kind: str
     text: str
-    axes: int = 1  # how many axes of the tensor it takes
+    axes: int = 1  # number of axes of the tensor that the entry indexes
     value: Any = None
 
 
@@ -64,7 +67,7 @@ def _piece(context: Context, value: Value) -> _Piece:
 
 
 def _pieces(context: Context, x: Tensor, index: Value) -> list[_Piece]:
-    """An entry for each axis of x, in PyTorch's order, and new axes between them."""
+    """Returns the entries of an index for all axes of x, in PyTorch's order, and for new axes."""
     entries = [index]
     if isinstance(index, Items) and index.kind is tuple:
         entries = list(index.items)
@@ -89,7 +92,7 @@ def _brackets(texts: list[str]) -> str:
 
 
 def _ellipsis(texts: list[str]) -> str:
-    """The index, with ``...`` for several leading colons before what is last."""
+    """Returns an index in brackets, with ``...`` for several leading colons."""
     colons = next((i for i, text in enumerate(texts) if text != ":"), len(texts))
     if colons >= 2 and texts[-1] != ":":
         return f"[..., {', '.join(texts[colons:])}]"
@@ -97,8 +100,8 @@ def _ellipsis(texts: list[str]) -> str:
 
 
 def _basic(x: Tensor, pieces: list[_Piece]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """The brackets, the order and the shape of an index without arrays."""
-    names: list[int | None] = []  # of x's axes: the result's axis, None of a number
+    """Returns the brackets of an index without arrays, and the order and shape of the result."""
+    names: list[int | None] = []  # for each axis of x the axis of the result, or None if removed
     new, shape, sources, rank = [], [], [], 0
     for piece in pieces:
         if piece.kind == "new":
@@ -129,7 +132,7 @@ def _basic(x: Tensor, pieces: list[_Piece]) -> tuple[str, tuple[int, ...], tuple
 def _indexed(
     context: Context, x: Tensor, pieces: list[_Piece]
 ) -> tuple[Tensor, str, tuple[int, ...]]:
-    """What is indexed, in which brackets, and the result's order."""
+    """Returns the indexed tensor, the brackets, and the order of the result."""
     kinds = [piece.kind for piece in pieces]
     arrays = kinds.count("array")
     if not arrays:
@@ -160,7 +163,7 @@ def _indexed(
 
 @rule("getitem")
 def getitem(context: Context, input: Value, index: Value) -> Value:
-    """``x[index]``."""
+    """Ports ``x[index]``."""
     if isinstance(input, Items):
         return _item(input, index)
     if isinstance(input, Plain):
@@ -173,7 +176,7 @@ def getitem(context: Context, input: Value, index: Value) -> Value:
 
 
 def _selected(context: Context, input: Tensor, pieces: list[_Piece]) -> Tensor:
-    """What a mask selects, as much as that may be."""
+    """Ports indexing by a mask."""
     if any(piece.kind in ("new", "number") for piece in pieces):
         raise Refused("a mask among other indices", "Index in two steps.")
     context.note("a mask as an index selects by the data, so it does not work under jax.jit")
@@ -183,7 +186,7 @@ def _selected(context: Context, input: Tensor, pieces: list[_Piece]) -> Tensor:
 
 @rule("masked_select")
 def masked_select(context: Context, input: Value, mask: Value) -> Tensor:
-    """What a mask selects, in a row."""
+    """Ports the vector of elements that a mask selects."""
     (x, chosen), _ = layouts.align(context, input, mask)
     if tensor(input).shape != tensor(mask).shape:
         raise Refused("a mask of another shape", _CHOOSE)
@@ -202,7 +205,7 @@ def _item(values: Items, index: Value) -> Value:
 
 
 def _run(items: tuple[Value, ...]) -> str | None:
-    """``x.shape[1:3]`` of the items x.shape[1] and x.shape[2]."""
+    """Returns ``x.shape[1:3]`` for the items x.shape[1] and x.shape[2], or None."""
     found = [re.fullmatch(r"(.*\.shape)\[(\d+)\]", text_of(item)) for item in items]
     if not found or None in found:
         return None
@@ -215,16 +218,16 @@ def _run(items: tuple[Value, ...]) -> str | None:
 
 @rule("setitem", "index_put")
 def setitem(context: Context, input: Value, index: Value, value: Value) -> Tensor:
-    """``x[index] = value``, as an expression for the new x."""
+    """Ports ``x[index] = value`` as an expression for the new x."""
     target = tensor(input)
     pieces = _pieces(context, target, index)
     if any(piece.kind == "mask" for piece in pieces):
         return _masked(context, target, pieces, value)
     x, brackets, order = _indexed(context, target, pieces)
     if x.order != target.order:
-        raise Refused("several index tensors that write into an image", "Use torch.where.")
+        raise Refused("an assignment to an image by several index tensors", "Use torch.where.")
     if any(p.kind == "number" for p in pieces) and any(p.kind == "array" for p in pieces):
-        raise Refused("numbers and tensors in one index that writes", "Write in two steps.")
+        raise Refused("numbers and tensors in an assigned index", "Write in two steps.")
     if isinstance(value, Tensor) and (order or x.natural) and value.ndim:
         value = _placed(context, value, order)
     text = f"{bound(x, ATOM)}.at{brackets or '[...]'}.set({written(value)})"
@@ -235,7 +238,7 @@ def _placed(context: Context, value: Tensor, order: tuple[int, ...]) -> Tensor:
     if not order:
         return context.natural(value)
     extra = value.ndim - len(order)
-    if extra > 0:  # PyTorch drops leading axes of one element
+    if extra > 0:  # PyTorch drops leading axes of size 1
         value = context.natural(value)
         shape = value.shape[extra:]
         text = f"{bound(value, ATOM)}[{', '.join(['0'] * extra)}]"
@@ -244,7 +247,7 @@ def _placed(context: Context, value: Tensor, order: tuple[int, ...]) -> Tensor:
 
 
 def _masked(context: Context, x: Tensor, pieces: list[_Piece], value: Value) -> Tensor:
-    """``x[mask] = value``: a choice."""
+    """Ports ``x[mask] = value`` as an elementwise choice."""
     masks = [piece for piece in pieces if piece.kind == "mask"]
     others = [p for p in pieces if p.kind != "mask" and p.text != ":"]
     if len(masks) != 1 or others or pieces[0].kind != "mask":
@@ -274,7 +277,7 @@ def _slice(context: Context, x: Tensor, dim: int, piece: Value, kind: str, value
 
 @rule("narrow")
 def narrow(context: Context, input: Value, dim: Value, start: Value, length: Value) -> Tensor:
-    """A slice of an axis."""
+    """Ports a slice of an axis by start and length."""
     x = tensor(input)
     begin, count = known(start), known(length)
     constant = all(isinstance(v, Plain) and v.text.lstrip("-").isdigit() for v in (start, length))
@@ -287,20 +290,20 @@ def narrow(context: Context, input: Value, dim: Value, start: Value, length: Val
 
 @rule("select")
 def select(context: Context, input: Value, dim: Value, index: Value) -> Tensor:
-    """One place of an axis, which is removed."""
+    """Ports one index of an axis, which is removed."""
     x = tensor(input)
     return _slice(context, x, known(dim) % x.ndim, index, "number", known(index))
 
 
 @rule("index_select")
 def index_select(context: Context, input: Value, dim: Value, index: Value) -> Tensor:
-    """Places of an axis by an index tensor."""
+    """Ports the selection of indices of an axis."""
     x, places = tensor(input), tensor(index)
     return _slice(context, x, known(dim) % x.ndim, places, "array", places)
 
 
 def _like(context: Context, x: Tensor, index: Tensor, dim: int) -> Tensor:
-    """The part of x that ``gather`` reads: as large as the index along other axes."""
+    """Slices x to the shape of an index along all axes but ``dim``."""
     pieces = [_Piece("slice", ":", 1, slice(None))] * x.ndim
     for other, (have, want) in enumerate(zip(x.shape, index.shape, strict=True)):
         if other != dim and have != want:
@@ -321,7 +324,7 @@ def gather(
     indices: Given = None,
     sparse_grad: Given = None,
 ) -> Tensor:
-    """The element of each place that an index names."""
+    """Ports the selection of elements along an axis by an index tensor."""
     x = tensor(input)
     if isinstance(dim, Tensor):  # take_along_dim(input, indices, dim)
         dim, index = index if index is not None else Plain("None", None), dim
@@ -329,7 +332,7 @@ def gather(
         index = indices
     assert index is not None
     if known(dim) is None:
-        raise Refused("take_along_dim of all elements", "Flatten the tensor and name an axis.")
+        raise Refused("take_along_dim of all elements", "Flatten the tensor and pass an axis.")
     places = context.convert(tensor(index), x.order)
     x = _like(context, x, places, known(dim) % x.ndim)
     text = call(context, "jnp.take_along_axis", x, places, axis=layouts.axis(x, dim))
@@ -347,7 +350,7 @@ def scatter(
     value: Given = None,
     reduce: Given = None,
 ) -> Tensor:
-    """Elements written to the places that an index names."""
+    """Ports writing elements along an axis by an index tensor."""
     x, places = tensor(input), tensor(index)
     new = src if src is not None else value
     assert new is not None
@@ -357,7 +360,7 @@ def scatter(
     number = known(dim) % x.ndim
     others = [i for i in range(x.ndim) if i != number and places.shape[i] != x.shape[i]]
     if others:
-        raise Refused("scatter by an index smaller than the tensor", "Give an index as large.")
+        raise Refused("scatter by an index smaller than the tensor", "Use an index as large.")
     if isinstance(new, Tensor) and new.ndim:
         new = _like(context, context.convert(new, x.order), places, -1)
     axis = layouts.axis(x, dim)
@@ -367,7 +370,7 @@ def scatter(
 
 @rule("scatter_add")
 def scatter_add(context: Context, input: Value, dim: Value, index: Value, src: Value) -> Tensor:
-    """Elements added at the places that an index names."""
+    """Ports adding elements along an axis by an index tensor."""
     x, places, new = tensor(input), tensor(index), tensor(src)
     if x.ndim == 1:
         text = f"{bound(x, ATOM)}.at[{written(places)}].add({written(new)})"
@@ -388,19 +391,19 @@ def index_add(
     *,
     alpha: Given = None,
 ) -> Tensor:
-    """Slices added at places of an axis."""
+    """Ports adding slices at indices of an axis."""
     return _written(context, tensor(input), known(dim), tensor(index), source, "add")
 
 
 @rule("index_copy")
 def index_copy(context: Context, input: Value, dim: Value, index: Value, source: Value) -> Tensor:
-    """Slices written at places of an axis."""
+    """Ports writing slices at indices of an axis."""
     return _written(context, tensor(input), known(dim), tensor(index), source, "set")
 
 
 @rule("index_fill")
 def index_fill(context: Context, input: Value, dim: Value, index: Value, value: Value) -> Tensor:
-    """A number written at places of an axis."""
+    """Ports writing a number at indices of an axis."""
     return _written(context, tensor(input), known(dim), tensor(index), value, "set")
 
 
@@ -416,7 +419,7 @@ def _written(context: Context, x: Tensor, dim: int, index: Tensor, new: Value, h
 
 @rule("take")
 def take(context: Context, input: Value, index: Value) -> Tensor:
-    """Elements by their number in PyTorch's order."""
+    """Ports the selection of elements by their index in PyTorch's flat order."""
     x = context.natural(tensor(input))
     return result(context, f"{bound(x, ATOM)}.ravel()[{written(index)}]", tensor(index).order)
 
@@ -425,7 +428,7 @@ def take(context: Context, input: Value, index: Value) -> Tensor:
 def searchsorted(
     context: Context, sorted_sequence: Value, input: Value, *, right: Given = None
 ) -> Tensor:
-    """Where values belong in a sorted sequence."""
+    """Ports the indices at which values fit into a sorted sequence."""
     side = '"right"' if known(right, False) else None
     text = call(context, "jnp.searchsorted", sorted_sequence, input, side=side)
     return result(context, text)

@@ -1,4 +1,4 @@
-"""Normalization, attention, lookups, distances, losses and packed sequences."""
+"""Rules for normalization, attention, lookups, distances, losses and packed sequences."""
 
 import ast
 
@@ -43,7 +43,7 @@ def layer_norm(
     eps: Given = None,
     cudnn_enable: Given = None,
 ) -> Value:
-    """Layer normalization over the last axes."""
+    """Ports layer normalization over the last axes."""
     shape = known(normalized_shape)
     count = len(shape) if isinstance(shape, tuple | list) else 1
     x = layouts.last(context, tensor(input), count)
@@ -62,7 +62,7 @@ def rms_norm(
     weight: Given = None,
     eps: Given = None,
 ) -> Value:
-    """Division by the root of the mean of squares."""
+    """Ports RMS normalization over the last axes."""
     x = layouts.last(context, tensor(input), len(known(normalized_shape)))
     scale = present(weight)
     text = call(context, "F.rms_norm", x, normalized_shape, scale, eps=eps)
@@ -70,7 +70,7 @@ def rms_norm(
 
 
 def _variable(value: Given) -> str | None:
-    """A variable itself, rather than its array, so that it can be changed."""
+    """Returns the text of a variable, not of its array, so that it can be updated."""
     return None if present(value) is None else written(value).removesuffix("[...]")
 
 
@@ -86,7 +86,7 @@ def batch_norm(
     momentum: Given = None,
     eps: Given = None,
 ) -> Value:
-    """Batch normalization, which moves the running statistics in training."""
+    """Ports batch normalization, which updates the running statistics in training mode."""
     x = _channels_last(context, tensor(input))
     statistics = [_variable(running_mean) or "None", _variable(running_var) or "None"]
     options = {"weight": weight, "bias": bias, "training": training, "momentum": momentum}
@@ -101,7 +101,7 @@ def _channels_last(context: Context, x: Tensor) -> Tensor:
 
 @rule("F.instance_norm")
 def instance_norm(context: Context, input: Value, **options: Value) -> Value:
-    """Each channel of each example by itself."""
+    """Ports instance normalization."""
     x = image(context, input)
     given = {k: v for k, v in options.items() if present(v) is not None}
     return elementwise(context, call(context, "F.instance_norm", x, **given), x)
@@ -117,7 +117,7 @@ def group_norm(
     eps: Given = None,
     cudnn_enabled: Given = None,
 ) -> Value:
-    """Each group of channels by itself."""
+    """Ports group normalization."""
     x = _channels_last(context, tensor(input))
     options = {"weight": weight, "bias": bias, "eps": eps}
     given = {k: v for k, v in options.items() if present(v) is not None}
@@ -128,7 +128,7 @@ def group_norm(
 def normalize(
     context: Context, input: Value, p: Given = None, dim: Given = None, eps: Given = None
 ) -> Value:
-    """Vectors of length one along an axis."""
+    """Ports normalization of vectors along an axis."""
     x = tensor(input)
     x = _outermost(context, x, known(dim, 1) % x.ndim)
     options = {"p": p, "dim": layouts.axis(x, dim if dim is not None else 1), "eps": eps}
@@ -136,7 +136,7 @@ def normalize(
 
 
 def _outermost(context: Context, x: Tensor, dim: int) -> Tensor:
-    """An array that has a PyTorch axis first or last, as those between may be misunderstood."""
+    """Converts an array so that an axis of PyTorch is its first or last axis."""
     if x.axis(dim) in (0, x.ndim - 1):
         return x
     return context.convert(x, (*(other for other in x.order if other != dim), dim))
@@ -149,7 +149,7 @@ def _outermost(context: Context, x: Tensor, dim: int) -> Tensor:
 def embedding(
     context: Context, input: Value, weight: Value, padding_idx: Given = None, **others: Value
 ) -> Value:
-    """Rows of a table."""
+    """Ports the lookup of rows in a table."""
     x, table = tensor(input), context.natural(tensor(weight))
     if present(padding_idx) is not None:
         raise Refused("F.embedding with padding_idx", "Use the layer nn.Embedding.")
@@ -158,10 +158,10 @@ def embedding(
 
 @rule("one_hot")
 def one_hot(context: Context, input: Value, num_classes: Given = None) -> Value:
-    """Ones at the places that indices name."""
+    """Ports one-hot vectors."""
     x = tensor(input)
     if known(num_classes, -1) == -1:
-        raise Refused("the number of classes of F.one_hot depends on the data", "Give num_classes.")
+        raise Refused("the number of classes of F.one_hot depends on the data", "Pass num_classes.")
     text = call(context, "jax.nn.one_hot", x, num_classes, dtype="int")
     return result(context, text, (*x.order, x.ndim))
 
@@ -173,7 +173,7 @@ def one_hot(context: Context, input: Value, num_classes: Given = None) -> Value:
 def cosine_similarity(
     context: Context, x1: Value, x2: Value, dim: Given = None, eps: Given = None
 ) -> Value:
-    """The cosine of the angle between vectors."""
+    """Ports the cosine similarity along an axis."""
     (a, b), leader = layouts.align(context, x1, x2)
     place = known(dim, 1) % leader.ndim
     if leader.axis(place) not in (0, leader.ndim - 1):
@@ -193,7 +193,7 @@ def pairwise_distance(
     eps: Given = None,
     keepdim: Given = None,
 ) -> Value:
-    """The distances of rows."""
+    """Ports the distances between corresponding rows."""
     (a, b), leader = layouts.align(context, x1, x2)
     if leader.axis(-1) != leader.ndim - 1:
         a, b = (context.natural(tensor(x)) for x in (x1, x2))
@@ -221,7 +221,7 @@ def scaled_dot_product_attention(
     scale: Given = None,
     enable_gqa: Given = None,
 ) -> Value:
-    """Attention, in PyTorch's order of axes."""
+    """Ports attention, in PyTorch's order of axes."""
     drops = isinstance(dropout_p, Plain) and not (dropout_p.constant and not dropout_p.value)
     given = [tensor(x) for x in (query, key, value)]
     causal = "True" if known(is_causal, False) else None
@@ -248,7 +248,7 @@ refuse(
 
 @rule("nn.modules.transformer.generate_square_subsequent_mask")
 def later_positions(context: Context, *args: Value, **kwargs: Value) -> Value:
-    """Minus infinity for each position after the query's own."""
+    """Ports the causal mask, with minus infinity for all positions after the query."""
     size = args[-1] if args else kwargs["sz"]
     shape = f"({written(size)}, {written(size)})"
     full = call(context, "jnp.full", shape, f"-{context.use('jnp', 'inf')}")
@@ -280,7 +280,7 @@ refuse(
 
 
 def _loss(name: str, *positional: str, classes: bool = False) -> None:
-    """A loss of outputs and labels, with options by name."""
+    """Registers a loss of outputs and labels, with options by name."""
 
     @rule(name)
     def apply(
@@ -325,7 +325,7 @@ _loss("poisson_nll_loss", "log_input", "full", "size_average", "eps", "reduce", 
 
 
 def _loss_of_three(name: str, *positional: str) -> None:
-    """A loss of three tensors."""
+    """Registers a loss of three tensors."""
 
     @rule(name)
     def apply(
@@ -355,7 +355,7 @@ def ctc_loss(
     reduction: Given = None,
     zero_infinity: Given = None,
 ) -> Value:
-    """CTC of log-probabilities, batch first here."""
+    """Ports the CTC loss, whose log-probabilities are batch first in the port."""
     x = context.convert(tensor(log_probs), (1, 0, 2))
     options = {"blank": blank, "reduction": reduction, "zero_infinity": zero_infinity}
     text = call(context, "F.ctc_loss", x, targets, input_lengths, target_lengths, **options)
@@ -373,18 +373,18 @@ def pack_padded_sequence(
     batch_first: Given = None,
     enforce_sorted: Given = None,
 ) -> Value:
-    """Sequences with their lengths, which recurrent layers take beside them."""
+    """Ports packing as a pair of padded sequences and lengths."""
     x = context.convert(tensor(input), sequence_order(known(batch_first, False)))
     return Items((x, lengths))
 
 
 def sequence_order(batch_first: bool) -> tuple[int, ...]:
-    """The order of sequences, which are batch first here."""
+    """Returns the order of sequences, which are batch first in the port."""
     return natural(3) if batch_first else (1, 0, 2)
 
 
 def packed(value: Items) -> tuple[str, str]:
-    """The texts of packed sequences and their lengths."""
+    """Returns the texts of the padded sequences and the lengths of packed sequences."""
     text = text_of(value)
     tree = ast.parse(text, mode="eval").body
     if isinstance(tree, ast.Tuple):
@@ -401,10 +401,10 @@ def pad_packed_sequence(
     padding_value: Given = None,
     total_length: Given = None,
 ) -> Value:
-    """What recurrent layers return is padded anyway."""
+    """Ports unpacking as the outputs of recurrent layers, which are already padded."""
     if known(padding_value, 0) != 0:
         raise Refused("padding of recurrent outputs by another value than 0", "Pad by 0.")
-    context.note("recurrent outputs stay as long as their inputs: pad_packed_sequence is nothing")
+    context.note("recurrent outputs stay as long as their inputs: pad_packed_sequence is omitted")
     outputs, _ = context.result
     order = sequence_order(known(batch_first, False))
     return Items((result(context, text_of(sequence), order, value=outputs), Plain("None", None)))
@@ -418,7 +418,7 @@ def pad_sequence(
     padding_value: Given = None,
     padding_side: Given = None,
 ) -> Value:
-    """Refused."""
+    """Refuses padding of a list of sequences."""
     raise Refused(
         "sequences of several lengths", "Pad them before, and give the network their lengths."
     )

@@ -1,4 +1,4 @@
-"""Products of matrices and vectors, and einsum."""
+"""Rules for products of matrices and vectors, and einsum."""
 
 from jaxnets.port import layouts
 from jaxnets.port.rules import Given, call, known, method, present, result, rule, tensor
@@ -15,7 +15,7 @@ from jaxnets.port.values import (
 
 @rule("matmul", "mm", "bmm", "mv", "dot", "inner", "vdot")
 def matmul(context: Context, input: Value, other: Value) -> Tensor:
-    """A product of matrices, which reads its operands as they lie."""
+    """Ports matrix products, in the current orders of the operands where possible."""
     a, b = tensor(input), tensor(other)
     if _stacked(a) and _stacked(b):
         if a.ndim == b.ndim > 1 and _turned(a) and _turned(b):
@@ -38,17 +38,20 @@ def _product(a: Tensor, b: Tensor) -> str:
 
 
 def _turned(x: Tensor) -> bool:
-    """Whether our last two axes are PyTorch's, exchanged."""
+    """Whether the last two axes are PyTorch's last two axes, swapped."""
     return x.order[-2:] == (x.ndim - 1, x.ndim - 2)
 
 
 def _stacked(x: Tensor) -> bool:
-    """Whether our leading axes are PyTorch's, so that ``@`` or ``.mT @`` serves."""
+    """Whether all but the last two axes are in PyTorch's order, so that ``@`` is applicable."""
     return x.order[:-2] == natural(x.ndim)[:-2]
 
 
 def _einsum(context: Context, a: Tensor, b: Tensor) -> Tensor:
-    """A product by einsum, in the order of the operand that is not in PyTorch's."""
+    """Returns a matrix product by einsum.
+
+    The result has the order of the operand that is not in PyTorch's order.
+    """
     batch = "bhxyz"[: a.ndim - 2] if a.ndim <= 4 else "bxyzuvw"[: a.ndim - 2]
     rows, middle, columns = "qdk" if _turned(b) or b.natural is False else "qkd"
     left, right, out = batch + rows + middle, batch + middle + columns, batch + rows + columns
@@ -65,7 +68,7 @@ def _letters(names: str, order: tuple[int, ...]) -> str:
 
 @rule("einsum")
 def einsum(context: Context, equation: Value, *operands: Value) -> Tensor:
-    """Einsum, its letters in the order in which the operands lie."""
+    """Ports einsum, with subscripts in the current orders of the operands."""
     given = list(operands[0].items) if isinstance(operands[0], Items) else list(operands)
     tensors = [tensor(x) for x in given]
     text = known(equation).replace(" ", "")
@@ -84,7 +87,7 @@ def einsum(context: Context, equation: Value, *operands: Value) -> Tensor:
 
 
 def _plus(context: Context, x: Value, product: Tensor, beta: Given, alpha: Given) -> Tensor:
-    """Beta · x + alpha · product."""
+    """Returns beta · x + alpha · product."""
     scale = "" if alpha is None or known(alpha) == 1 else f"{bound(alpha, Binding.PRODUCT)} * "
     text = f"{scale}({product.text})" if scale else product.text
     if beta is not None and known(beta) == 0:
@@ -117,7 +120,7 @@ _added("baddbmm", "batch1", "batch2")
 
 @rule("F.linear")
 def linear(context: Context, input: Value, weight: Value, bias: Given = None) -> Tensor:
-    """X Wᵀ + b over the last axis."""
+    """Ports x Wᵀ + b over the last axis."""
     x, w = layouts.last(context, tensor(input)), context.natural(tensor(weight))
     text = f"{bound(x, Binding.PRODUCT)} @ {bound(w, Binding.ATOM)}.T"
     bias = present(bias)
@@ -130,7 +133,7 @@ def linear(context: Context, input: Value, weight: Value, bias: Given = None) ->
 def bilinear(
     context: Context, input1: Value, input2: Value, weight: Value, bias: Given = None
 ) -> Tensor:
-    """X₁ W x₂ + b."""
+    """Ports x₁ W x₂ + b."""
     a, b = context.natural(tensor(input1)), context.natural(tensor(input2))
     text = call(context, "jnp.einsum", '"...i,oij,...j->...o"', a, weight, b)
     bias = present(bias)
@@ -141,27 +144,27 @@ def bilinear(
 
 @rule("outer", "ger")
 def outer(context: Context, input: Value, vec2: Value) -> Tensor:
-    """The products of all pairs."""
+    """Ports the outer product."""
     return result(context, call(context, "jnp.outer", tensor(input), tensor(vec2)))
 
 
 @rule("kron")
 def kron(context: Context, input: Value, other: Value) -> Tensor:
-    """Kronecker's product."""
+    """Ports the Kronecker product."""
     a, b = context.natural(tensor(input)), context.natural(tensor(other))
     return result(context, call(context, "jnp.kron", a, b))
 
 
 @rule("tensordot")
 def tensordot(context: Context, a: Value, b: Value, dims: Given = None) -> Tensor:
-    """A product over several axes."""
+    """Ports the product over several axes."""
     left, right = context.natural(tensor(a)), context.natural(tensor(b))
     return result(context, call(context, "jnp.tensordot", left, right, dims))
 
 
 @rule("cross", "linalg.cross")
 def cross(context: Context, input: Value, other: Value, dim: Given = None) -> Tensor:
-    """The cross product."""
+    """Ports the cross product."""
     (a, b), leader = layouts.align(context, input, other)
     text = call(context, "jnp.cross", a, b, axis=layouts.axis(leader, known(dim, -1)))
     return result(context, text, leader.order)
@@ -169,7 +172,7 @@ def cross(context: Context, input: Value, other: Value, dim: Given = None) -> Te
 
 @rule("cdist")
 def cdist(context: Context, x1: Value, x2: Value, p: Given = None, **others: Value) -> Tensor:
-    """The distances of all pairs of rows."""
+    """Ports the distances between all pairs of rows."""
     a, b = context.natural(tensor(x1)), context.natural(tensor(x2))
     left, right = f"{bound(a, Binding.ATOM)}[..., :, None, :]", f"{bound(b, Binding.ATOM)}"
     order = None if known(p, 2) == 2 else p
@@ -193,14 +196,14 @@ _matrices("linalg.cholesky", "jnp.linalg.cholesky")
 
 @rule("linalg.solve")
 def solve(context: Context, A: Value, B: Value) -> Tensor:
-    """The solution of a linear system."""
+    """Ports the solution of a linear system."""
     a, b = context.natural(tensor(A)), context.natural(tensor(B))
     return result(context, call(context, "jnp.linalg.solve", a, b))
 
 
 @rule("diag")
 def diag(context: Context, input: Value, diagonal: Given = None) -> Tensor:
-    """The diagonal of a matrix, or the matrix of a diagonal."""
+    """Ports the diagonal of a matrix, or the diagonal matrix of a vector."""
     return result(context, call(context, "jnp.diag", context.natural(tensor(input)), diagonal))
 
 
@@ -212,7 +215,7 @@ def diagonal(
     dim1: Given = None,
     dim2: Given = None,
 ) -> Tensor:
-    """The diagonals of two axes, as the last axis."""
+    """Ports the diagonals of two axes as a new last axis."""
     x = tensor(input)
     pair = known(dim1, 0) % x.ndim, known(dim2, 1) % x.ndim
     options = {"axis1": str(x.axis(pair[0])), "axis2": str(x.axis(pair[1]))}
@@ -222,7 +225,7 @@ def diagonal(
 
 @rule("diag_embed")
 def diag_embed(context: Context, input: Value) -> Tensor:
-    """Matrices with the last axis as their diagonals."""
+    """Ports diagonal matrices from the last axis."""
     x = layouts.last(context, tensor(input))
     size = x.shape[-1]
     text = f"{bound(x, Binding.ATOM)}[..., None] * {call(context, 'jnp.eye', size)}"

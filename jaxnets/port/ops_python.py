@@ -1,4 +1,4 @@
-"""Python's own functions where tensors or lists of them are given."""
+"""Rules for Python's builtin functions with tensors or lists of tensors."""
 
 from jaxnets.port.rules import Given, rule, several, tensor, written
 from jaxnets.port.values import Binding, Context, Items, Plain, Tensor, Value, bound
@@ -24,7 +24,7 @@ for _name in (
 
 @rule("builtins.sum")
 def sum_(context: Context, iterable: Value, start: Given = None) -> Value:
-    """The sum of tensors."""
+    """Ports the sum of a list of tensors."""
     from jaxnets.port.ops_elementwise import elementwise
 
     if isinstance(iterable, Plain):

@@ -1,4 +1,4 @@
-"""Sums, means, extremes, sorting and whatever else acts along axes."""
+"""Rules for sums, means, extremes, sorting and other operations along axes."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def _order(x: Tensor, dims: Sequence[int], keepdim: bool) -> tuple[int, ...]:
 
 
 def _axes(x: Tensor, dim: Given) -> str | None:
-    """Our axes, None for all."""
+    """Returns the text of the port's axes, or None for all axes."""
     if dim is None or known(dim) is None or known(dim) in ((), []):
         return None
     return layouts.axes(x, dim)
@@ -71,7 +71,7 @@ for _name, *_names in (
 
 @rule("nansum")
 def nansum(context: Context, input: Value, dim: Given = None, keepdim: Given = None) -> Value:
-    """A sum in which NaN counts as zero."""
+    """Ports the sum without NaN."""
     x = tensor(input)
     text = call(context, "jnp.nansum", x, _axes(x, dim), keepdims=_keep(keepdim))
     return _reduced(context, x, text, dim, keepdim)
@@ -79,7 +79,7 @@ def nansum(context: Context, input: Value, dim: Given = None, keepdim: Given = N
 
 @rule("nanmean")
 def nanmean(context: Context, input: Value, dim: Given = None, keepdim: Given = None) -> Value:
-    """A mean of what is not NaN."""
+    """Ports the mean without NaN."""
     x = tensor(input)
     text = call(context, "jnp.nanmean", x, _axes(x, dim), keepdims=_keep(keepdim))
     return _reduced(context, x, text, dim, keepdim)
@@ -87,13 +87,13 @@ def nanmean(context: Context, input: Value, dim: Given = None, keepdim: Given = 
 
 @rule("count_nonzero")
 def count_nonzero(context: Context, input: Value, dim: Given = None) -> Value:
-    """How many elements are not zero."""
+    """Ports the number of nonzero elements."""
     x = tensor(input)
     return _reduced(context, x, call(context, "jnp.count_nonzero", x, _axes(x, dim)), dim, None)
 
 
 def _correction(dim: Given, unbiased: Given, correction: Given) -> tuple[Given, int]:
-    """The axes and the correction of ``x.var(dim, unbiased)`` or ``x.var(unbiased)``."""
+    """Returns the axes and the correction of ``x.var(dim, unbiased)`` or ``x.var(unbiased)``."""
     if isinstance(dim, Plain) and isinstance(dim.value, bool):
         dim, unbiased = None, dim
     if correction is not None:
@@ -111,7 +111,7 @@ def var(
     *,
     correction: Given = None,
 ) -> Value:
-    """The variance, unbiased unless otherwise wanted."""
+    """Ports the variance, unbiased by default."""
     x = tensor(input)
     dim, ddof = _correction(dim, unbiased, correction)
     options = {"ddof": ddof or None, "keepdims": _keep(keepdim)}
@@ -129,7 +129,7 @@ def std(
     *,
     correction: Given = None,
 ) -> Value:
-    """The standard deviation, whose slope is 0 where it is 0."""
+    """Ports the standard deviation, whose gradient is 0 at 0."""
     x = tensor(input)
     dim, ddof = _correction(dim, unbiased, correction)
     options = {"correction": None if ddof == 1 else ddof, "keepdim": _keep(keepdim)}
@@ -171,11 +171,11 @@ def _extreme(name: str) -> None:
     def apply(
         context: Context, input: Value, dim: Given = None, keepdim: Given = None, **others: Value
     ) -> Value:
-        """All elements, two tensors, or an axis: values of which one each gets the gradient."""
+        """Ports the extreme of all elements, of two tensors, or along an axis with indices."""
         x = tensor(input)
         dim = others.pop("other", dim)
         if others:
-            raise Refused(f"torch.{name} with {', '.join(others)}", "Leave it out.")
+            raise Refused(f"torch.{name} with {', '.join(others)}", "Omit these arguments.")
         if dim is None:
             return _reduced(context, x, method(context, x, name), None, None)
         if isinstance(dim, Tensor):
@@ -187,7 +187,7 @@ def _extreme(name: str) -> None:
 def _chosen(
     context: Context, x: Tensor, function: str, index: str | None, dim: Value, keepdim: Given
 ) -> Items:
-    """Values and indices along an axis."""
+    """Returns values and indices along an axis."""
     text = call(context, function, x, layouts.axis(x, dim), keepdim=_keep(keepdim))
     both = pair(context, text, _order(x, layouts.dims_of(x, dim), known(keepdim, False)))
     if index is None:
@@ -205,7 +205,7 @@ _extreme("min")
 def _place(name: str) -> None:
     @rule(name)
     def apply(context: Context, input: Value, dim: Given = None, keepdim: Given = None) -> Value:
-        """The first place of the extreme; among all elements in PyTorch's order of them."""
+        """Ports the index of the first extreme; without an axis in PyTorch's flat order."""
         x = tensor(input)
         if dim is None or known(dim) is None:
             x = context.natural(x)
@@ -220,7 +220,7 @@ _place("argmin")
 
 @rule("median")
 def median(context: Context, input: Value, dim: Given = None, keepdim: Given = None) -> Value:
-    """The lower of two medians."""
+    """Ports the median, which is the lower one of two."""
     x = tensor(input)
     if dim is None:
         return _reduced(context, x, call(context, "tensors.median", x), None, None)
@@ -231,7 +231,7 @@ def median(context: Context, input: Value, dim: Given = None, keepdim: Given = N
 def kthvalue(
     context: Context, input: Value, k: Value, dim: Given = None, keepdim: Given = None
 ) -> Value:
-    """The k-th smallest along an axis."""
+    """Ports the k-th smallest element along an axis."""
     x = tensor(input)
     dims = (known(dim, -1),)
     axis = layouts.axis(x, dim if dim is not None else -1)
@@ -241,7 +241,7 @@ def kthvalue(
 
 @rule("logsumexp")
 def logsumexp(context: Context, input: Value, dim: Value, keepdim: Given = None) -> Value:
-    """The logarithm of a sum of exponentials."""
+    """Ports the logarithm of a sum of exponentials."""
     x = tensor(input)
     text = call(context, "jax.nn.logsumexp", x, _axes(x, dim), keepdims=_keep(keepdim))
     return _reduced(context, x, text, dim, keepdim)
@@ -263,7 +263,7 @@ def norm(
     keepdim: Given = None,
     dtype: Given = None,
 ) -> Value:
-    """The norm of vectors, whose slope is 0 at 0."""
+    """Ports the norm of vectors, whose gradient is 0 at 0."""
     if known(p) == "nuc":
         raise Refused("the nuclear norm", "Compute it from torch.linalg.svdvals.")
     return _norm_text(context, tensor(input), p, dim, keepdim)
@@ -279,7 +279,7 @@ def vector_norm(
     *,
     dtype: Given = None,
 ) -> Value:
-    """The norm of vectors; of matrices Frobenius's alone."""
+    """Ports the norm of vectors, and the Frobenius norm of matrices."""
     x = tensor(input)
     matrices = len(layouts.dims_of(x, dim)) == 2
     if matrices and known(ord) not in (None, "fro") and (dim is not None or x.ndim == 2):
@@ -289,7 +289,7 @@ def vector_norm(
 
 @rule("dist")
 def dist(context: Context, input: Value, other: Value, p: Given = None) -> Value:
-    """The norm of a difference."""
+    """Ports the norm of a difference."""
     (a, b), _ = layouts.align(context, input, other)
     order = None if known(p, 2) == 2 else p
     return result(context, call(context, "tensors.norm", f"{a.text} - {b.text}", p=order))
@@ -309,7 +309,7 @@ _cumulative("cumprod", "cumprod")
 
 @rule("logcumsumexp")
 def logcumsumexp(context: Context, input: Value, dim: Value) -> Value:
-    """The logarithm of cumulated exponentials."""
+    """Ports the logarithm of the cumulative sum of exponentials."""
     x = tensor(input)
     text = call(context, "lax.cumlogsumexp", x, layouts.axis(x, known(dim) % x.ndim))
     return elementwise(context, text, x)
@@ -328,7 +328,7 @@ _cumulative_extreme("cummin")
 
 @rule("diff")
 def diff(context: Context, input: Value, n: Given = None, dim: Given = None) -> Value:
-    """Differences of neighbours."""
+    """Ports the differences of neighbouring elements."""
     x = tensor(input)
     axis = layouts.axis(x, known(dim, -1) % x.ndim)
     return result(context, call(context, "jnp.diff", x, n, axis=axis), x.order)
@@ -343,7 +343,7 @@ def sort(
     *,
     stable: Given = None,
 ) -> Value:
-    """Sorted values and their places."""
+    """Ports sorted values and their indices."""
     x = tensor(input)
     axis = _axis_or_last(x, dim)
     down = "True" if known(descending, False) else None
@@ -366,7 +366,7 @@ def argsort(
     *,
     stable: Given = None,
 ) -> Value:
-    """The places of sorted values."""
+    """Ports the indices of sorted values."""
     x = tensor(input)
     down = "True" if known(descending, False) else None
     text = call(context, "jnp.argsort", x, _axis_or_last(x, dim), descending=down)
@@ -374,7 +374,7 @@ def argsort(
 
 
 def _axis_or_last(x: Tensor, dim: Given) -> str | None:
-    """Our axis, PyTorch's last one by default; None where that is ours too."""
+    """Returns the text of the port's axis, or None if it is the last axis, the default."""
     number = x.axis(-1 if dim is None else known(dim)) if x.ndim else 0
     return None if number == max(x.ndim, 1) - 1 else layouts.axis(x, known(dim, -1))
 
@@ -388,7 +388,7 @@ def topk(
     largest: Given = None,
     sorted: Given = None,
 ) -> Value:
-    """The largest values along an axis, and their places."""
+    """Ports the largest values along an axis and their indices."""
     x = tensor(input)
     axis = _axis_or_last(x, dim)
     if axis is None and known(largest, True):
@@ -407,7 +407,7 @@ def quantile(
     *,
     interpolation: Given = None,
 ) -> Value:
-    """Quantiles along an axis, or of all elements."""
+    """Ports quantiles along an axis or of all elements."""
     x = tensor(input)
     if isinstance(q, Tensor) and q.ndim:
         raise Refused("several quantiles at once", "Compute them one by one.")
@@ -419,5 +419,5 @@ def quantile(
 
 @rule("trace")
 def trace(context: Context, input: Value) -> Value:
-    """The sum of a matrix's diagonal."""
+    """Ports the sum of the diagonal of a matrix."""
     return result(context, call(context, "jnp.trace", tensor(input)))

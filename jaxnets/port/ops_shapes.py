@@ -1,4 +1,4 @@
-"""Reshaping, permuting, joining and cutting."""
+"""Rules for reshaping, permuting, joining and splitting."""
 
 import math
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ from jaxnets.port.values import (
 
 
 def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Which axes become which: the smallest neighbouring groups with as many elements each.
+    """Matches old to new axes: the smallest groups of neighbours with equal numbers of elements.
 
-    Axes of one element belong to no group.
+    Axes of size 1 belong to no group.
     """
     left = [dim for dim, number in enumerate(old) if number != 1]
     right = [dim for dim, number in enumerate(new) if number != 1]
@@ -58,7 +58,7 @@ def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], lis
 def reshaped(
     context: Context, x: Tensor, sizes: Sequence[Value | str], shape: tuple[int, ...]
 ) -> Tensor:
-    """A view of x with new sizes, of which texts are given, by a transposition if one is needed."""
+    """Reshapes x to sizes given as texts, after a transposition if one is needed."""
     order, transposed = _view_order(x, shape)
     if x.shape == shape:
         return x
@@ -88,7 +88,7 @@ def _is_flatten(x: Tensor, shape: tuple[int, ...]) -> bool:
 def _view_order(
     x: Tensor, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """The order of a view, and the order in which x must be first, None as it is."""
+    """Returns the order of a view, and the order that x needs first, or None if none is needed."""
     if 0 in x.shape:
         return natural(len(shape)), None if x.natural else natural(x.ndim)
     groups = _groups(x.shape, shape)
@@ -103,13 +103,13 @@ def _view_order(
     if wanted == sequence:
         return order, None
     if order not in (natural(len(shape)), channels_last(len(shape))):
-        return natural(len(shape)), natural(x.ndim)  # as axes are moved anyway
+        return natural(len(shape)), natural(x.ndim)  # a transposition is needed in any case
     return order, layouts.completed(wanted, x.ndim)
 
 
 @rule("view", "reshape", "_unsafe_view")
 def view(context: Context, input: Value, *shape: Value) -> Tensor:
-    """Other sizes, in PyTorch's order of elements."""
+    """Ports reshaping, in PyTorch's order of elements."""
     x, sizes = tensor(input), several(shape)
     if len(sizes) == 1 and name_of(known(sizes[0])) in ("float32", "int32", "int64", "uint8"):
         raise Refused("the bits of a tensor as another dtype", "Convert it with .to(dtype).")
@@ -118,7 +118,7 @@ def view(context: Context, input: Value, *shape: Value) -> Tensor:
 
 @rule("view_as", "reshape_as")
 def view_as(context: Context, input: Value, other: Value) -> Tensor:
-    """The sizes of another tensor."""
+    """Ports reshaping to the shape of another tensor."""
     like = tensor(other)
     sizes = [layouts.size_text(like, dim) or "-1" for dim in range(like.ndim)]
     return reshaped(context, tensor(input), sizes, like.shape)
@@ -128,7 +128,7 @@ def view_as(context: Context, input: Value, other: Value) -> Tensor:
 def flatten(
     context: Context, input: Value, start_dim: Given = None, end_dim: Given = None
 ) -> Tensor:
-    """Several neighbouring axes as one."""
+    """Ports merging several neighbouring axes."""
     x = tensor(input)
     shape = tuple(context.result.shape)
     if x.ndim == 0:
@@ -152,7 +152,7 @@ def flatten(
 def _collapsed(
     context: Context, x: Tensor, start: int, end: int, shape: tuple[int, ...]
 ) -> Tensor | None:
-    """Several axes as one without a text of sizes; None if they do not stay together."""
+    """Merges axes without texts of sizes; returns None if they are not neighbours in the port."""
     if _is_flatten(x, shape) or x.shape == shape:
         return None
     _, transposed = _view_order(x, shape)
@@ -167,13 +167,13 @@ def _collapsed(
 
 @rule("ravel")
 def ravel(context: Context, input: Value) -> Tensor:
-    """All elements in a row."""
+    """Ports flattening to a vector."""
     return flatten(context, input)
 
 
 @rule("unflatten")
 def unflatten(context: Context, input: Value, dim: Value, *sizes: Value, **named: Value) -> Tensor:
-    """An axis as several."""
+    """Ports splitting an axis into several axes."""
     x = tensor(input)
     place = known(dim) % x.ndim
     inner = several(sizes or (named["sizes"],))
@@ -186,7 +186,7 @@ def unflatten(context: Context, input: Value, dim: Value, *sizes: Value, **named
 
 @rule("squeeze")
 def squeeze(context: Context, input: Value, *dim: Value) -> Tensor:
-    """Axes of one element are removed."""
+    """Ports the removal of axes of size 1."""
     x = tensor(input)
     given = [known(value) % x.ndim for value in several(dim)] if dim else range(x.ndim)
     gone = [place for place in given if x.shape[place] == 1]
@@ -199,7 +199,7 @@ def squeeze(context: Context, input: Value, *dim: Value) -> Tensor:
 
 @rule("unsqueeze")
 def unsqueeze(context: Context, input: Value, dim: Value) -> Tensor:
-    """A new axis of one element."""
+    """Ports the insertion of an axis of size 1."""
     x = tensor(input)
     rank = x.ndim + 1
     new = known(dim) % rank
@@ -210,7 +210,7 @@ def unsqueeze(context: Context, input: Value, dim: Value) -> Tensor:
 
 
 def _with_new(moved: list[int], new: int, rank: int) -> tuple[int, ...]:
-    """Where a new axis goes among those that are there."""
+    """Returns the order after the insertion of an axis."""
     for order in (natural(rank), channels_last(rank) if rank >= 4 else natural(rank)):
         if [dim for dim in order if dim != new] == moved:
             return order
@@ -231,13 +231,13 @@ def _with_axis(context: Context, x: Tensor, place: int) -> str:
 
 @rule("permute")
 def permute(context: Context, input: Value, *dims: Value) -> Tensor:
-    """Axes in another order: nothing moves, other axes are said."""
+    """Ports permutations of axes, which only change the recorded order."""
     return layouts.permuted(tensor(input), [known(dim) for dim in several(dims)])
 
 
 @rule("transpose", "swapaxes", "swapdims")
 def transpose(context: Context, input: Value, dim0: Value, dim1: Value) -> Tensor:
-    """Two axes exchanged."""
+    """Ports swapping two axes."""
     x = tensor(input)
     dims = list(range(x.ndim))
     a, b = known(dim0) % x.ndim, known(dim1) % x.ndim
@@ -247,20 +247,20 @@ def transpose(context: Context, input: Value, dim0: Value, dim1: Value) -> Tenso
 
 @rule("t", "T", "H")
 def t(context: Context, input: Value) -> Tensor:
-    """A matrix transposed."""
+    """Ports the transposition of a matrix."""
     x = tensor(input)
     return layouts.permuted(x, range(x.ndim)[::-1])
 
 
 @rule("mT", "adjoint")
 def matrices_transposed(context: Context, input: Value) -> Tensor:
-    """The last two axes exchanged."""
+    """Ports swapping the last two axes."""
     return transpose(context, input, Plain("-2", -2), Plain("-1", -1))
 
 
 @rule("movedim", "moveaxis")
 def movedim(context: Context, input: Value, source: Value, destination: Value) -> Tensor:
-    """Axes moved elsewhere."""
+    """Ports moving axes to other positions."""
     x = tensor(input)
     pairs = dict(zip(layouts.dims_of(x, destination), layouts.dims_of(x, source), strict=True))
     rest = iter(dim for dim in range(x.ndim) if dim not in pairs.values())
@@ -272,7 +272,7 @@ def movedim(context: Context, input: Value, source: Value, destination: Value) -
 
 
 def _broadcast(context: Context, x: Tensor, sizes: Sequence[Value | str]) -> Tensor:
-    """An array with axes of one element repeated, and new leading axes."""
+    """Broadcasts an array to sizes given as texts."""
     shape = tuple(context.result.shape)
     new = len(shape) - x.ndim
     if shape == x.shape:
@@ -284,7 +284,7 @@ def _broadcast(context: Context, x: Tensor, sizes: Sequence[Value | str]) -> Ten
 
 @rule("expand", "broadcast_to")
 def expand(context: Context, input: Value, *size: Value) -> Tensor:
-    """Axes of one element repeated; -1 keeps a size."""
+    """Ports broadcasting; -1 keeps a size."""
     x, sizes = tensor(input), several(size or ())
     new = len(sizes) - x.ndim
     kept = [known(value) == -1 for value in sizes]
@@ -306,7 +306,7 @@ def expand(context: Context, input: Value, *size: Value) -> Tensor:
 
 @rule("expand_as")
 def expand_as(context: Context, input: Value, other: Value) -> Tensor:
-    """Repeated to the sizes of another tensor."""
+    """Ports broadcasting to the shape of another tensor."""
     x, like = tensor(input), tensor(other)
     if x.shape == like.shape:
         return x
@@ -317,7 +317,7 @@ def expand_as(context: Context, input: Value, other: Value) -> Tensor:
 
 @rule("repeat", "tile")
 def repeat(context: Context, input: Value, *repeats: Value, dims: Given = None) -> Tensor:
-    """The whole repeated along each axis."""
+    """Ports repeating a tensor along each axis."""
     x, counts = tensor(input), several(repeats or (dims,) if dims else repeats)
     counts = [Plain("1", 1)] * (x.ndim - len(counts)) + counts
     new = len(counts) - x.ndim
@@ -335,10 +335,10 @@ def repeat_interleave(
     *,
     output_size: Given = None,
 ) -> Tensor:
-    """Each element repeated."""
+    """Ports repeating each element."""
     x = tensor(input)
     if isinstance(repeats, Tensor):
-        raise Refused("repeats that a tensor holds", "Repeat by a number.")
+        raise Refused("a tensor of repeats", "Repeat by a number.")
     if dim is None or known(dim) is None:
         return result(context, call(context, "jnp.repeat", context.natural(x), repeats))
     return result(context, call(context, "jnp.repeat", x, repeats, layouts.axis(x, dim)), x.order)
@@ -348,7 +348,7 @@ def repeat_interleave(
 
 
 def _joined(context: Context, tensors: Value) -> tuple[list[Tensor], str]:
-    """Tensors of one order, and the text of their list."""
+    """Converts tensors to a common order; returns the tensors and the text of their list."""
     assert isinstance(tensors, Items)
     given = [tensor(item) for item in tensors.items]
     ranked = [x for x in given if x.shape != (0,)]
@@ -360,7 +360,7 @@ def _joined(context: Context, tensors: Value) -> tuple[list[Tensor], str]:
 
 @rule("cat", "concat", "concatenate")
 def cat(context: Context, tensors: Value, dim: Given = None) -> Tensor:
-    """Tensors one after the other along an axis."""
+    """Ports the concatenation of tensors along an axis."""
     found, text = _joined(context, tensors)
     place = found[0].axis(known(dim, 0))
     image = place == found[0].ndim - 1 and place > 0
@@ -370,7 +370,7 @@ def cat(context: Context, tensors: Value, dim: Given = None) -> Tensor:
 
 @rule("stack")
 def stack(context: Context, tensors: Value, dim: Given = None) -> Tensor:
-    """Tensors along a new axis."""
+    """Ports stacking tensors along a new axis."""
     found, text = _joined(context, tensors)
     rank = found[0].ndim + 1
     new = known(dim, 0) % rank
@@ -405,13 +405,13 @@ def _pieces(context: Context, text: str, order: tuple[int, ...]) -> Items:
 
 @rule("chunk")
 def chunk(context: Context, input: Value, chunks: Value, dim: Given = None) -> Items:
-    """An axis cut into so many pieces."""
+    """Ports splitting an axis into a number of pieces."""
     x = tensor(input)
     return _cut(context, x, known(dim, 0) % x.ndim, written(chunks))
 
 
 def _cut(context: Context, x: Tensor, dim: int, count: str | None) -> Items:
-    """The pieces, of the sizes that PyTorch's have."""
+    """Returns the pieces of a split with the sizes of PyTorch's pieces."""
     sizes = [part.shape[dim] for part in context.result]
     axis = layouts.axis(x, dim)
     axis_ = None if axis == "0" else axis
@@ -431,7 +431,7 @@ def tensor_split(
     indices: Given = None,
     sections: Given = None,
 ) -> Items:
-    """An axis cut into so many pieces, or before the given places."""
+    """Ports splitting an axis into a number of pieces, or at given indices."""
     x, given = tensor(input), indices_or_sections or indices or sections
     place = known(dim, 0) % x.ndim
     if not isinstance(given, Items):
@@ -450,7 +450,7 @@ def split(
     split_size_or_sections: Given = None,
     split_sizes: Given = None,
 ) -> Items:
-    """An axis cut into pieces of so many elements, or of given numbers of them."""
+    """Ports splitting an axis into pieces of one size, or of given sizes."""
     x = tensor(input)
     place = known(dim, 0) % x.ndim
     given = next(v for v in (split_size, split_size_or_sections, split_sizes) if v is not None)
@@ -474,7 +474,7 @@ def split(
 
 @rule("unbind", "Tensor.__iter__")
 def unbind(context: Context, input: Value, dim: Given = None) -> Items:
-    """The slices along an axis."""
+    """Ports the slices along an axis."""
     x = tensor(input)
     place = known(dim, 0) % x.ndim
     axis = None if x.axis(place) == 0 else layouts.axis(x, place)
@@ -487,7 +487,7 @@ def unbind(context: Context, input: Value, dim: Given = None) -> Items:
 
 @rule("roll")
 def roll(context: Context, input: Value, shifts: Value, dims: Given = None) -> Tensor:
-    """Elements moved along axes, around the end."""
+    """Ports circular shifts along axes."""
     x = tensor(input)
     if dims is None or known(dims) in (None, ()):
         return result(context, call(context, "jnp.roll", context.natural(x), shifts))
@@ -499,7 +499,7 @@ def roll(context: Context, input: Value, shifts: Value, dims: Given = None) -> T
 
 @rule("flip")
 def flip(context: Context, input: Value, *dims: Value) -> Tensor:
-    """Axes backwards."""
+    """Ports the reversal of axes."""
     x = tensor(input)
     places = [known(dim) % x.ndim for dim in several(dims)]
     return elementwise(context, call(context, "jnp.flip", x, layouts.axes(x, places)), x)
@@ -507,19 +507,19 @@ def flip(context: Context, input: Value, *dims: Value) -> Tensor:
 
 @rule("fliplr")
 def fliplr(context: Context, input: Value) -> Tensor:
-    """The second axis backwards."""
+    """Ports the reversal of the second axis."""
     return flip(context, input, Plain("1", 1))
 
 
 @rule("flipud")
 def flipud(context: Context, input: Value) -> Tensor:
-    """The first axis backwards."""
+    """Ports the reversal of the first axis."""
     return flip(context, input, Plain("0", 0))
 
 
 @rule("rot90")
 def rot90(context: Context, input: Value, k: Given = None, dims: Given = None) -> Tensor:
-    """Quarter turns in the plane of two axes."""
+    """Ports rotations by 90° in the plane of two axes."""
     x = tensor(input)
     axes = tuple(x.axis(dim) for dim in known(dims, (0, 1)))
     count = None if k is None and axes == (0, 1) else written(k or "1")
@@ -541,7 +541,7 @@ _triangle("triu")
 
 @rule("meshgrid")
 def meshgrid(context: Context, *tensors: Value, indexing: Given = None) -> Items:
-    """The coordinates of a grid."""
+    """Ports the coordinates of a grid."""
     given = several(tensors)
     order = natural(len(given))
     how = None if known(indexing, "ij") == "xy" else '"ij"'
@@ -550,7 +550,7 @@ def meshgrid(context: Context, *tensors: Value, indexing: Given = None) -> Items
 
 @rule("cartesian_prod")
 def cartesian_prod(context: Context, *tensors: Value) -> Tensor:
-    """All combinations."""
+    """Ports all combinations of elements."""
     grid = call(context, "jnp.meshgrid", *tensors, indexing='"ij"')
     stacked = call(context, "jnp.stack", grid, axis=-1)
     return result(context, f"{stacked}.reshape(-1, {len(tensors)})")
@@ -558,7 +558,7 @@ def cartesian_prod(context: Context, *tensors: Value) -> Tensor:
 
 @rule("Tensor.unfold")
 def unfold(context: Context, input: Value, dimension: Value, size: Value, step: Value) -> Tensor:
-    """Windows along an axis, as a new last axis."""
+    """Ports windows along an axis as a new last axis."""
     x = tensor(input)
     dim = known(dimension) % x.ndim
     if known(size) == known(step) and x.shape[dim] % known(size) == 0:
@@ -582,7 +582,7 @@ def unfold(context: Context, input: Value, dimension: Value, size: Value, step: 
 
 @rule("as_strided", "set_")
 def as_strided(context: Context, input: Value, *args: Value) -> Tensor:
-    """Refused."""
+    """Refuses views by strides."""
     raise Refused("strides of memory", "Write it by slices or unfold.")
 
 

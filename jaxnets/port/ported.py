@@ -1,4 +1,4 @@
-"""From a PyTorch network and an example to the source of its Flax twin, and to the twin itself."""
+"""Ports a PyTorch network with example inputs to Flax NNX source code or a Flax NNX model."""
 
 import ast
 import contextlib
@@ -32,10 +32,10 @@ _numbers = itertools.count()
 
 
 class PortError(InputError):
-    """A network has constructs that cannot be ported.
+    """Raised if a network has constructs that cannot be ported.
 
     Attributes:
-        refusals: all of them.
+        refusals: all constructs that cannot be ported.
     """
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
@@ -50,18 +50,19 @@ class PortError(InputError):
 
 @dataclass
 class Ported:
-    """A network's source in Flax NNX.
+    """A PyTorch network rewritten in Flax NNX.
 
     Attributes:
-        source: the file.
-        class_name: the class, or function, that makes the network.
-        arguments: the text of its arguments, without ``rngs``.
+        source: the source code of a Python file that defines the network.
+        class_name: the name of the class or function in the file that creates the network.
+        arguments: the source code of the arguments of ``class_name``, without ``rngs``.
         weights: PyTorch's state_dict.
-        inputs: the orders of the axes of each input, nested as the inputs are.
-        outputs: those of the outputs.
-        notes: what the user should know.
-        refusals: what cannot be ported; empty if all is.
-        takes_rngs: whether the constructor takes ``rngs``.
+        inputs: the order of the axes of each input, nested like the inputs. Entry i of an order is
+            PyTorch's axis that is axis i of the ported network.
+        outputs: the order of the axes of each output, nested like the outputs.
+        notes: remarks for the user.
+        refusals: the constructs that cannot be ported; empty for a complete port.
+        takes_rngs: whether ``class_name`` takes ``rngs``.
     """
 
     source: str
@@ -78,16 +79,20 @@ class Ported:
 
     @functools.cached_property
     def namespace(self) -> dict[str, Any]:
-        """The names of the executed file."""
+        """The global names that executing ``source`` defines."""
         number = next(_numbers)
         path = f"<ported {self.class_name} {number}>"
+        # With an entry in linecache, tracebacks and inspect.getsource work for the file.
         linecache.cache[path] = (len(self.source), None, self.source.splitlines(True), path)
         module = types.ModuleType(f"ported_{number}")
         exec(compile(self.source, path, "exec"), vars(module))
         return vars(module)
 
     def build(self, rngs: nnx.Rngs | None = None) -> nnx.Module:
-        """A network with initial weights.
+        """Creates the network with initial weights.
+
+        Args:
+            rngs: the random number generators of the weights; None for the seed 0.
 
         Raises:
             PortError: if there are refusals.
@@ -96,17 +101,17 @@ class Ported:
             raise PortError(self.refusals)
         names = {"partial": functools.partial, "layers": layers, "nnx": nnx, **self.namespace}
         given = {"rngs": nnx.Rngs(0) if rngs is None else rngs} if self.takes_rngs else {}
-        args, kwargs = eval(  # the arguments as text, with the classes of the file
+        args, kwargs = eval(  # the arguments are source code that may name classes of the file
             f"(lambda *args, **kwargs: (args, kwargs))({self.arguments})", names, dict(names)
         )
         return names[self.class_name](*args, **kwargs, **given)
 
     def model(self) -> nnx.Module:
-        """A network with PyTorch's weights.
+        """Creates the network with PyTorch's weights.
 
         Raises:
             PortError: if there are refusals.
-            WeightsError: if a weight has no place, or a place has no weight.
+            WeightsError: if the weights of PyTorch and of the ported network do not match.
         """
         model = self.build()
         load_torch(model, dict(self.weights))
@@ -124,18 +129,20 @@ def port(
     """Rewrites a PyTorch network as Flax NNX source.
 
     Args:
-        factory: the class, or a function that returns the network; or a network.
-        example_inputs: a tensor, or a tuple of the inputs of its ``forward``.
-        args: the arguments of the class.
-        kwargs: those by name.
-        orders: for each input, which of PyTorch's axes each axis of ours holds: (0, 2, 3, 1) for
-            images with channels last. Of inputs without one the network decides.
+        factory: the class of the network, a function that returns the network, or the network.
+        example_inputs: a tensor, or a tuple of the inputs of the network's ``forward``. The network
+            runs once on them in evaluation mode and once in training mode.
+        args: positional arguments of ``factory``.
+        kwargs: keyword arguments of ``factory``.
+        orders: for each input the order of its axes in the port: for each axis, the number of
+            PyTorch's axis, such as (0, 2, 3, 1) for channels-last images. The orders of inputs
+            without an entry are chosen to fit the network.
 
     Returns:
-        The source and what belongs to it.
+        The source code with PyTorch's weights, notes and refusals.
 
     Raises:
-        InputError: if the network cannot be built or run.
+        InputError: if an argument is invalid, or the network cannot be created or run.
     """
     if not isinstance(args, tuple):
         raise InputError("args", "a tuple", args)
@@ -145,20 +152,23 @@ def port(
     for order in [()] if entries(orders) is None else orders:
         axes = entries(order) or ("none",)
         if set(axes) != set(range(len(axes))):
-            raise InputError("orders", "for each input the numbers of its axes", orders)
+            raise InputError("orders", "a permutation of the axes for each input", orders)
     return _ported("factory", factory, example_inputs, args, dict(named), orders)
 
 
 def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
-    """A PyTorch network as a running ``nnx.Module`` with its weights, channels last.
+    """Converts a PyTorch network to a channels-last ``nnx.Module`` with the same weights.
 
     Args:
-        module: the network, or a function that makes it.
-        example_inputs: a tensor, or a tuple of the inputs of its ``forward``.
+        module: the network, or a function that returns it.
+        example_inputs: a tensor, or a tuple of the inputs of the network's ``forward``.
+
+    Returns:
+        The ported network.
 
     Raises:
-        PortError: an InputError that names everything that cannot be ported.
-        InputError: if the network cannot be built or run.
+        PortError: an ``InputError`` that lists everything that cannot be ported.
+        InputError: if the network cannot be created or run.
     """
     return _ported("module", module, example_inputs, (), {}).model()
 
@@ -181,21 +191,21 @@ def _ported(
     if instance is not None:
         factory, args, kwargs = _recovered(instance) or (None, (), {})
     elif not callable(factory):
-        raise InputError(argument, "a torch.nn.Module or what makes one", factory)
+        raise InputError(argument, "a torch.nn.Module or a function that returns one", factory)
     network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
     try:
         written = _best(network, Sources())
         return _ported_of(
             written, written.text if written.job.refusals else formatted(written.text)
         )
-    except Refused as refused:  # of python -c, exec, or a shell
+    except Refused as refused:  # the source is from python -c, exec or an interactive shell
         expected = "a network whose classes are in a file or a notebook"
         raise InputError(argument, expected, refused.why) from refused
 
 
 @dataclass
 class _Written:
-    """The text of a network, and what was seen and noted on the way."""
+    """The source code of a port, with the observations and notes of porting."""
 
     text: str
     root: Any
@@ -206,9 +216,12 @@ class _Written:
 
 
 def _best(network: "_Network", sources: Sources) -> _Written:
-    """A network written from all of its source; if that fails, with constructors of our own.
+    """Returns the first of three attempts to write the network that succeeds.
 
-    Of several failures the first is returned, or a later one that is refused for less.
+    The attempts are: the user's factory, the class of the network, and the class with generated
+    constructors. An attempt is repeated with more fixed orders of axes while functions cannot be
+    written once for all their calls. If all attempts fail, the result is the first one, or a later
+    one whose refusals are a subset.
     """
     pins = _Pins()
     observed = _observed(network, sources, pins)
@@ -216,7 +229,7 @@ def _best(network: "_Network", sources: Sources) -> _Written:
     for way in (_from_source, _from_class, _from_instances):
         while (written := way(network, sources, *observed)) is not None:
             if way is not _from_instances and not written.job.refusals:
-                _try_out(written)
+                _check_constructor(written)
             if not written.job.refusals:
                 return written
             tried.append(written)
@@ -231,12 +244,13 @@ def _best(network: "_Network", sources: Sources) -> _Written:
 
 @dataclass
 class _Pins:
-    """Orders of axes that are fixed, so that functions can be written once for all their calls.
+    """Orders of axes that are fixed so that functions can be written once for all their calls.
 
     Attributes:
-        entries: numbers of the functions that take their arguments in one order.
-        exits: the orders that functions return.
-        moved: numbers of the functions in which each permutation of axes moves them.
+        entries: numbers of the functions that take each argument in the same order in all calls.
+        exits: the fixed orders of return values, by function and rank.
+        moved: numbers of the functions in which permutations transpose the array instead of only
+            changing its recorded order.
     """
 
     entries: set[int] = field(default_factory=set)
@@ -244,7 +258,11 @@ class _Pins:
     moved: set[int] = field(default_factory=set)
 
     def grow(self, job: Job) -> bool:
-        """Fixes more for the functions that could not be written; whether there is more to fix."""
+        """Fixes more orders for the functions that could not be written.
+
+        Returns:
+            Whether anything new was fixed.
+        """
         if new := job.conflicts - self.entries:
             self.entries |= new
         elif not (returned := _exits(job)).items() <= self.exits.items():
@@ -257,10 +275,10 @@ class _Pins:
 
 
 def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
-    """The orders that functions should return to callers that cannot be written.
+    """Returns fixed orders for the return values of functions in callers that cannot be written.
 
-    A caller that takes its arguments in one order may still call functions that return axes in
-    several orders, such as a module that exchanges two axes in place of one that does nothing.
+    A caller with fixed argument orders may still call different functions at one place that
+    return different orders, such as one module that swaps two axes and one that does nothing.
     """
     found = {}
     for number in job.conflicts:
@@ -279,11 +297,11 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
     return found
 
 
-def _try_out(written: _Written) -> None:
-    """Refuses a network whose rewritten constructor does not run."""
+def _check_constructor(written: _Written) -> None:
+    """Adds a refusal if the rewritten constructor does not run."""
     try:
         nnx.eval_shape(_ported_of(written, written.text).build)
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code may raise anything
         name = written.root.__name__
         refusal = Refusal("", name, "its constructor", f"does not run: {why(error)}")
         written.job.refusals["", name] = refusal
@@ -307,7 +325,7 @@ def _ported_of(written: _Written, source: str) -> Ported:
 def _from_source(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The user's function or class; None where it has no name."""
+    """Writes the user's function or class; returns None if ``factory`` has no usable name."""
     factory = network.factory
     plain = isinstance(factory, type) or (
         isinstance(factory, types.FunctionType)
@@ -323,7 +341,7 @@ def _from_source(
 def _from_class(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The class of the network, with the arguments that a function gave it."""
+    """Writes the class of the network with the arguments that the user's function passed to it."""
     _, cls, args, kwargs = observer.made.get(id(seen.module), (None, None, (), {}))
     if cls is None or cls is network.factory or not is_users(cls):
         return None
@@ -333,7 +351,7 @@ def _from_class(
 def _from_instances(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The class of the network, with constructors that are written from its objects."""
+    """Writes the class of the network with constructors generated from its objects."""
     facts = observer.facts
     stored = {name for number in facts.called for name in _stored(sources.nodes[number])}
     instances = Instances(seen.module, facts.outside, stored)
@@ -341,7 +359,7 @@ def _from_instances(
 
 
 def _stored(function: Any) -> Iterator[str]:
-    """The attributes that a function assigns to."""
+    """Yields the names of the attributes that a function assigns to."""
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
@@ -357,7 +375,7 @@ def _written(
     kwargs: Mapping[str, Any],
     instances: Instances | None = None,
 ) -> _Written:
-    """Writes a network of which all has been seen."""
+    """Writes a network after it was observed."""
     job = Job(sources, observer.facts, instances=instances)
     job.notes += seen.notes
     emitter = Emitter(job, [root], observer.made)
@@ -375,7 +393,7 @@ def _written(
 
 @dataclass
 class _Network:
-    """A network, how it is made, and what it takes."""
+    """A network to port: its factory with arguments, its inputs, and the network if given."""
 
     argument: str
     factory: Any
@@ -388,7 +406,7 @@ class _Network:
 
 @dataclass
 class _Seen:
-    """A network that was run: its weights before, the orders of its outputs."""
+    """A network that was run: its weights before the run and the orders of its outputs."""
 
     module: Any
     outputs: Any
@@ -397,8 +415,8 @@ class _Seen:
 
 
 def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observer, _Seen]:
-    """Runs a network, again while inputs and new tensors should have other orders."""
-    chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs) | pins.exits
+    """Runs a network repeatedly until the orders of inputs and new tensors are settled."""
+    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.exits
     chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pins.entries, pins.moved)
@@ -411,7 +429,7 @@ def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observe
 
 
 def _seen(observer: Observer, network: _Network) -> _Seen:
-    """Builds and runs the network in both modes."""
+    """Creates the network and runs it in evaluation and training mode."""
     import torch
 
     with observer.observing(), torch.random.fork_rng(devices=[]):
@@ -422,40 +440,41 @@ def _seen(observer: Observer, network: _Network) -> _Seen:
         observer.settle([*module.parameters(), *module.buffers()])
         weights = {name: value.clone() for name, value in module.state_dict().items()}
         observer.calling = True
-        with torch.no_grad(), _kept(module):
+        with torch.no_grad(), _restored(module):
             outputs = _run(observer, module.eval(), network.inputs)
             notes = []
             try:
                 _run(observer, module.train(), _larger(network.inputs))
             except InputError as error:
-                notes.append(f"training mode was not seen: {error.got}")
+                notes.append(f"training mode was not run: {error.got}")
     return _Seen(module, outputs, weights, notes)
 
 
 def _made(observer: Observer, network: _Network) -> Any:
-    """The network: what the factory makes, with the weights of the one that was given if it was."""
+    """Creates the network to observe: a copy of the given network, or the factory's result."""
     import torch
 
     if network.factory is None:
         return copy.deepcopy(network.instance)
-    module = _tried(
+    module = _checked_call(
         network.argument,
-        "what makes a torch.nn.Module",
+        "a function that returns a torch.nn.Module",
         observer.call,
         (None, network.factory, *network.args),
         network.kwargs,
     )
     if not isinstance(module, torch.nn.Module):
         got = type(module).__name__
-        raise InputError(network.argument, "what makes a torch.nn.Module", got)
+        raise InputError(network.argument, "a function that returns a torch.nn.Module", got)
     if network.instance is not None:
         module.load_state_dict(network.instance.state_dict())
     return module
 
 
 @contextlib.contextmanager
-def _kept(module: Any) -> Iterator[None]:
-    """Afterwards all attributes and buffers of a network are what they were."""
+def _restored(module: Any) -> Iterator[None]:
+    """Restores all attributes and buffers of a network after the context."""
+    # Modules may cache results in attributes, or in dicts and lists that are attributes.
     before = [(one, dict(vars(one)), dict(one._buffers)) for one in module.modules()]
     caches = [v for _, held, _ in before for v in held.values() if type(v) in (dict, list)]
     kept = [copy.copy(one) for one in caches]
@@ -474,18 +493,18 @@ def _kept(module: Any) -> Iterator[None]:
 
 
 def _run(observer: Observer, module: Any, inputs: tuple[Any, ...]) -> Any:
-    """Calls a network; the orders of its outputs."""
-    _mark(observer, inputs)
+    """Calls a network and returns the orders of its outputs."""
+    _mark_inputs(observer, inputs)
     expected = "inputs that the network takes"
-    result = _tried("example_inputs", expected, observer.call, (None, module, *inputs), {})
+    result = _checked_call("example_inputs", expected, observer.call, (None, module, *inputs), {})
     return _orders(observer, result)
 
 
-def _tried(argument: str, expected: str, function: Any, args: Any, kwargs: Any) -> Any:
-    """What a function of the user's returns.
+def _checked_call(argument: str, expected: str, function: Any, args: Any, kwargs: Any) -> Any:
+    """Calls a function of the user.
 
     Raises:
-        InputError: if it raises anything.
+        InputError: if the function raises anything.
     """
     try:
         return function(*args, **kwargs)
@@ -496,7 +515,10 @@ def _tried(argument: str, expected: str, function: Any, args: Any, kwargs: Any) 
 
 
 def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs with one more example each, where they have a batch in common."""
+    """Returns the inputs with one more example each if all have the same batch size.
+
+    Batch norm raises in training mode for a batch of one example.
+    """
     import torch
 
     tensors = [x for x in inputs if isinstance(x, torch.Tensor) and x.ndim > 0]
@@ -505,21 +527,24 @@ def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(torch.cat([x, x[:1]]) for x in inputs)
 
 
-def _mark(observer: Observer, inputs: Any, place: tuple[Any, ...] = ("input",)) -> None:
+def _mark_inputs(observer: Observer, inputs: Any, place: tuple[Any, ...] = ("input",)) -> None:
     import torch
 
     if isinstance(inputs, torch.Tensor):
         observer.input(inputs, place)
     elif isinstance(inputs, list | tuple):
         for number, one in enumerate(inputs):
-            _mark(observer, one, (*place, number))
+            _mark_inputs(observer, one, (*place, number))
     elif isinstance(inputs, Mapping):
         for name, one in inputs.items():
-            _mark(observer, one, (*place, name))
+            _mark_inputs(observer, one, (*place, name))
 
 
-def _guessed(inputs: Any) -> dict[Any, tuple[int, ...]]:
-    """Images are known by their few channels, whoever is the first to take them."""
+def _image_orders(inputs: Any) -> dict[Any, tuple[int, ...]]:
+    """Returns the order channels last for each input that looks like an image.
+
+    An image has 4 axes, 1 or 3 channels, and more than 4 pixels along each spatial axis.
+    """
     import torch
 
     return {
@@ -556,7 +581,10 @@ def _takes_rngs(job: Job, root: Any) -> bool:
 
 
 def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-    """The class of a network, and arguments that make an equal one; None if none are found."""
+    """Returns the class of a network and arguments that create an equal one, or None.
+
+    The arguments are guessed: they are the attributes with the names of the parameters.
+    """
     import torch
 
     cls = type(module)

@@ -1,4 +1,4 @@
-"""What the port of a network is, in words and as JSON."""
+"""The report of a ported network, as text and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import Any, Protocol
 from jaxnets.arrays import printable
 from jaxnets.port.check import Order, Proof
 
-#: What an input's order of axes is called.
+#: Names of common orders of axes.
 _NAMES = {(0, 2, 3, 1): "NHWC", (0, 2, 3, 4, 1): "NDHWC", (0, 2, 1): "channels last"}
 
 
 class Found(Protocol):
-    """What the report needs of a port.
+    """The attributes of a port that the report uses.
 
     Attributes:
-        source: the emitted file.
-        inputs: the orders of the inputs' axes.
-        notes: what the reader should know.
+        source: the source code of the ported network.
+        inputs: the order of the axes of each input.
+        notes: remarks for the user.
     """
 
     source: str
@@ -27,17 +27,17 @@ class Found(Protocol):
 
     @property
     def refusals(self) -> Sequence[Any]:
-        """What cannot be ported."""
+        """The constructs that cannot be ported."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A port, and its proof.
+    """A ported network and its comparison with PyTorch.
 
     Attributes:
-        target: which network it is.
+        target: the name of the network, as the user gave it.
         ported: the port.
-        proof: what the comparison with PyTorch found; None where nothing was compared.
+        proof: the comparison with PyTorch, or None if the networks were not compared.
     """
 
     target: str
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """``"refused"``, ``"unchecked"``, or the proof's: "exact", "different" or "failed"."""
+        """One of ``"refused"``, ``"unchecked"``, ``"exact"``, ``"different"`` and ``"failed"``."""
         if self.ported.refusals:
             return "refused"
         return "unchecked" if self.proof is None else self.proof.verdict
@@ -64,7 +64,7 @@ class Report:
         return "\n".join(lines if self.proof is None else [*lines, str(self.proof)])
 
     def as_json(self) -> str:
-        """The same as one JSON object."""
+        """Returns the report as a JSON object."""
         return json.dumps(
             {
                 "target": self.target,
@@ -83,10 +83,10 @@ class Report:
 
 
 def _orders(orders: Any) -> str:
-    """How the inputs are laid out, where that is not PyTorch's order."""
+    """Describes the order of the axes of each input that differs from PyTorch's."""
     named = [_named(order) for order in orders]
     if not any(named):
-        return "its inputs have PyTorch's order of axes"
+        return "the inputs have PyTorch's order of axes"
     each = [f"input {place} is {name}" for place, name in enumerate(named, start=1) if name]
     return ", ".join(each)
 

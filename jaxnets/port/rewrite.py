@@ -1,8 +1,7 @@
-"""Rewrites the functions and classes of the user's with what was seen of them.
+"""Rewrites the functions and classes of the user based on the observations.
 
-The text of a node is the user's own, in which the texts of its children are exchanged. Where a rule
-says what an operation becomes, the text is the rule's. Layout, comments, names and control flow
-thus stay as they are.
+The new text of a node is the original text with the texts of its children replaced, or the text of
+a rule for the operation. Layout, comments, names and control flow are therefore preserved.
 """
 
 import ast
@@ -26,12 +25,12 @@ from jaxnets.port.trees import (
 )
 from jaxnets.port.values import Refused
 
-#: Methods that set the mode, which Flax has itself.
+#: Methods that set the mode; Flax modules inherit them.
 _MODES = ("train", "eval")
 
 
 class Renderer(Statements):
-    """Rewrites definitions, and all within them."""
+    """Rewrites definitions and everything inside them."""
 
     def _do_functiondef(self, node: ast.FunctionDef) -> str | None:
         entered = number_of(node) in self.job.facts.entered
@@ -49,7 +48,7 @@ class Renderer(Statements):
             self.function = outer
 
     def _stub(self, node: ast.FunctionDef) -> str:
-        """A function that did not run."""
+        """Returns the text of a function that did not run; its body raises an error."""
         self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")
         text = f'{" " * node.body[0].col_offset}raise NotImplementedError("{NOT_RUN}")'
         return f"{self._header(node, 0, False)}\n{text}"
@@ -99,12 +98,12 @@ class Renderer(Statements):
         return bool(args.args[1:] or args.kwonlyargs or args.vararg or args.kwarg)
 
     def _added(self) -> str:
-        """Layers that the rules need, made at the end of the constructor."""
+        """Returns the statements at the end of the constructor that create layers for rules."""
         indent = "\n        "
         return "".join(f"{indent}self.{name} = {text}" for name, text in self.layers.items())
 
     def _colon_of_header(self, node: ast.FunctionDef) -> int:
-        """After the colon of ``def f(…):``."""
+        """Returns the index after the colon of ``def f(…):``."""
         start = self.source.text.index("(", self.source.span(node)[0])
         position = closing(self.source.text, start)
         if node.returns is not None:
@@ -133,7 +132,7 @@ class Renderer(Statements):
         return f"{lines}{name}{inner}{f' -> {returns}' if returns else ''}:"
 
     def _with_rngs(self, node: ast.FunctionDef, text: str) -> str:
-        """The parameters in their parentheses, with rngs, annotated if others are."""
+        """Adds ``rngs`` to the parameters in parentheses, annotated if other parameters are."""
         if re.search(r"\brngs\b", text):
             return text
         args = node.args
@@ -158,7 +157,7 @@ class Renderer(Statements):
         return not segment.startswith(("torch", "register_model", "handle_legacy"))
 
     def _is_itself(self, node: Any) -> bool:
-        """Whether the decorators of a definition, such as a registry's, returned it as it was."""
+        """Whether the decorators of a definition returned it unchanged, as those of registries."""
         value = self.source.names.get(node.name)
         try:
             if isinstance(value, type):
@@ -181,7 +180,7 @@ class Renderer(Statements):
     def _class_text(self, node: ast.ClassDef) -> str:
         instances, cls = self.job.instances, self._class()
         if instances is not None and cls is not None and instances.family(cls):
-            return self._made_again(node, instances, cls)
+            return self._with_generated_constructor(node, instances, cls)
         if not class_ran(node, self.job.facts):
             self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")
             header = self._class_header(node, self._class_colon(node))
@@ -196,7 +195,7 @@ class Renderer(Statements):
             used = "".join(text or "" for text in texts.values())
             named = set(re.findall(r"\bself\.(\w+)", used))
             for name in self.layers.keys() - named:
-                del self.layers[name]  # of an argument that the rule has no use for
+                del self.layers[name]  # the text that uses the layer was replaced by another rule
         constructor = next((m for m in methods if m.name == "__init__"), None)
         colon = self._class_colon(node)
         parts = [self._class_header(node, colon)]
@@ -218,9 +217,11 @@ class Renderer(Statements):
             text += self._pass(node.body)
         return text
 
-    def _made_again(self, node: ast.ClassDef, instances: Instances, cls: type) -> str:
-        """A class with the methods that were called, and a constructor for its objects."""
-        members = {one: self._called(one) for one in node.body}
+    def _with_generated_constructor(
+        self, node: ast.ClassDef, instances: Instances, cls: type
+    ) -> str:
+        """Writes a class with the methods that were called and a generated constructor."""
+        members = {one: self._called_member(one) for one in node.body}
         used = "".join(filter(None, [*members.values(), *self.layers.values()]))
         instances.read[cls] = set(re.findall(r"\bself\.(\w+)", used))
         self.job.layers[cls] = dict(self.layers)
@@ -257,8 +258,8 @@ class Renderer(Statements):
         text = "".join(parts).rstrip()
         return text + self._pass(node.body) if text.endswith(":") else text
 
-    def _called(self, node: Any) -> str | None:
-        """What is left of a member of a class: what was called, and what that reads."""
+    def _called_member(self, node: Any) -> str | None:
+        """Returns the text of a class member if it was called or is read, else None."""
         if isinstance(node, ast.FunctionDef):
             called = number_of(node) in self.job.facts.called and node.name not in _MODES
             return self.statement(node) if called else None

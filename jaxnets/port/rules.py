@@ -1,4 +1,4 @@
-"""The table of rules, and how a rule reads its arguments and writes its result."""
+"""The table of rules, and functions for reading arguments and writing results in rules."""
 
 import functools
 import inspect
@@ -20,17 +20,18 @@ from jaxnets.port.values import (
     text_of,
 )
 
-#: The rule of each operation: "cat" is torch.cat, Tensor.cat and F.cat, "F.unfold" that alone.
+#: The rule of each operation. A bare name such as "cat" applies to torch.cat, Tensor.cat and F.cat;
+#: a qualified name such as "F.unfold" only to that function.
 RULES: dict[str, Rule] = {}
 
-#: An argument that may be left out.
+#: An optional argument.
 Given = Value | None
 
-#: PyTorch's arguments that change nothing in JAX.
+#: PyTorch's arguments that have no effect in JAX.
 _IGNORED = frozenset(
     ("device", "inplace", "layout", "memory_format", "non_blocking", "pin_memory", "requires_grad")
 )
-#: NumPy's names of arguments, which PyTorch takes too.
+#: NumPy's names of arguments, which PyTorch also accepts, with PyTorch's names.
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "self": "input", "x2": "other"}
 
 
@@ -38,10 +39,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Value])
 
 
 def rule(*names: str) -> Callable[[_Function], _Function]:
-    """Registers ``function(context, *args, **kwargs)`` as what operations become.
+    """Registers ``function(context, *args, **kwargs)`` as the rule of operations.
+
+    The parameters of the function must have PyTorch's names.
 
     Args:
-        names: of operations, as ``RULES`` has them. The function's parameters have PyTorch's names.
+        names: the names of the operations, see ``RULES``.
     """
 
     def register(function: _Function) -> _Function:
@@ -76,7 +79,7 @@ def _spelled(kwargs: dict[str, Value], signature: inspect.Signature) -> dict[str
 
 
 def refuse(why: str, what_to_do: str, *names: str) -> None:
-    """Registers operations that are refused."""
+    """Registers operations that cannot be ported, with the reason and a suggestion."""
 
     def refused(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
         raise Refused(why, what_to_do)
@@ -87,28 +90,32 @@ def refuse(why: str, what_to_do: str, *names: str) -> None:
 
 
 def known(value: Given, default: Any = None) -> Any:
-    """What an argument was: a number, a word, None or a tuple; the default where none was given."""
+    """Returns the observed value of an argument, or the default if it was omitted.
+
+    Raises:
+        Refused: if the argument is a tensor, or its value is unknown.
+    """
     if value is None:
         return default
     if isinstance(value, Items):
         return tuple(known(item) for item in value.items)
     if isinstance(value, Tensor):
         raise Refused(
-            "the values of a tensor decide a shape or an option", "Make it a Python number."
+            "the values of a tensor determine a shape or an option", "Make it a Python number."
         )
     if not value.known:
-        raise Refused(f"the value of {value.text} is not known", "Use an example that comes by it.")
+        raise Refused(f"the value of {value.text} is not known", "Use an example that runs it.")
     return value.value
 
 
 def present(value: Given) -> Given:
-    """An argument; None where it was left out or is None."""
+    """Returns an argument, or None if it was omitted or is the constant None."""
     none = isinstance(value, Plain) and value.known and value.value is None
     return None if none else value
 
 
 def several(values: tuple[Value, ...]) -> list[Value]:
-    """The values of ``f(1, 2)`` and ``f((1, 2))`` alike."""
+    """Returns the values of variadic arguments, for both ``f(1, 2)`` and ``f((1, 2))``."""
     if len(values) == 1:
         (only,) = values
         if isinstance(only, Items):
@@ -120,14 +127,18 @@ def several(values: tuple[Value, ...]) -> list[Value]:
 
 
 def tensor(value: Value) -> Tensor:
-    """A value that can only be a tensor."""
+    """Returns a value that must be a tensor.
+
+    Raises:
+        Refused: if the value is not a tensor.
+    """
     if not isinstance(value, Tensor):
         raise Refused(f"{text_of(value)} is not a tensor", "Make it one with torch.as_tensor.")
     return value
 
 
 def written(value: Any) -> str:
-    """The text of an argument: of a value, of a text as it is, or of a number."""
+    """Returns the source text of an argument: a ``Value``, a text, or a number."""
     if isinstance(value, str):
         return value
     if isinstance(value, Tensor | Plain | Items):
@@ -136,18 +147,21 @@ def written(value: Any) -> str:
 
 
 def word(text: str) -> str:
-    """A word as a Python literal in double quotes."""
+    """Returns a text as a Python literal in double quotes."""
     return f'"{text}"'
 
 
 def call(context: Context, function: str, *args: Any, **kwargs: Any) -> str:
-    """The text of a call; ``F.pad`` is jaxnets.functional's. None leaves an argument out."""
+    """Returns the source text of a call; arguments that are None are omitted.
+
+    ``F`` in a function name is ``jaxnets.functional``.
+    """
     context.use(function.partition(".")[0])
     return f"{function}({_arguments(args, kwargs)})"
 
 
 def method(context: Context, x: Tensor, name: str, *args: Any, **kwargs: Any) -> str:
-    """``x.name(…)``, or ``jnp.name(x, …)`` where x would need parentheses."""
+    """Returns the text ``x.name(…)``, or ``jnp.name(x, …)`` if x would need parentheses."""
     if x.binding < ATOM:
         return call(context, f"jnp.{name}", x, *args, **kwargs)
     return f"{x.text}.{name}({_arguments(args, kwargs)})"
@@ -169,32 +183,35 @@ def result(
     symbols: tuple[str | None, ...] = (),
     origin: Any = None,
 ) -> Tensor:
-    """The result of an operation: PyTorch's tensor, by a text, in an order.
+    """Returns the result of an operation as a ``Tensor``.
 
     Args:
-        context: the rule's.
-        text: the expression.
-        order: of its axes; PyTorch's if None.
-        binding: of the text.
-        value: PyTorch's tensor, where it is not ``context.result``.
-        symbols: texts of its sizes.
-        origin: what made it, while its order is free.
+        context: the context of the rule.
+        text: the expression of the result.
+        order: the order of the axes; None for PyTorch's order.
+        binding: the precedence of the text.
+        value: PyTorch's result, if it is not ``context.result``.
+        symbols: the texts of the sizes.
+        origin: identifies the creation of the tensor while its order can still be chosen.
+
+    Raises:
+        Refused: if the operation did not run on the example inputs.
     """
     value = context.result if value is None else value
     if value is None:
-        raise Refused("the example does not come by it", "Use an example that does.")
+        raise Refused("it does not run on the example inputs", "Use inputs that run it.")
     shape = tuple(value.shape)
     order = natural(len(shape)) if order is None else order
     return Tensor(text, shape, order, value.dtype, binding, symbols, origin)
 
 
 def pair(context: Context, text: str, order: tuple[int, ...]) -> Items:
-    """Results that a call returns as a tuple, as ``text[0]``, ``text[1]`` and so on."""
+    """Returns the elements of a tuple that a call returns: ``text[0]``, ``text[1]`` and so on."""
     parts = enumerate(context.result)
     items = tuple(result(context, f"{text}[{i}]", order, value=part) for i, part in parts)
     return Items(items, text)
 
 
 def simple(text: str) -> bool:
-    """Whether an expression may be written twice: a name or an attribute."""
+    """Whether an expression is a name or an attribute, so that it may be repeated."""
     return text.replace(".", "").replace("_", "").isalnum()

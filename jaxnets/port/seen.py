@@ -1,4 +1,4 @@
-"""What was seen at a node: operands, kinds of calls, texts for them."""
+"""Functions of the observations at a node of the source: operands, kinds of calls, texts."""
 
 import ast
 import enum
@@ -16,13 +16,13 @@ from jaxnets.port.values import ATOM, Items, Plain, Tensor, Value, binding_of, b
 
 
 def class_ran(node: ast.ClassDef, facts: Facts) -> bool:
-    """Whether any method of a class ran, if it has any."""
+    """Whether a class has no methods or any of its methods ran."""
     methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
     return not methods or any(number_of(one) in facts.entered for one in methods)
 
 
 def tensors_in(values: Iterator[Value]) -> Iterator[Tensor]:
-    """The tensors among values, also in lists."""
+    """Yields the tensors among values, including those in lists."""
     for value in values:
         if isinstance(value, Items):
             yield from tensors_in(iter(value.items))
@@ -31,19 +31,23 @@ def tensors_in(values: Iterator[Value]) -> Iterator[Tensor]:
 
 
 def ones(call: Call) -> int:
-    """How many axes of the operands have one element."""
+    """Counts the axes of size 1 of all tensor operands."""
     values = iter((*call.args, *call.kwargs.values()))
     return sum(t.shape.count(1) for t in tensors_in(values))
 
 
 def orders(call: Call) -> Any:
-    """The orders of the operands."""
+    """Returns the orders of axes of all tensor operands."""
     values = iter((*call.args, *call.kwargs.values()))
     return tuple(t.order for t in tensors_in(values))
 
 
 def kind_of(call: Call) -> str:
-    """What was called: "module", "class", "rule", "user" (a function of the user's) or "other"."""
+    """Returns the kind of the called object.
+
+    The kinds are "module", "class", "rule" (a library function), "user" (a function of the user)
+    and "other".
+    """
     import torch
 
     target = call.function
@@ -63,21 +67,21 @@ def kind_of(call: Call) -> str:
 
 
 def plain_class(value: Any) -> Any:
-    """What a ``functools.partial`` calls."""
+    """Returns the function that a possibly nested ``functools.partial`` calls."""
     while isinstance(value, functools.partial):
         value = value.func
     return value
 
 
 def has_tensor(value: Value) -> bool:
-    """Whether a value is a tensor, or has one in it."""
+    """Whether a value is a tensor or contains one."""
     if isinstance(value, Items):
         return any(map(has_tensor, value.items))
     return isinstance(value, Tensor)
 
 
 def changes(call: Call) -> bool:
-    """Whether a call changes its first operand."""
+    """Whether a call changes its first operand in place."""
     name = str(call.name)
     if name.endswith("_") and not name.endswith("__"):
         return True
@@ -86,13 +90,13 @@ def changes(call: Call) -> bool:
 
 
 def is_idle_dropout(call: Call) -> bool:
-    """Whether a dropout has the probability 0."""
+    """Whether a call is a dropout function with probability 0."""
     p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else None)
     return str(call.name).startswith("F.dropout") and isinstance(p, Plain) and p.value == 0
 
 
 def is_own_gradient(value: Any) -> bool:
-    """Whether a function is ``apply`` of a torch.autograd.Function of the user's."""
+    """Whether a function is ``apply`` of a user-defined torch.autograd.Function."""
     import torch
 
     owner = getattr(value, "__self__", None)
@@ -100,14 +104,14 @@ def is_own_gradient(value: Any) -> bool:
 
 
 def are_modules(owners: list[Any]) -> bool:
-    """Whether all objects are networks, or ``super()`` of one."""
+    """Whether all objects are modules, or ``super()`` of a module."""
     import torch
 
     return all(isinstance(owner, torch.nn.Module | super) for owner in owners)
 
 
 def holds(owner: Any, name: str) -> bool:
-    """Whether a module holds a parameter or a buffer of a name."""
+    """Whether a module has a parameter or a buffer with a name."""
     import torch
 
     if not isinstance(owner, torch.nn.Module):
@@ -129,11 +133,14 @@ _COMPARED: dict[type, Callable[[Any, Any], bool]] = {
 
 
 def constant(node: Any, objects: Callable[[Any], list[Any]]) -> tuple[bool, Any]:
-    """Whether a test is the same for all objects, and what.
+    """Evaluates an expression if its value is the same for all objects.
 
     Args:
         node: the expression.
-        objects: what ``self.a`` is for each object.
+        objects: returns the values of an expression such as ``self.a`` for all objects.
+
+    Returns:
+        Whether the value is the same for all objects, and the value.
     """
     if isinstance(node, ast.Constant):
         return True, node.value
@@ -173,7 +180,7 @@ def _compared(node: ast.Compare, objects: Callable[[Any], list[Any]]) -> tuple[b
 
 
 def retold(fact: Value, told: Value) -> Value:
-    """What was seen, with the text of another value."""
+    """Returns an observed value with the source text of another value."""
     text = text_of(told)
     if isinstance(fact, Tensor):
         return replace(fact, text=text, binding=binding_of(told))
@@ -193,7 +200,7 @@ def retold(fact: Value, told: Value) -> Value:
 
 
 def joined(items: tuple[Value, ...], kind: type) -> Value:
-    """Neighbouring sizes as a slice: ``x.shape[1:3]``."""
+    """Returns a sequence of items; consecutive sizes become a slice such as ``x.shape[1:3]``."""
     found = [re.fullmatch(r"(.+)\.shape\[(\d+)\]", text_of(item)) for item in items]
     matches = [m for m in found if m]
     if items and len(matches) == len(items) and len({m.group(1) for m in matches}) == 1:

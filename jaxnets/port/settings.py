@@ -1,4 +1,4 @@
-"""The arguments with which a torch.nn layer was made, found from its attributes."""
+"""Recovers the constructor arguments of a torch.nn layer from its attributes."""
 
 import inspect
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from jaxnets.port.names import is_einops
 from jaxnets.port.values import Refused
 
-#: Arguments that make initial values alone, or say where these are.
+#: Arguments that only affect initialization, the device or the dtype, or are deprecated.
 _INITIAL = frozenset(
     ("args", "kwargs", "device", "dtype", "init", "_weight", "_freeze", "size_average", "reduce")
 )
@@ -19,14 +19,14 @@ _PAIRED = ("Conv", "MaxPool", "AvgPool", "MaxUnpool", "LPPool", "FractionalMaxPo
 
 
 def settings(layer: Any, kind: type) -> dict[str, Any]:
-    """The arguments of a layer by PyTorch's names, in its order.
+    """Returns the constructor arguments of a layer by PyTorch's names, in PyTorch's order.
 
     Args:
-        layer: of torch.nn, or of a class that derives from one there.
-        kind: the class of torch.nn.
+        layer: a layer of torch.nn, or of a class that derives from one.
+        kind: the class of torch.nn or einops.
 
     Raises:
-        Refused: if an argument is not known.
+        Refused: if an argument cannot be recovered.
     """
     given: dict[str, Any] = {}
     if is_einops(kind):
@@ -41,7 +41,10 @@ def settings(layer: Any, kind: type) -> dict[str, Any]:
 
 
 def defaults(kind: type) -> dict[str, Any]:
-    """The parameters of a class of torch.nn, with their defaults; ``inspect``'s empty if none."""
+    """Returns the constructor parameters of a class of torch.nn with their defaults.
+
+    Required parameters have the default ``inspect.Parameter.empty``.
+    """
     if kind.__name__ in ("LSTM", "GRU", "RNN"):
         return {**dict.fromkeys(_RECURRENT, inspect.Parameter.empty), **_RECURRENT_DEFAULTS}
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
@@ -69,12 +72,12 @@ def _setting(layer: Any, kind: type, name: str) -> Any:
     if default is inspect.Parameter.empty or not name.startswith(("min_value", "max_value")):
         if kind.__name__ in ("LSTM", "GRU", "RNN"):
             return default
-        raise Refused(f"{name} of an nn.{kind.__name__} is not known")
+        raise Refused(f"{name} of an nn.{kind.__name__} cannot be recovered")
     return default
 
 
 def _short(kind: type, name: str, value: Any) -> Any:
-    """3 for (3, 3), as it is usually written."""
+    """Simplifies an argument: 3 for (3, 3)."""
     paired = kind.__name__.startswith(_PAIRED) and name != "output_ratio"
     if paired and isinstance(value, tuple) and value and len(set(map(repr, value))) == 1:
         return value[0]
@@ -100,7 +103,7 @@ def _has(path: str) -> Callable[[Any], bool]:
 
 
 def _pool_stride(layer: Any) -> Any:
-    """None where it is the kernel's size, as PyTorch has it by default."""
+    """Returns the stride of a pool, or None for PyTorch's default, the kernel size."""
     same = layer.stride == layer.kernel_size
     return None if same else layer.stride
 

@@ -1,4 +1,4 @@
-"""The user's source files: their syntax trees, whose nodes are numbered, and texts."""
+"""The user's source files: their texts and syntax trees with numbered nodes."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxnets.port.values import Refused
 
-#: Packages whose code is not rewritten: rules know what they do, or they are kept.
+#: Packages whose code is not rewritten: their functions have rules or are imported.
 FOREIGN = frozenset(
     (
         *sys.stdlib_module_names,
@@ -26,13 +26,13 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @dataclass
 class Source:
-    """One file.
+    """One source file.
 
     Attributes:
-        path: its name as Python knows it.
-        text: what is in it.
-        tree: its syntax tree; each node has a ``number`` and its ``parent``.
-        names: the globals of its module.
+        path: the file name in code objects, which need not be a file on disk.
+        text: the content of the file.
+        tree: the syntax tree; each node has the attributes ``number`` and ``parent``.
+        names: the globals of the module.
     """
 
     path: str
@@ -51,29 +51,29 @@ class Source:
         self._starts.append(position)
 
     def position(self, line: int, column: int) -> int:
-        """Where a line (from 1) and a column (in bytes) are in the text."""
+        """Returns the index in the text of a line (from 1) and a column (in bytes)."""
         if line > len(self._lines):
             return len(self.text)
         start = self._lines[line - 1].encode()[:column].decode()
         return self._starts[line - 1] + len(start)
 
     def span(self, node: Any) -> tuple[int, int]:
-        """Where a node begins and ends in the text."""
+        """Returns the start and end index of a node in the text."""
         start = self.position(node.lineno, node.col_offset)
         return start, self.position(node.end_lineno, node.end_col_offset)
 
     def segment(self, node: Any) -> str:
-        """The text of a node."""
+        """Returns the source text of a node."""
         start, end = self.span(node)
         return self.text[start:end]
 
     def place(self, node: Any) -> str:
-        """``file.py:12``, for messages."""
+        """Returns the location of a node for messages, such as ``file.py:12``."""
         return f"{Path(self.path).name}:{getattr(node, 'lineno', 0)}"
 
 
 class Sources:
-    """All files of the user's that were looked into."""
+    """All files of the user that were read."""
 
     def __init__(self) -> None:
         self.nodes: list[ast.AST] = []
@@ -82,20 +82,24 @@ class Sources:
         self._found: dict[Any, Any] = {}
 
     def of(self, node: ast.AST) -> Source:
-        """The file of a node."""
+        """Returns the file of a node."""
         return self._source_of[number_of(_root(node))]
 
     def file(self, path: str, names: dict[str, Any]) -> Source:
-        """The file of a name, read once.
+        """Returns the file of a path, which is read once.
+
+        Args:
+            path: the file name in a code object.
+            names: the globals of the module.
 
         Raises:
-            Refused: if there is no source.
+            Refused: if the source is not available.
         """
         if path not in self._files:
             linecache.checkcache(path)
             text = "".join(linecache.getlines(path, names))
             if not text:
-                raise Refused(f"the source of {path} is not there", "put the class in a file")
+                raise Refused(f"the source of {path} is not available", "put the class in a file")
             tree = ast.parse(text)
             self._number(tree)
             self._files[path] = Source(path, text, tree, names)
@@ -103,11 +107,11 @@ class Sources:
         return self._files[path]
 
     def define(self, name: str, base: str) -> type:
-        """A class of the user's that is a layer of torch.nn, for a network that is one itself.
+        """Defines a subclass of a layer of torch.nn, for a network that is a plain layer.
 
         Args:
-            name: of the class.
-            base: the name in torch.nn.
+            name: the name of the class.
+            base: the name of the layer in torch.nn.
         """
         path = f"<{name} of nn.{base}>"
         text = f"import torch.nn as nn\n\n\nclass {name}(nn.{base}):\n    pass\n"
@@ -124,10 +128,10 @@ class Sources:
             self.nodes.append(node)
 
     def function(self, function: types.FunctionType) -> FunctionNode:
-        """The node that defines a function.
+        """Returns the node that defines a function.
 
         Raises:
-            Refused: if it is not found.
+            Refused: if the source is not found.
         """
         if function not in self._found:
             self._found[function] = self._function(function)
@@ -142,6 +146,7 @@ class Sources:
             if isinstance(node, ast.Lambda):
                 if code.co_name == "<lambda>" and _same_place(node.body, code):
                     return node
+            # The first line of a code object is that of the first decorator.
             elif node.name == code.co_name and code.co_firstlineno == min(
                 [node.lineno, *(d.lineno for d in node.decorator_list)]
             ):
@@ -149,10 +154,10 @@ class Sources:
         raise Refused(f"the source of {code.co_name} is not found", "put it in a file")
 
     def class_node(self, cls: type) -> ast.ClassDef:
-        """The node that defines a class.
+        """Returns the node that defines a class.
 
         Raises:
-            Refused: if it is not found.
+            Refused: if the source is not found.
         """
         if cls not in self._found:
             self._found[cls] = self._class_node(cls)
@@ -162,7 +167,8 @@ class Sources:
         names = vars(sys.modules.get(cls.__module__, types.ModuleType("none")))
         for value in vars(cls).values():
             function = plain_function(value)
-            if function is None or function.__code__.co_filename == "<string>":  # a dataclass's
+            # Generated methods of dataclasses have the file name <string>.
+            if function is None or function.__code__.co_filename == "<string>":
                 continue
             if function.__qualname__.startswith(f"{cls.__qualname__}."):
                 path, names = function.__code__.co_filename, function.__globals__
@@ -184,7 +190,7 @@ class Sources:
 
 
 def plain_function(value: Any) -> types.FunctionType | None:
-    """The Python function within a method, a property or a decorated function; None if none is."""
+    """Returns the Python function of a method, a property or a decorated function, or None."""
     if isinstance(value, staticmethod | classmethod | types.MethodType):
         value = value.__func__
     if isinstance(value, property):
@@ -197,7 +203,7 @@ def plain_function(value: Any) -> types.FunctionType | None:
 
 
 def is_users(value: Any) -> bool:
-    """Whether a function or a class is the user's own (or of a package that is inlined)."""
+    """Whether a function or a class is defined by the user or in a package that is inlined."""
     module = getattr(value, "__module__", None) or ""
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__") or module
@@ -210,7 +216,7 @@ def _same_place(node: Any, code: types.CodeType) -> bool:
 
 
 def number_of(node: Any) -> int:
-    """The number of a node of the user's files."""
+    """Returns the number of a node, which is unique in all files of the user."""
     number: int = node.number
     return number
 
@@ -228,12 +234,12 @@ def _walk(node: ast.AST, parent: ast.AST | None) -> Iterator[ast.AST]:
         if isinstance(
             child, ast.expr_context | ast.operator | ast.cmpop | ast.boolop | ast.unaryop
         ):
-            continue  # Python shares these between nodes
+            continue  # Python shares these objects between nodes
         yield from _walk(child, node)
 
 
 def qualified(node: ast.AST) -> str:
-    """The qualified name of a class or a function node."""
+    """Returns the qualified name of the node of a class or a function."""
     parts: list[str] = []
     at: Any = node
     while at is not None:
@@ -246,7 +252,7 @@ def qualified(node: ast.AST) -> str:
 
 
 def enclosing(node: Any, kind: Any) -> Any:
-    """The nearest node of a kind around a node, or None."""
+    """Returns the nearest enclosing node of a kind, or None."""
     at = node.parent
     while at is not None and not isinstance(at, kind):
         at = at.parent

@@ -1,4 +1,4 @@
-"""Rewrites statements: assignments, changes in place, blocks."""
+"""Rewrites statements: assignments, in-place changes, blocks."""
 
 import ast
 import re
@@ -41,35 +41,35 @@ from jaxnets.port.values import (
     text_of,
 )
 
-#: Blocks that say how PyTorch computes, or that there is no gradient.
+#: Context managers that are removed: they configure PyTorch or disable gradients.
 _IDLE = ("no_grad", "autocast", "record_function", "sdpa_kernel", "sdp_kernel")
 
 
 class Statements(Calls):
-    """Adds statements to what is rewritten."""
+    """Adds the rewriting of statements to ``Calls``."""
 
     def statement(self, node: Any) -> str | None:
-        """The new text of a statement; None if it goes."""
+        """Returns the new text of a statement, or None if it is removed."""
         special = getattr(self, f"_do_{type(node).__name__.lower()}", None)
         try:
             text = special(node) if special else self.edited(node)
             if text and CLASH in text:
                 self.job.conflicts.add(number_of(self.function))
-                self.refuse(
-                    node, Refused("the order of its sizes differs by what it is called with")
-                )
+                self.refuse(node, Refused("the order of its sizes depends on the arguments"))
             return text and text.replace(CLASH, "...")
         except NotSeen as error:
             if self._ran(node):
-                self.refuse(node, Refused(f"not understood: {error}"))
+                self.refuse(node, Refused(f"not supported: {error}"))
                 return self.source.segment(node)
             raise
 
     def block(self, statements: list[ast.stmt], start: int) -> str | None:
-        """The text from ``start`` to the end of the last statement; None if nothing is left."""
+        """Returns the text from ``start`` to the end of the last statement, or None if empty."""
         end = self.source.span(statements[-1])[1]
         parts: list[str] = []
         position, left = start, False
+        # If a statement cannot be written because it did not run, everything from the first
+        # statement of the block that did not run is replaced by one that raises.
         missed: list[str] | None = None  # the parts before the first statement that did not run
         for one in statements:
             begin = self._begin(one)
@@ -103,7 +103,7 @@ class Statements(Calls):
         return text.rstrip()
 
     def _guarded(self, node: Any, text: str | None) -> str | None:
-        """A statement after those that say when it does what the example did not come by."""
+        """Returns a statement after tests that raise if it would run unobserved code."""
         if not text:
             return text
         indent = "\n" + " " * node.col_offset
@@ -116,12 +116,12 @@ class Statements(Calls):
         return begin - 1 if self.source.text[begin - 1 : begin] == "@" else begin
 
     def _line_end(self, position: int) -> int:
-        """After the comment and the line break behind a statement that goes."""
+        """Returns the index of the end of the line of a removed statement, including comments."""
         end = self.source.text.find("\n", position)
         return len(self.source.text) if end < 0 else end
 
     def _compound(self, node: Any, parts: list[tuple[list[ast.stmt], str]]) -> str | None:
-        """A statement with blocks, each rewritten; None if none is left."""
+        """Rewrites a statement with blocks; returns None if all blocks are empty."""
         header_end = self._colon(node, parts[0][0])
         start = self._begin(node)
         heads = [c for c in children_of(node) if not isinstance(c, ast.stmt | ast.ExceptHandler)]
@@ -144,28 +144,28 @@ class Statements(Calls):
         return "\n" + " " * statements[0].col_offset + "pass"
 
     def _colon(self, node: Any, statements: list[ast.stmt]) -> int:
-        """After the colon before a block."""
+        """Returns the index after the colon before a block."""
         begin = self._begin(statements[0])
         return self.source.text.rindex(":", 0, begin) + 1 if begin else 0
 
-    def _looks(self, test: Any) -> bool:
-        """Whether Python looks at the values of a tensor."""
+    def _depends_on_values(self, test: Any) -> bool:
+        """Whether a test depends on the values of a tensor."""
         if isinstance(test, ast.BoolOp):
-            return any(map(self._looks, test.values))
+            return any(map(self._depends_on_values, test.values))
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return self._looks(test.operand)
+            return self._depends_on_values(test.operand)
         facts = self.job.facts.values_at(test)
         return any(isinstance(fact, Tensor) for fact in facts)
 
-    def _decides(self, test: ast.expr) -> None:
-        """Notes where Python looks at the values of a tensor."""
-        if self._looks(test) and not self._constructing():
+    def _note_dependence(self, test: ast.expr) -> None:
+        """Adds a note if a test depends on the values of a tensor."""
+        if self._depends_on_values(test) and not self._constructing():
             self.job.eager = True
             where = self.source.place(test)
-            self.job.note(f"{where}: decides by values, so not within jax.jit")
+            self.job.note(f"{where}: depends on array values, so it does not work in jax.jit")
 
     def _do_if(self, node: ast.If) -> str | None:
-        self._decides(node.test)
+        self._note_dependence(node.test)
         test = text_of(self.value(node.test))
         if test in ("True", "False"):
             chosen = node.body if test == "True" else node.orelse
@@ -196,26 +196,26 @@ class Statements(Calls):
         return f"{head}\n{indent}else:\n{indent}{inner}"
 
     def _dedented(self, node: Any, statements: list[ast.stmt]) -> str | None:
-        """The statements of a block alone, moved to the left."""
+        """Returns the statements of a block without its header, indented like the header."""
         text = self.block(statements, self._begin(statements[0]))
         if text is None:
             return None
         move = statements[0].col_offset - node.col_offset
         if isinstance(statements[0], ast.If):
-            text = text.removeprefix("el")  # of "elif"
+            text = text.removeprefix("el")  # "elif" becomes "if"
         lines = text.split("\n")
         return "\n".join([lines[0], *(line.removeprefix(" " * move) for line in lines[1:])])
 
     def _do_for(self, node: ast.For) -> str | None:
         if self._sets_weights(node):
-            self.job.note(f"{self.source.place(node)}: initial values are not set as there")
+            self.job.note(f"{self.source.place(node)}: initialization is not ported")
             return None
         return self._compound(
             node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
         )
 
     def _sets_weights(self, node: Any) -> bool:
-        """Whether a statement only sets initial values."""
+        """Whether a statement only initializes weights."""
         sets = False
         for one in ast.walk(node):
             if isinstance(one, ast.Call):
@@ -245,7 +245,7 @@ class Statements(Calls):
         )
 
     def _is_empty(self, value: Any) -> bool:
-        """Whether nothing is left of a function of the user's."""
+        """Whether the port of a user's function is empty."""
         function = plain_function(value)
         if function is None or not is_users(function):
             return False
@@ -255,7 +255,7 @@ class Statements(Calls):
             return False
 
     def _do_while(self, node: ast.While) -> str | None:
-        self._decides(node.test)
+        self._note_dependence(node.test)
         return self._compound(
             node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
         )
@@ -277,16 +277,16 @@ class Statements(Calls):
 
     def _do_expr(self, node: ast.Expr) -> str | None:
         call = node.value
-        if isinstance(call, ast.Tuple) and len(call.elts) == 1:  # add_module(…),
+        if isinstance(call, ast.Tuple) and len(call.elts) == 1:  # a call with a trailing comma
             call = call.elts[0]
         if isinstance(call, ast.Constant):
             return self.source.segment(node)
         if isinstance(call, ast.Call):
-            if self._goes(call):
+            if self._is_removed(call):
                 return None
             known, value = self.static(call.func)
             if known and canonical(value) == "torch._assert":
-                if self._looks(call.args[0]):
+                if self._depends_on_values(call.args[0]):
                     return None
                 return f"assert {', '.join(map(self.text, call.args))}"
             changed = self._in_place_call(call)
@@ -296,8 +296,8 @@ class Statements(Calls):
                 return f"{name} = {self.text(call)}"
         return self.text(call)
 
-    def _goes(self, call: ast.Call) -> bool:
-        """Whether a call as a statement is dropped: initial values, logging, hooks."""
+    def _is_removed(self, call: ast.Call) -> bool:
+        """Whether a call as a statement is removed, such as initialization or logging."""
         known, value = self.static(call.func)
         name = getattr(call.func, "attr", getattr(call.func, "id", ""))
         if self._is_init(call) or "_log_api_usage" in name:
@@ -314,7 +314,7 @@ class Statements(Calls):
         return False
 
     def _changed_by(self, call: ast.Call) -> str | None:
-        """The variable that a function of the user's changes in place and returns."""
+        """Returns the name of the variable that a user's function changes and returns, or None."""
         places = {one.returned for one in self.job.facts.calls_at(call)}
         place = places.pop() if len(places) == 1 else None
         if place is None or place >= len(call.args):
@@ -323,7 +323,7 @@ class Statements(Calls):
         return given.id if isinstance(given, ast.Name) else None
 
     def _in_place_call(self, call: ast.Call) -> str | None:
-        """``x.add_(y)`` as a statement."""
+        """Rewrites an in-place call such as ``x.add_(y)`` as an assignment."""
         func = call.func
         calls = self.job.facts.calls_at(call)
         inplace = calls and all(changes(c) for c in calls)
@@ -340,20 +340,20 @@ class Statements(Calls):
         return self._stored(target, self.value(call))
 
     def _not_seen(self, method: ast.Attribute) -> None:
-        """Raises NotSeen of a tensor's method in place: what it makes is not known."""
+        """Raises ``NotSeen`` for an in-place method of a tensor that did not run."""
         if method.attr.endswith("_") and isinstance(self.value(method.value), Tensor):
             raise NotSeen(method.attr)
 
     def _stored(self, target: Any, value: Value) -> str:
-        """The assignment of a new value to what held the old one."""
+        """Returns the assignment of a new value to a target that is changed in place."""
         self._refuse_other_names(target)
-        value = self._stopped(value)
+        value = self._without_gradient(value)
         if isinstance(target, ast.Name):
             return f"{target.id} = {text_of(value)}"
         if isinstance(target, ast.Attribute):
             if target.attr == "data":
                 return self._stored(target.value, value)
-            end = "[...]" if self._is_held(target) else ""
+            end = "[...]" if self._is_variable(target) else ""
             return f"{self.edited(target)}{end} = {text_of(value)}"
         if isinstance(target, ast.Subscript):
             calls = self.job.facts.calls_at(target)
@@ -365,11 +365,12 @@ class Statements(Calls):
                 new = self._ruled(target, [whole], [base, self.index(target.slice), value], {})
                 return self._stored(target.value, new)
             return f"{self.edited(target)} = {text_of(value)}"
-        self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
+        why = "an expression without a name is changed in place"
+        self.refuse(target, Refused(why, "assign it to a variable first"))
         return ""
 
     def _refuse_other_names(self, target: Any) -> None:
-        """Refuses a change in place that another variable sees."""
+        """Refuses an in-place change of memory that another variable shares."""
         base = target
         while isinstance(base, ast.Subscript):
             base = base.value
@@ -382,16 +383,16 @@ class Statements(Calls):
         why = f"{other} changes with {base.id}, as both have the same elements in PyTorch"
         self.refuse(target, Refused(why, f"change {other} itself, or a copy made by clone()"))
 
-    def _is_held(self, target: ast.Attribute) -> bool:
+    def _is_variable(self, target: ast.Attribute) -> bool:
         """Whether an attribute is a parameter or a buffer."""
         owners = self.job.facts.owners_at(target)
-        if not owners:  # it is only written to
+        if not owners:  # the attribute is only written
             facts = self.job.facts.values_at(target.value)
             owners = [fact.value for fact in facts if isinstance(fact, Plain)]
         return bool(owners) and all(holds(owner, target.attr) for owner in owners)
 
-    def _stopped(self, value: Value) -> Value:
-        """A value without a gradient, within ``torch.no_grad()``."""
+    def _without_gradient(self, value: Value) -> Value:
+        """Stops the gradient of a value inside ``torch.no_grad()``."""
         start = "jax.lax.stop_gradient("
         if not self._gradientless or not isinstance(value, Tensor) or value.text.startswith(start):
             return value
@@ -413,7 +414,11 @@ class Statements(Calls):
             swapped = self._swapped(target, value)
             if swapped is not None:
                 return swapped
-        if isinstance(target, ast.Attribute) and text_of(value) == "None" and self._later(target):
+        if (
+            isinstance(target, ast.Attribute)
+            and text_of(value) == "None"
+            and self._is_assigned_elsewhere(target)
+        ):
             self.job.imports.add(("nnx", ""))
             return self.edited(node, {node.value: "nnx.data(None)"})
         if isinstance(target, ast.Attribute) and target.attr == "__constants__":
@@ -421,17 +426,17 @@ class Statements(Calls):
         if isinstance(target, ast.Name) and target.id in ("__constants__", "__annotations__"):
             return None
         if isinstance(target, ast.Name) and len(node.targets) == 1 and text_of(value) == target.id:
-            return None  # what relabels axes in PyTorch
+            return None  # a permutation in PyTorch, which only changes the recorded order
         if isinstance(target, ast.Tuple) and isinstance(value, Items) and value.text is None:
             names = [getattr(one, "id", "") for one in target.elts]
             if names == list(map(text_of, value.items)):
                 return None
-        if (stopped := self._stopped(value)) is not value:
+        if (stopped := self._without_gradient(value)) is not value:
             return self.edited(node, {node.value: text_of(stopped)})
         return self.edited(node)
 
     def _tied(self, target: Any, value: Any) -> str | None:
-        """``self.head.weight = self.embedding.weight``: two layers of one weight."""
+        """Rewrites tied weights: ``self.head.weight = self.embedding.weight``."""
         if not isinstance(target, ast.Attribute) or not isinstance(value, ast.Attribute):
             return None
         kinds: dict[Any, str] = {}
@@ -452,8 +457,8 @@ class Statements(Calls):
         name = rule.parameters[target.attr][0]
         return f"{self.text(target.value)}.{name} = {self.text(value.value)}.{name}"
 
-    def _later(self, target: ast.Attribute) -> bool:
-        """Whether an attribute that is None here is something else elsewhere in the class."""
+    def _is_assigned_elsewhere(self, target: ast.Attribute) -> bool:
+        """Whether an attribute that is None here is assigned elsewhere in the class."""
         if self.class_node is None:
             return False
         return any(
@@ -464,7 +469,7 @@ class Statements(Calls):
         )
 
     def _swapped(self, target: Any, value: Items) -> str | None:
-        """``B, C, H, W = x.shape`` of an image: the names in our order."""
+        """Rewrites ``B, C, H, W = x.shape`` with the names in the port's order."""
         found = [re.fullmatch(r"(.+)\.shape\[(\d+)\]", text_of(item)) for item in value.items]
         if len(target.elts) != len(value.items) or not all(found) or value.text is not None:
             return None
@@ -483,7 +488,7 @@ class Statements(Calls):
             return self._augmented_item(node, target)
         if not calls:
             return self.edited(node)
-        held = isinstance(target, ast.Attribute) and self._is_held(target)
+        held = isinstance(target, ast.Attribute) and self._is_variable(target)
         old = Plain(self.edited(target) + ("[...]" if held else ""), None)
         if isinstance(target, ast.Name):
             old = Plain(self._marked(target.id), None)
@@ -517,7 +522,11 @@ class Statements(Calls):
             return None
         annotation = self.annotation(node.annotation)
         none = isinstance(node.value, ast.Constant) and node.value.value is None
-        if isinstance(node.target, ast.Attribute) and none and self._later(node.target):
+        if (
+            isinstance(node.target, ast.Attribute)
+            and none
+            and self._is_assigned_elsewhere(node.target)
+        ):
             self.job.imports.add(("nnx", ""))
             return f"{self.text(node.target)} = nnx.data(None)"
         if annotation is not None:
@@ -527,7 +536,7 @@ class Statements(Calls):
         return f"{self.text(node.target)} = {self.text(node.value)}"
 
     def annotation(self, node: Any) -> str | None:
-        """The new text of an annotation; None if it names what is not there any more."""
+        """Returns the new text of an annotation, or None if it names an omitted class."""
         if isinstance(node, ast.Subscript):
             several = isinstance(node.slice, ast.Tuple)
             parts = node.slice.elts if several else [node.slice]  # type: ignore[attr-defined]
@@ -571,7 +580,7 @@ class Statements(Calls):
         return text or self.source.segment(node)
 
     def ran(self, cls: type) -> bool:
-        """Whether any method of a class of the user's ran, if it has any."""
+        """Whether a class of the user has no methods or any of its methods ran."""
         try:
             node = self.job.sources.class_node(cls)
         except Refused:
@@ -579,30 +588,32 @@ class Statements(Calls):
         return class_ran(node, self.job.facts)
 
     def _do_return(self, node: ast.Return) -> str:
-        if (converted := self._left(node)) is not None:
+        if (converted := self._in_fixed_order(node)) is not None:
             return self.edited(node, {node.value: converted})
         if node.value is not None and self._gradientless:
-            return self.edited(node, {node.value: text_of(self._stopped(self.value(node.value)))})
+            return self.edited(
+                node, {node.value: text_of(self._without_gradient(self.value(node.value)))}
+            )
         return self.edited(node)
 
-    def _left(self, node: ast.Return) -> str | None:
-        """What is returned in the order that callers need; None where it is as it is."""
+    def _in_fixed_order(self, node: ast.Return) -> str | None:
+        """Returns the return value converted to a fixed order, or None without a fixed order."""
         if node.value is None or self.function is None:
             return None
         exits, number = self.job.facts.exits, number_of(self.function)
         texts: set[str] = set()
         for fact in self.job.facts.values_at(node.value):
             if isinstance(fact, Tensor) and (number, fact.ndim) in exits:
-                value = self._stopped(self.value(node.value))
+                value = self._without_gradient(self.value(node.value))
                 shown = replace(fact, text=text_of(value), binding=binding_of(value), origin=None)
                 texts.add(self.context().convert(shown, exits[number, fact.ndim]).text)
         if len(texts) > 1:
             self.job.conflicts.add(number)
-            self.refuse(node, Refused("the order of its axes differs by what it is called with"))
+            self.refuse(node, Refused("the order of its axes depends on the arguments"))
         return next(iter(texts), None)
 
     def _do_import(self, node: Any) -> str | None:
-        """An import within a function; classes and functions are put into the file instead."""
+        """Removes a local import of PyTorch or of code that is inlined into the file."""
         roots = {alias.name.partition(".")[0] for alias in node.names}
         return None if roots & {"torch"} or not roots & FOREIGN else self.source.segment(node)
 
@@ -618,8 +629,8 @@ class Statements(Calls):
         return None
 
     def _do_assert(self, node: ast.Assert) -> str | None:
-        if self._looks(node.test):
-            self.job.note(f"{self.source.place(node)}: a check of values is left out")
+        if self._depends_on_values(node.test):
+            self.job.note(f"{self.source.place(node)}: a check of values is omitted")
             return None
         return None if text_of(self.value(node.test)) == "True" else self.edited(node)
 
@@ -635,7 +646,7 @@ class Statements(Calls):
 
 
 def _is_weight(target: ast.expr) -> bool:
-    """Whether this is ``self.layer.weight``, or the bias."""
+    """Whether a target is the weight or bias of a layer, such as ``self.layer.weight``."""
     return (
         isinstance(target, ast.Attribute)
         and isinstance(target.value, ast.Attribute)

@@ -1,21 +1,22 @@
-"""Pieces of source text."""
+"""Functions of source text."""
 
 import ast
 import io
 import re
 import tokenize
 
-#: Marks a name of the user's that is also a name of a library's.
+#: Marks a name of the user that is also the name of an imported library. The marks are private-use
+#: characters, which Python does not allow in names, so they cannot occur in the user's code.
 MARK = "\ue000"
 
 
-#: Takes the place of what is another text for each call.
+#: Placeholder for an expression whose text differs between calls.
 CLASH = "\ue001"
 LIBRARIES = ("jax", "jnp", "nnx", "layers", "lax", "np", "functional", "F", "tensors")
 
 
 def flat(text: str) -> str:
-    """A text on one line, without comments."""
+    """Joins a text to one line, without comments."""
     if "\n" not in text:
         return text
     if '"""' in text or "'''" in text:
@@ -41,7 +42,7 @@ def _without_comment(line: str) -> str:
 
 
 def without_comments(text: str) -> str:
-    """The text before a statement that goes: without the comments right above it."""
+    """Removes the comments directly above a removed statement from the text before it."""
     lines = text.split("\n")
     while len(lines) > 1 and not lines[-1].strip() and len(lines) > 1:
         lines.pop()
@@ -52,7 +53,7 @@ def without_comments(text: str) -> str:
 
 
 def same_tokens(one: str, other: str) -> bool:
-    """Whether two texts differ by white space and last commas alone."""
+    """Whether two texts differ only in white space and trailing commas."""
 
     def tokens(text: str) -> str:
         return re.sub(r",(?=[)\]}])", "", re.sub(r"\s+", "", flat(text)))
@@ -61,7 +62,7 @@ def same_tokens(one: str, other: str) -> bool:
 
 
 def closing(text: str, start: int) -> int:
-    """After the parenthesis that closes the one at ``start``."""
+    """Returns the index after the parenthesis that closes the one at ``start``."""
     depth, position = 0, start
     while position < len(text):
         char = text[position]
@@ -85,7 +86,7 @@ def closing(text: str, start: int) -> int:
 
 
 def with_argument(text: str, argument: str) -> str:
-    """A text that ends with a call's arguments in parentheses, and one more of them."""
+    """Adds an argument to a text that ends with arguments in parentheses."""
     assert text.endswith(")"), text
     inside = text[:-1]
     body = inside.rstrip()
@@ -102,13 +103,13 @@ def with_argument(text: str, argument: str) -> str:
 
 
 def without_unused(text: str, column: int) -> str:
-    """A function without assignments to variables that nothing reads any more.
+    """Removes assignments to unused variables from a function.
 
-    Rules leave them: of a device, say, or of what was a parameter for its dtype alone.
+    Rewriting leaves unused variables, such as a device or a parameter that was used for its dtype.
 
     Args:
-        text: of the function, whose first line is not indented.
-        column: where the definition begins in its file.
+        text: the text of the function, whose first line is not indented.
+        column: the indentation of the function in its file.
     """
     lines = text.split("\n")
     start = f"if True:\n{' ' * column}" if column else "\n"
@@ -133,7 +134,7 @@ def without_unused(text: str, column: int) -> str:
 
 
 def _may_do_something(node: ast.AST) -> bool:
-    """Whether a node is a call that may do more than compute a number."""
+    """Whether a node is a call that may have side effects."""
     if not isinstance(node, ast.Call):
         return isinstance(node, ast.Await | ast.NamedExpr)
     return not re.match(r"(math\.\w+|int|float|abs|max|min|round|len)\(", ast.unparse(node))

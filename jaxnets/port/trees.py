@@ -1,4 +1,4 @@
-"""Pieces of Python's syntax trees."""
+"""Functions of Python's syntax trees."""
 
 import ast
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import ATOM, Binding
 
+#: The precedence of nodes and operators; other nodes are atoms.
 _BINDINGS: dict[type, Binding] = {
     ast.Tuple: Binding.TUPLE,
     ast.Lambda: Binding.TERNARY,
@@ -38,7 +39,7 @@ _BINDINGS: dict[type, Binding] = {
 
 
 def own_binding(node: Any) -> Binding:
-    """How strongly a node of Python's holds together."""
+    """Returns the precedence of a node."""
     kind = node.op if isinstance(node, ast.BinOp | ast.UnaryOp | ast.BoolOp) else node
     return _BINDINGS.get(type(kind), ATOM)
 
@@ -51,7 +52,7 @@ def is_super(node: Any) -> bool:
 
 
 def is_test(node: Any) -> bool:
-    """Whether of an expression only counts if it is true."""
+    """Whether only the truth value of an expression is used."""
     above = node.parent
     if isinstance(above, ast.If | ast.IfExp | ast.While | ast.Assert):
         return node is above.test
@@ -60,7 +61,7 @@ def is_test(node: Any) -> bool:
 
 
 def literal_slice(node: Any) -> Any:
-    """The slice that a node writes out; None of any other node."""
+    """Returns the slice of a node with literal bounds, or None for any other node."""
     if not isinstance(node, ast.Slice):
         return None
     try:
@@ -71,12 +72,12 @@ def literal_slice(node: Any) -> Any:
 
 
 def bare(node: Any) -> Any:
-    """A copy of an expression without numbers and places."""
+    """Returns a copy of an expression without node numbers and positions."""
     return ast.fix_missing_locations(ast.parse(ast.unparse(node), mode="eval").body)
 
 
 def children_of(node: Any) -> Iterator[Any]:
-    """The children of a node that have a place in the text."""
+    """Yields the closest descendants of a node that have a position in the text."""
     for child in ast.iter_child_nodes(node):
         if hasattr(child, "lineno"):
             if isinstance(child, ast.keyword):
@@ -88,24 +89,24 @@ def children_of(node: Any) -> Iterator[Any]:
 
 
 def annotated(node: Any) -> list[Any]:
-    """The parameters with annotations, or with names of libraries."""
+    """Returns the parameters that have annotations or the name of a library."""
     args = node.args
     every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     return [a for a in every if a is not None and (a.annotation is not None or a.arg in LIBRARIES)]
 
 
 def is_typed(node: Any) -> bool:
-    """Whether a function has annotations, so that type checkers look into it."""
+    """Whether a function has annotations, so that type checkers check it."""
     return node.returns is not None or any(a.annotation is not None for a in annotated(node))
 
 
 def defaults(node: Any) -> list[Any]:
-    """The default values of a function."""
+    """Returns the default values of a function."""
     return [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
 
 
 def bound_names(node: Any) -> set[str]:
-    """The names that a function binds."""
+    """Returns the names that a function binds, including its parameters."""
     args = node.args
     every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     names = {a.arg for a in every if a is not None}
@@ -118,19 +119,19 @@ def bound_names(node: Any) -> set[str]:
 
 
 def headed(node: ast.If) -> ast.If:
-    """An ``if`` without its ``else``."""
+    """Returns an ``if`` statement without its ``else``."""
     made = ast.If(node.test, node.body, [])
     made.number, made.parent = node.number, node.parent  # type: ignore[attr-defined]
     return made
 
 
 def is_docstring(node: Any) -> bool:
-    """Whether a statement is a text alone."""
+    """Whether a statement is only a constant, such as a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def is_repeated(node: Any) -> bool:
-    """Whether an expression belongs to a lambda or a comprehension of its statement."""
+    """Whether an expression is in a lambda or a comprehension of its statement."""
     inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     while not isinstance(node, ast.stmt):
         if isinstance(node, inner):
@@ -140,7 +141,7 @@ def is_repeated(node: Any) -> bool:
 
 
 def negated(test: str) -> str:
-    """The text of a test that holds where another does not."""
+    """Returns the text of the negation of a test."""
     node = ast.parse(test.replace(MARK, "marked_"), mode="eval").body
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         made: ast.expr = node.operand
@@ -162,7 +163,7 @@ _NEGATIONS: dict[type, type[ast.cmpop]] = {
 
 
 def imported(function: Any, name: str, package: str | None) -> tuple[bool, Any]:
-    """Whether a function imports a name itself, and what that is."""
+    """Returns whether a function imports a name locally, and the imported object."""
     for node in ast.walk(function) if function is not None else ():
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
@@ -181,7 +182,7 @@ def imported(function: Any, name: str, package: str | None) -> tuple[bool, Any]:
 
 
 def origin(node: Any, package: str | None) -> str:
-    """The full name of the module from which names are imported; empty of ``import a``."""
+    """Returns the full name of the module of a ``from`` import; empty for ``import a``."""
     if not isinstance(node, ast.ImportFrom):
         return ""
     parts = (package or "").split(".")

@@ -1,7 +1,7 @@
-"""What a rule of the port takes and returns: expressions of the emitted code, with what is known.
+"""The values that rules take and return: expressions of the generated code.
 
-An expression is known by its text and by what PyTorch had there when the network ran on the
-example. A tensor also has an ``order``, which gives the order of its axes in our array.
+A value has the source text of an expression and the object that PyTorch computed there on the
+example inputs. A tensor also has an ``order``, the order of its axes in the port.
 """
 
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Binding(IntEnum):
-    """How strongly an expression holds together: Python's precedence, weakest first."""
+    """The precedence of an expression in Python, lowest first."""
 
     TUPLE = 0
     TERNARY = 1  # also lambda
@@ -31,20 +31,20 @@ class Binding(IntEnum):
     PRODUCT = 11
     UNARY = 12
     POWER = 13
-    ATOM = 14  # names, calls, subscripts, attributes, whatever has brackets
+    ATOM = 14  # names, calls, subscripts, attributes and everything in brackets
 
 
 ATOM = Binding.ATOM
 
 
 def bound(value: "Value", least: int) -> str:
-    """The text of a value, in parentheses if it holds together less strongly than ``least``."""
+    """Returns the text of a value, in parentheses if its precedence is lower than ``least``."""
     text = text_of(value)
     return text if binding_of(value) >= least else f"({text})"
 
 
 def text_of(value: "Value") -> str:
-    """The text of any value."""
+    """Returns the source text of any value."""
     if not isinstance(value, Items):
         return value.text
     if value.text is not None:
@@ -56,22 +56,24 @@ def text_of(value: "Value") -> str:
 
 
 def binding_of(value: "Value") -> int:
-    """The binding of any value's text."""
+    """Returns the precedence of any value's text."""
     return ATOM if isinstance(value, Items) else value.binding
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor.
+    """An expression whose value is a tensor.
 
     Attributes:
-        text: the expression in the emitted code.
-        shape: as PyTorch has it, in its order of axes; the example's numbers.
-        order: ``order[i]`` is the axis of PyTorch's that our axis i holds: (0, 2, 3, 1) for images.
-        dtype: PyTorch's.
-        binding: of the text.
-        symbols: the text of each size (PyTorch's order) where it is known; None elsewhere.
-        origin: while the network runs, where the order is still free: what made the tensor.
+        text: the expression in the generated code.
+        shape: PyTorch's shape on the example inputs.
+        order: the order of the axes in the port: ``order[i]`` is PyTorch's axis that is axis i of
+            the array, such as (0, 2, 3, 1) for channels-last images.
+        dtype: PyTorch's dtype.
+        binding: the precedence of the text.
+        symbols: the texts of the sizes in PyTorch's order; None for an unknown size.
+        origin: identifies the creation of the tensor while the network runs and its order can
+            still be chosen; None otherwise.
     """
 
     text: str
@@ -84,38 +86,38 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def natural(self) -> bool:
-        """Whether our axes are PyTorch's."""
+        """Whether the axes are in PyTorch's order."""
         return self.order == natural(self.ndim)
 
     @property
     def our_shape(self) -> tuple[int, ...]:
-        """The shape of our array."""
+        """The shape of the array in the port."""
         return tuple(self.shape[axis] for axis in self.order)
 
     def axis(self, dim: int) -> int:
-        """Our axis of PyTorch's dim, which may be negative."""
+        """Returns the axis in the port for PyTorch's ``dim``, which may be negative."""
         return self.order.index(dim % max(self.ndim, 1))
 
     def with_text(self, text: str, binding: int = ATOM) -> "Tensor":
-        """The same tensor by another expression."""
+        """Returns the tensor with another expression."""
         return replace(self, text=text, binding=binding)
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Anything else: a number, a word, None, a slice, a module, a class, a function.
+    """Any other expression: a number, a text, None, a slice, a module, a class, a function.
 
     Attributes:
-        text: the expression in the emitted code; of a slice what is in the brackets, ``1:n``.
-        value: what it was for the example.
-        binding: of the text.
-        known: whether ``value`` is known; False where the example did not come by.
-        constant: whether the text is a literal, so that ``value`` is it for any input.
+        text: the expression in the generated code; for a slice the text in brackets, ``1:n``.
+        value: the value on the example inputs.
+        binding: the precedence of the text.
+        known: whether ``value`` is known; False if the expression did not run.
+        constant: whether the text is a literal, so that ``value`` holds for all inputs.
     """
 
     text: str
@@ -130,8 +132,8 @@ class Items:
     """A list or a tuple of values.
 
     Attributes:
-        items: the values; where the code has a variable for the list, as ``variable[0]``.
-        text: the expression of the whole; None where it is written item by item.
+        items: the values; for a variable, expressions such as ``variable[0]``.
+        text: the expression of the list; None if it is written item by item.
         kind: list or tuple.
     """
 
@@ -141,16 +143,16 @@ class Items:
 
 
 Value = Tensor | Plain | Items
-#: ``(args, kwargs, context) -> result``. What an operation becomes.
+#: Rewrites an operation: ``(args, kwargs, context) -> result``.
 Rule = Callable[[list[Value], dict[str, Value], "Context"], Value]
 
 
 class Refused(Exception):
-    """What cannot be ported.
+    """Raised for a construct that cannot be ported.
 
     Args:
-        why: a sentence.
-        what_to_do: a sentence for the user.
+        why: the reason, in a sentence.
+        what_to_do: a suggestion for the user, in a sentence; empty without one.
     """
 
     def __init__(self, why: str, what_to_do: str = "") -> None:
@@ -161,19 +163,20 @@ class Refused(Exception):
 
 @dataclass
 class Context:
-    """What rules are handed besides the values.
+    """The context of applying a rule.
 
     Attributes:
-        result: what PyTorch returned; a tensor, or any structure; None where it is not known.
-        order: the order that the result should have, where it was chosen: a new tensor may be made
-            in it at once; any other order is converted.
-        imports: what the emitted file imports, by ``use``.
-        layers: layers that an expression needs, such as a dropout: attribute → its constructor.
-        notes: what the user should know.
-        writing: False while the network runs, when only orders count.
-        wish: called with a tensor whose order is free and the order that it should have.
+        result: PyTorch's result: a tensor or any structure; None if unknown.
+        order: the preferred order of the result, or None. A rule may return another order, which
+            is then converted.
+        imports: the imports of the generated file, added by ``use``.
+        layers: layers that an expression needs, such as dropout: constructor by attribute name.
+        notes: remarks for the user.
+        writing: whether source code is written; False while the network runs, when only the
+            orders of results are used.
+        wish: called with a tensor whose order can be chosen and the preferred order.
         taken: names that a new attribute must not have.
-        constructing: whether this is code that runs only while the network is built.
+        constructing: whether the code runs only while the network is created.
     """
 
     result: Any = None
@@ -187,15 +190,16 @@ class Context:
     constructing: bool = False
 
     def use(self, module: str, name: str = "") -> str:
-        """The text of a module, or of a name in it, which the emitted file then imports.
+        """Adds an import to the generated file.
 
         Args:
             module: "jnp", "jax", "lax", "nnx", "np", "math", "layers", "functional", or the full
                 name of any other module, from which ``name`` is imported.
-            name: what is used of it.
+            name: the name that is used; empty for the module itself.
 
         Returns:
-            ``jnp``, ``jnp.sum`` for ("jnp", "sum"), ``jaxnets.port.x`` → ``name`` alone.
+            The text to refer to it: ``jnp``, ``jnp.sum`` for ("jnp", "sum"), or ``name`` alone for
+            a module with a dot in its name.
         """
         if "." in module:
             self.imports.add((module, name))
@@ -204,7 +208,7 @@ class Context:
         return f"{module}.{name}" if name else module
 
     def call(self, function: str, *args: "Value | str", **kwargs: "Value | str") -> str:
-        """The text of a call: ``context.call("jnp.sum", x, axis="1")``."""
+        """Returns the text of a call, such as ``context.call("jnp.sum", x, axis="1")``."""
         self.use(function.partition(".")[0])
         given = [a if isinstance(a, str) else bound(a, Binding.TERNARY) for a in args]
         named = {
@@ -213,10 +217,7 @@ class Context:
         return f"{function}({', '.join([*given, *(f'{k}={a}' for k, a in named.items())])})"
 
     def convert(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
-        """A tensor in another order, by a transposition where one is needed.
-
-        Axes of size 1 may lie anywhere, so a reshape or nothing may do.
-        """
+        """Converts a tensor to another order, by a transposition if one is needed."""
         if tensor.order == order:
             return tensor
         if tensor.origin is not None:
@@ -231,18 +232,18 @@ class Context:
         return replace(tensor, text=text, order=order, binding=binding)
 
     def natural(self, tensor: Tensor) -> Tensor:
-        """A tensor in PyTorch's order of axes."""
+        """Converts a tensor to PyTorch's order of axes."""
         return self.convert(tensor, natural(tensor.ndim))
 
     def layer(self, name: str, constructor: str) -> str:
-        """An attribute ``self.name`` of the module with a layer made in its constructor.
+        """Adds a layer to the module, as an attribute that its constructor sets.
 
         Args:
-            name: what to call it; a number is appended if the module has another of this name.
-            constructor: its expression, such as ``layers.Dropout(0.5, rngs=rngs)``.
+            name: the name of the attribute; a number is appended if the name is taken.
+            constructor: the constructor call, such as ``layers.Dropout(0.5, rngs=rngs)``.
 
         Returns:
-            The text of the attribute.
+            The text of the attribute, such as ``self.dropout``.
         """
         self.use(constructor.partition(".")[0])
         for number in range(1, 1000):
@@ -255,40 +256,40 @@ class Context:
         raise AssertionError(name)
 
     def rngs(self) -> str:
-        """The random streams of the module: ``self.rngs``, which its constructor keeps.
+        """Returns the text of the random streams: ``self.rngs``, which the constructor stores.
 
-        In a constructor, and in what it calls, they are the argument ``rngs``.
+        In a constructor, and in functions that it calls, the text is the argument ``rngs``.
         """
         if self.constructing:
             return "rngs"
         return self.layer("rngs", "rngs")
 
     def training(self) -> str:
-        """Whether the module is in training mode, by Flax's attribute."""
+        """Returns the expression for training mode, which uses Flax's attribute."""
         return f"not {self.layer('deterministic', 'False')}"
 
     def note(self, text: str) -> None:
-        """Tells the user something, once."""
+        """Adds a remark for the user, once."""
         if text not in self.notes:
             self.notes.append(text)
 
 
 def natural(ndim: int) -> tuple[int, ...]:
-    """PyTorch's own order of axes."""
+    """Returns PyTorch's order of axes, ``(0, 1, 2, …)``."""
     return tuple(range(ndim))
 
 
 def channels_last(ndim: int) -> tuple[int, ...]:
-    """The order of images and the like: (0, 2, 3, 1) for [N, C, H, W]."""
+    """Returns the channels-last order, such as (0, 2, 3, 1) for [N, C, H, W]."""
     return (0, *range(2, ndim), 1)
 
 
 def like(tensor: "torch.Tensor", text: str, order: Iterable[int] | None = None) -> Tensor:
-    """A value for a tensor of PyTorch's, in PyTorch's order if none is given."""
+    """Returns a value for a PyTorch tensor, in PyTorch's order by default."""
     shape = tuple(tensor.shape)
     return Tensor(text, shape, natural(len(shape)) if order is None else tuple(order), tensor.dtype)
 
 
 def size(tensor: Tensor) -> int:
-    """How many elements a tensor has."""
+    """Returns the number of elements of a tensor."""
     return math.prod(tensor.shape)

@@ -1,4 +1,4 @@
-"""Pruning: weights that are removed, by PyTorch's names, and arrays that become smaller."""
+"""Pruning: masks for weights, as in PyTorch, and removal of units and layers from a network."""
 
 from jaxnets.optimizers.masks import keep_masks
 from jaxnets.pruning.depth import remove_layers

@@ -1,4 +1,4 @@
-"""Which positions of a network's arrays go together, as its traced computation says."""
+"""Finds the positions of a network's arrays that depend on each other, from its jaxpr."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ class Array:
     """An array of a network.
 
     Attributes:
-        path: its dotted path in the model.
-        variable: what holds it.
+        path: the dotted path of the array in the model.
+        variable: the variable that contains the array.
         axes: the labels along each axis.
     """
 
@@ -30,28 +30,31 @@ class Array:
 
     @property
     def layer(self) -> str:
-        """The path of the module that holds it."""
+        """The path of the module that contains the array."""
         return self.path.rpartition(".")[0]
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is a weight whose last axis is the outputs of its layer."""
+        """Whether the array is a weight whose last axis is that of the layer's outputs."""
         name = self.path.rpartition(".")[2]
         wide = isinstance(self.variable, nnx.Param) and len(self.axes) > 1
         return wide and ("kernel" in name or name == "embedding")
 
     @property
     def values(self) -> np.ndarray:
-        """What it holds."""
+        """The values of the array."""
         return np.asarray(self.variable.get_value())
 
 
 class Dependencies:
-    """The arrays of a network and the sets of their positions that are removed together.
+    """The arrays of a network, and the sets of their positions that are removed together.
+
+    Every axis of every parameter gets labels. The jaxpr of the network is traversed, and the rule
+    of each operation unites the labels of positions that it combines (see ``rules``).
 
     Args:
         model: the network, in evaluation mode.
-        inputs: what it is called with, a tuple.
+        inputs: a tuple of the arguments of a call.
     """
 
     def __init__(self, model: nnx.Module, inputs: tuple[Any, ...]) -> None:
@@ -61,7 +64,7 @@ class Dependencies:
         def run(arrays: list[Any], *given: Any) -> Any:
             return nnx.merge(graphdef, jax.tree.unflatten(structure, arrays))(*given)
 
-        expected = f"what {type(model).__name__} takes"
+        expected = f"inputs that {type(model).__name__} accepts"
         got = described(inputs)
         traced = called("inputs", expected, jax.make_jaxpr(run), flat, *inputs, got=got)
         self.atoms = Atoms()
@@ -84,7 +87,10 @@ class Dependencies:
         return Array(".".join(map(str, path)), variable, axes)
 
     def _share_states(self) -> None:
-        """The directions and layers of a recurrent layer have one size: the same are removed."""
+        """Unites the hidden units of all directions and layers of a recurrent layer.
+
+        They all have the same hidden size, so the same units must be removed from each.
+        """
         found = defaultdict(list)
         for array in self.arrays:
             if array.path.rpartition(".")[2].startswith("kernel_hh_l"):
@@ -93,7 +99,7 @@ class Dependencies:
             self.atoms.unite_rows(np.vstack(axes))
 
     def layers(self) -> dict[str, np.ndarray]:
-        """The units of each layer: the sets along the last axis of its first weight, in order."""
+        """Returns the units of each layer: the sets along the last axis of its first weight."""
         found: dict[str, np.ndarray] = {}
         for array in self.arrays:
             if array.is_kernel and array.layer not in found:
@@ -101,15 +107,15 @@ class Dependencies:
         return found
 
     def units(self, axis: np.ndarray) -> np.ndarray:
-        """The sets along an axis, each once, in the order in which they come."""
+        """Returns the sets along an axis, each once, in order."""
         roots = self.atoms.roots(axis)
         return roots[np.sort(np.unique(roots, return_index=True)[1])]
 
     def removed(self, gone: set[int]) -> Iterator[tuple[Array, list[np.ndarray]]]:
-        """The arrays from which something is removed, and which positions along each axis are kept.
+        """Yields each array that becomes smaller, with a mask of the kept positions of each axis.
 
         Args:
-            gone: the sets that are removed.
+            gone: the sets to remove.
         """
         for array in self.arrays:
             keep = [~np.isin(self.atoms.roots(axis), list(gone)) for axis in array.axes]
@@ -118,10 +124,13 @@ class Dependencies:
 
 
 def example(inputs: Any) -> tuple[Any, ...]:
-    """What a network is called with: arrays, one or a tuple of them.
+    """Returns the arguments of a call of a network as a tuple.
+
+    Args:
+        inputs: an array, or a tuple of arrays.
 
     Raises:
-        InputError: if there is something else.
+        InputError: if the inputs are not arrays.
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     expected = "an array [batch, …], or a tuple of them"
@@ -133,5 +142,5 @@ def example(inputs: Any) -> tuple[Any, ...]:
 
 
 def described(inputs: tuple[Any, ...]) -> str:
-    """The dtypes and shapes of what a network is called with, for a message."""
+    """Returns the dtypes and shapes of inputs, for a message."""
     return ", ".join(describe(one) for one in jax.tree.leaves(inputs))

@@ -1,4 +1,4 @@
-"""Layers and blocks that are removed."""
+"""Removes whole layers and blocks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,19 +14,19 @@ from jaxnets.pruning.work import shapes
 
 
 def remove_layers(model: nnx.Module, inputs: Any, layers: str | Sequence[str]) -> nnx.Module:
-    """A network without some layers or blocks, which let their inputs through instead.
+    """Removes layers or blocks from a network; each is replaced by ``Identity``.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: an array [batch, …] that it takes, or a tuple of several arguments.
+        model: any ``nnx.Module``; it is not changed.
+        inputs: an array [batch, …] that the network accepts, or a tuple of several arguments.
         layers: the dotted names of layers whose outputs have the shape of their inputs, such as
             ``"blocks.3"``.
 
     Returns:
-        A network of the same class, with ``Identity`` in their places.
+        A network of the same class, with ``Identity`` instead of the layers.
 
     Raises:
-        InputError: if there is no such layer, or the network does not run without it.
+        InputError: if there is no such layer, or the network does not run without the layer.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -43,14 +43,19 @@ def remove_layers(model: nnx.Module, inputs: Any, layers: str | Sequence[str]) -
     given, made = example(inputs), nnx.clone(check_network(model))
     made.eval()
     expected = called(
-        "inputs", f"what {type(model).__name__} takes", shapes, made, given, got=described(given)
+        "inputs",
+        f"inputs that {type(model).__name__} accepts",
+        shapes,
+        made,
+        given,
+        got=described(given),
     )
     for name in names:
         replace(made, name, Identity())
         try:
             found = shapes(made, given)
         except Exception as error:  # whatever the network's code raises
-            raise InputError("layers", "layers that keep the shape", name) from error
+            raise InputError("layers", "layers that do not change the shape", name) from error
         if found != expected:
-            raise InputError("layers", "layers that keep the shape", name)
+            raise InputError("layers", "layers that do not change the shape", name)
     return made

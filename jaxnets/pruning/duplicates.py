@@ -1,4 +1,4 @@
-"""Units that are alike, which become one."""
+"""Merges duplicate units."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,24 +14,24 @@ from jaxnets.pruning.work import Work
 def merge_units(
     model: nnx.Module, inputs: Any, *, layers: str | Sequence[str] = "*", atol: float = 0
 ) -> nnx.Module:
-    """A smaller network, in which duplicate units are one.
+    """Merges duplicate units, without changing the outputs of the network.
 
-    Of units whose incoming weights and biases are equal, one remains, with the sum of their
-    outgoing weights. Units whose incoming weights and biases are opposite become one with the
-    difference, where the activation is odd, as tanh is. The outputs stay as they are, which is
-    checked on ``inputs``; a layer that would change them is left as it is.
+    Units with equal incoming weights and biases become one unit with the sum of their outgoing
+    weights. Units with opposite incoming weights and biases become one unit with the difference, if
+    the activation is odd, such as tanh. The outputs are compared on ``inputs``; a layer whose
+    merging would change them is not changed.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: an array [batch, …] that it takes, or a tuple of several arguments.
-        layers: patterns of names, such as ``"conv*"``.
-        atol: how far weights may be from equal or opposite ones.
+        model: any ``nnx.Module``; it is not changed.
+        inputs: an array [batch, …] that the network accepts, or a tuple of several arguments.
+        layers: patterns of names of layers, such as ``"conv*"``.
+        atol: the largest difference of weights that count as equal or opposite.
 
     Returns:
-        A network of the same class.
+        A network of the same class with smaller arrays.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -58,18 +58,18 @@ def merge_units(
     return work.model
 
 
-#: Arrays that opposite units have alike.
+#: Arrays whose entries are equal, not opposite, in units with opposite outputs.
 _EVEN = "scale", "var"
 
 
 def _duplicates(work: Work, units: np.ndarray, atol: float) -> list[tuple[int, int, int]]:
-    """Units, the one that each is like or opposite to, and 1 or -1."""
+    """Finds duplicates: (unit, earlier unit, sign), where the sign is -1 for opposite units."""
     owned = [
         (array, work.found.atoms.roots(array.axes[-1])) for array in work.found.arrays if array.axes
     ]
 
     def own(unit: int, sign: int) -> np.ndarray:
-        """All that makes a unit what it is."""
+        """Returns all numbers that determine a unit's output, with the sign of the output."""
         parts = [np.zeros(0)]
         for array, roots in owned:
             if (roots == unit).any():
@@ -96,7 +96,7 @@ def _duplicates(work: Work, units: np.ndarray, atol: float) -> list[tuple[int, i
 
 
 def _merged(work: Work, pairs: Sequence[tuple[int, int, int]]) -> nnx.Module:
-    """The network in which what reads a unit reads the one that it is like."""
+    """Removes duplicates, and adds their outgoing weights to those of the units they equal."""
     summed = {}
     for array in work.found.arrays:
         values = array.values.copy() if array.is_kernel else array.values

@@ -1,7 +1,7 @@
-"""Which entries of a weight are removed, as ``torch.nn.utils.prune`` chooses them.
+"""Pruning methods with the interface and the results of ``torch.nn.utils.prune``.
 
-A method says what it keeps of the entries that are left; ``prune`` composes it with what was
-removed before, as PyTorch's ``PruningContainer`` does.
+A method returns a mask of the entries to keep. ``prune`` combines it with the mask of earlier
+pruning, like PyTorch's ``PruningContainer``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,27 +21,27 @@ Layer = TypeVar("Layer", bound=nnx.Module)
 
 
 class Method(Protocol):
-    """A way to choose what is removed.
+    """A pruning method.
 
     Attributes:
-        kind: ``"unstructured"`` if it chooses among entries, ``"structured"`` if among slices along
-            its ``dim``, ``"global"`` if it looks at what is pruned already, too.
+        kind: ``"unstructured"`` if it chooses among entries, ``"structured"`` if it chooses among
+            slices along its ``dim``, ``"global"`` if it also sees entries that are already pruned.
     """
 
     kind: ClassVar[str]
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
-        """True where the method keeps an entry.
+        """Returns a mask that is True for entries to keep, of the shape of ``scores``.
 
         Args:
-            scores: how important each entry is, in PyTorch's layout; the larger the magnitude, the
-                more.
+            scores: the importance of each entry, in PyTorch's layout; entries of larger magnitude
+                are more important.
         """
 
 
 @dataclass(frozen=True)
 class L1Unstructured:
-    """Removes the entries of the smallest magnitude.
+    """Removes the entries of smallest magnitude.
 
     Args:
         amount: a fraction in [0, 1], or a count.
@@ -61,11 +61,11 @@ class L1Unstructured:
 
 @dataclass(frozen=True)
 class RandomUnstructured:
-    """Removes entries by chance.
+    """Removes random entries.
 
     Args:
         amount: a fraction in [0, 1], or a count.
-        rngs: a random key, or streams of them.
+        rngs: a random key, or ``nnx.Rngs``.
     """
 
     amount: float
@@ -84,7 +84,7 @@ class RandomUnstructured:
 
 @dataclass(frozen=True)
 class LnStructured:
-    """Removes the slices along an axis that have the smallest norm.
+    """Removes the slices of smallest norm along an axis.
 
     Args:
         amount: a fraction in [0, 1], or a count.
@@ -114,12 +114,12 @@ class LnStructured:
 
 @dataclass(frozen=True)
 class RandomStructured:
-    """Removes slices along an axis by chance.
+    """Removes random slices along an axis.
 
     Args:
         amount: a fraction in [0, 1], or a count.
         dim: the axis of PyTorch's weight.
-        rngs: a random key, or streams of them.
+        rngs: a random key, or ``nnx.Rngs``.
     """
 
     amount: float
@@ -142,10 +142,10 @@ class RandomStructured:
 
 @dataclass(frozen=True, eq=False)
 class CustomFromMask:
-    """Removes what a mask says.
+    """Removes the entries that a mask excludes.
 
     Args:
-        mask: zero, or False, for what is removed, in PyTorch's layout.
+        mask: 0 or False for entries to remove, 1 or True for others, in PyTorch's layout.
     """
 
     mask: Any
@@ -161,7 +161,7 @@ class CustomFromMask:
 
 @dataclass(frozen=True)
 class Identity:
-    """Removes nothing, and so begins with a mask of ones."""
+    """Removes nothing; the mask is all ones."""
 
     kind: ClassVar[str] = "unstructured"
 
@@ -171,12 +171,15 @@ class Identity:
 
 
 def combined(method: Method, scores: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """What is kept after a method: it chooses among what was kept before.
+    """Applies a method to the entries that earlier pruning kept.
 
     Args:
-        method: how to choose.
-        scores: how important each entry is.
-        before: True where an entry is still there.
+        method: the method.
+        scores: the importance of each entry.
+        before: a mask of the entries that are not pruned yet.
+
+    Returns:
+        A mask of the entries to keep.
     """
     after = before.copy()
     if method.kind == "unstructured":
@@ -194,37 +197,36 @@ def combined(method: Method, scores: np.ndarray, before: np.ndarray) -> np.ndarr
 def prune(module: Layer, name: str, method: Method, importance_scores: Any = None) -> Layer:
     """Prunes a parameter of a layer by any method.
 
-    The functions of PyTorch's names, such as ``l1_unstructured``, call it. The parameter has zeros
-    where it is pruned, and training by ``fit`` or ``minimize`` leaves them. Pruning again chooses
-    among what is left.
+    Pruned entries are zero, and remain zero in training by ``fit`` or ``minimize``. Pruning again
+    chooses among the remaining entries. Functions such as ``l1_unstructured`` call this one.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name: ``"weight"``, ``"bias"``, ``"weight_hh_l0"``.
-        method: such as ``L1Unstructured(0.5)``, or one of your own.
-        importance_scores: in place of the weight's own values, in PyTorch's layout.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter: ``"weight"``, ``"bias"``, ``"weight_hh_l0"``.
+        method: a method, such as ``L1Unstructured(0.5)``, or a user's own ``Method``.
+        importance_scores: scores to use instead of the values of the weight, in PyTorch's layout.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     weight = Weight.of(module, name)
     if not callable(getattr(method, "keep", None)) or not isinstance(
         getattr(method, "kind", None), str
     ):
-        raise InputError("method", "one such as L1Unstructured(0.5)", shown(method))
+        raise InputError("method", "a method such as L1Unstructured(0.5)", shown(method))
     weight.prune(combined(method, weight.scores(importance_scores), weight.mask))
     return module
 
 
 def identity(module: Layer, name: str) -> Layer:
-    """``torch.nn.utils.prune.identity``: a mask of ones.
+    """Adds a mask of ones, like ``torch.nn.utils.prune.identity``.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
 
     Returns:
         The layer.
@@ -235,20 +237,20 @@ def identity(module: Layer, name: str) -> Layer:
 def l1_unstructured(
     module: Layer, name: str, amount: float, importance_scores: Any = None
 ) -> Layer:
-    """``torch.nn.utils.prune.l1_unstructured``: removes the entries of the smallest magnitude.
+    """Removes the entries of smallest magnitude, like ``torch.nn.utils.prune.l1_unstructured``.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
-        amount: how much of what is left: a fraction in [0, 1] if it is a float, a count if it is
-            an integer.
-        importance_scores: in place of the weight's own values, in PyTorch's layout.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
+        amount: how many of the remaining entries to remove: a float is a fraction in [0, 1], an
+            integer is a count.
+        importance_scores: scores to use instead of the values of the weight, in PyTorch's layout.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> from jaxnets.layers import Linear
@@ -260,19 +262,19 @@ def l1_unstructured(
 
 
 def random_unstructured(module: Layer, name: str, amount: float, *, rngs: Draws) -> Layer:
-    """``torch.nn.utils.prune.random_unstructured``: removes entries by chance.
+    """Removes random entries, like ``torch.nn.utils.prune.random_unstructured``.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
         amount: see ``l1_unstructured``.
-        rngs: a random key, or streams of them.
+        rngs: a random key, or ``nnx.Rngs``.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     return prune(module, name, RandomUnstructured(amount, rngs))
 
@@ -285,65 +287,65 @@ def ln_structured(
     dim: int,
     importance_scores: Any = None,
 ) -> Layer:
-    """``torch.nn.utils.prune.ln_structured``: removes the slices of the smallest norm.
+    """Removes the slices of smallest norm, like ``torch.nn.utils.prune.ln_structured``.
 
-    The arrays keep their sizes; ``remove_units`` makes them smaller.
+    The entries of the slices become zero; use ``remove_units`` to make the arrays smaller.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
         amount: see ``l1_unstructured``.
         n: the order of the norm, such as 1, 2 or ``math.inf``; ``"fro"`` is 2.
         dim: the axis of PyTorch's weight: 0 for outputs, 1 for inputs of most layers.
-        importance_scores: in place of the weight's own values, in PyTorch's layout.
+        importance_scores: scores to use instead of the values of the weight, in PyTorch's layout.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> from jaxnets.layers import Conv2d
         >>> layer = ln_structured(Conv2d(1, 6, 5, rngs=nnx.Rngs(0)), "weight", 2, n=2, dim=0)
-        >>> int((layer.kernel[...] == 0).all((0, 1, 2)).sum())  # filters that are gone
+        >>> int((layer.kernel[...] == 0).all((0, 1, 2)).sum())  # number of removed filters
         2
     """
     return prune(module, name, LnStructured(amount, n, dim), importance_scores)
 
 
 def random_structured(module: Layer, name: str, amount: float, dim: int, *, rngs: Draws) -> Layer:
-    """``torch.nn.utils.prune.random_structured``: removes slices along an axis by chance.
+    """Removes random slices along an axis, like ``torch.nn.utils.prune.random_structured``.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
         amount: see ``l1_unstructured``.
         dim: the axis of PyTorch's weight.
-        rngs: a random key, or streams of them.
+        rngs: a random key, or ``nnx.Rngs``.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     return prune(module, name, RandomStructured(amount, dim, rngs))
 
 
 def custom_from_mask(module: Layer, name: str, mask: Any) -> Layer:
-    """``torch.nn.utils.prune.custom_from_mask``: removes what a mask says.
+    """Removes the entries that a mask excludes, like ``torch.nn.utils.prune.custom_from_mask``.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
-        mask: 0 for what is removed and 1 for the rest, in PyTorch's layout.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
+        mask: 0 for entries to remove and 1 for others, in PyTorch's layout.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
     return prune(module, name, CustomFromMask(mask))
 
@@ -354,16 +356,18 @@ def global_unstructured(
     importance_scores: Mapping[tuple[nnx.Module, str], Any] | None = None,
     **kwargs: Any,
 ) -> None:
-    """``torch.nn.utils.prune.global_unstructured``: chooses among the entries of several layers.
+    """Prunes several layers by one choice among all of their entries.
+
+    Like ``torch.nn.utils.prune.global_unstructured``.
 
     Args:
-        parameters: pairs of a layer, which is changed, and PyTorch's name of its parameter.
+        parameters: pairs of a layer, which is changed in place, and PyTorch's name of a parameter.
         pruning_method: ``L1Unstructured`` or ``RandomUnstructured``.
-        importance_scores: of some of these pairs, in place of the weight's own values.
-        **kwargs: what the method takes, such as ``amount``.
+        importance_scores: scores to use instead of the values of the weight, for some of the pairs.
+        **kwargs: arguments of the method, such as ``amount``.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> from jaxnets import LeNet
@@ -379,7 +383,9 @@ def global_unstructured(
     method = pruning_method(**kwargs)
     given = {} if importance_scores is None else importance_scores
     if not isinstance(given, Mapping):
-        raise InputError("importance_scores", "arrays by layer and name, or None", shown(given))
+        raise InputError(
+            "importance_scores", "a dict from (layer, name) to arrays, or None", shown(given)
+        )
     scores = [weight.scores(given.get(pair)) for pair, weight in zip(pairs, weights, strict=True)]
     before = [weight.mask for weight in weights]
     after = combined(method, _flat(scores), _flat(before))
@@ -400,19 +406,19 @@ def _pairs(parameters: Any) -> list[tuple[nnx.Module, str]]:
 
 
 def remove(module: Layer, name: str) -> Layer:
-    """``torch.nn.utils.prune.remove``: makes the pruning of a parameter permanent.
+    """Removes the mask of a parameter, like ``torch.nn.utils.prune.remove``.
 
-    Its zeros remain; training may change them again.
+    The zeros remain, but training can change them again.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if it is not pruned.
+        InputError: if the parameter is not pruned.
     """
     weight = Weight.of(module, name)
     if not is_pruned(module, name):
@@ -422,11 +428,11 @@ def remove(module: Layer, name: str) -> Layer:
 
 
 def is_pruned(module: nnx.Module, name: str | None = None) -> bool:
-    """``torch.nn.utils.prune.is_pruned``: whether a layer, or one in it, has a pruned parameter.
+    """Whether a layer or a network has a pruned parameter, like ``torch.nn.utils.prune.is_pruned``.
 
     Args:
         module: a layer or a network.
-        name: looks at this parameter of the layer alone.
+        name: PyTorch's name of a parameter of the layer; None for all parameters.
     """
     check_network(module, "module")
     whole = nnx.state(module, nnx.Param) if name is None else Weight.of(module, name).variable
@@ -434,7 +440,7 @@ def is_pruned(module: nnx.Module, name: str | None = None) -> bool:
 
 
 def check_amount(amount: Any) -> None:
-    """Raises unless an amount is a fraction in [0, 1] or a count."""
+    """Checks that an amount is a fraction in [0, 1] or a count."""
     number = isinstance(amount, int | float | np.integer | np.floating)
     whole = number and isinstance(amount, int | np.integer)
     if not number or isinstance(amount, bool) or not 0 <= amount <= (amount if whole else 1):
@@ -442,22 +448,26 @@ def check_amount(amount: Any) -> None:
 
 
 def count(amount: Any, size: int) -> int:
-    """How many of ``size`` are removed: PyTorch's rounding of a fraction, or a count.
+    """Returns the number of entries to remove; a fraction is rounded as in PyTorch.
+
+    Args:
+        amount: a fraction or a count.
+        size: the number of remaining entries.
 
     Raises:
-        InputError: if it is neither a fraction in [0, 1] nor a count up to ``size``.
+        InputError: if ``amount`` is neither a fraction in [0, 1] nor a count up to ``size``.
     """
     check_amount(amount)
     if isinstance(amount, int | np.integer):
         if amount > size:
             got = shown(amount)
-            raise InputError("amount", f"a count of at most the {size} that are left", got)
+            raise InputError("amount", f"a count of at most the {size} remaining", got)
         return int(amount)
     return round(float(amount) * size)
 
 
 def _without_smallest(scores: np.ndarray, removed: int) -> np.ndarray:
-    """True for all but the smallest; of equal ones the first are removed."""
+    """Returns a mask that is False for the smallest scores; of equal ones, the first are False."""
     keep = np.ones(scores.size, bool)
     keep[np.argsort(scores.ravel(), kind="stable")[:removed]] = False
     return keep.reshape(scores.shape)

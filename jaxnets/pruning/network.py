@@ -1,4 +1,4 @@
-"""Pruning of a whole network by one method."""
+"""Prunes a whole network by one method."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -19,7 +19,7 @@ from jaxnets.pruning.methods import (
 from jaxnets.pruning.units import is_all, matching, remove_units
 from jaxnets.pruning.weights import check_network, layers_of, weights_of
 
-#: How a whole network is pruned.
+#: The methods for a whole network.
 Choice = Literal["global", "l1", "random", "ln-structured", "channels"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
@@ -33,26 +33,26 @@ def pruned(
     inputs: Any = None,
     seed: int = 0,
 ) -> nnx.Module:
-    """A copy of a network whose weights are pruned; biases and other vectors are left.
+    """Prunes the weights of a network; biases and other vectors are not pruned.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        amount: a fraction in [0, 1], or a count: of all weights together for ``"global"``, of
-            those of each layer for other methods.
-        method: ``"global"`` removes the weights of the smallest magnitude in the network, ``"l1"``
-            in each layer, ``"random"`` removes any; ``"ln-structured"`` makes zeros of units, those
-            of the smallest 2-norm; ``"channels"`` removes such units from the arrays, as
-            ``remove_units`` does. The last two leave the units of the output layer.
-        layers: patterns of names, such as ``"conv*"``.
-        inputs: an array [batch, …] that the network takes, or a tuple of several arguments, for the
-            last two methods.
-        seed: draws what ``"random"`` removes.
+        model: any ``nnx.Module``; it is not changed.
+        amount: a fraction in [0, 1], or a count: of all weights together for ``"global"``, of the
+            weights or units of each layer for other methods.
+        method: the method. ``"global"`` removes the weights of smallest magnitude in the network,
+            ``"l1"`` those in each layer, and ``"random"`` random weights. ``"ln-structured"`` sets
+            the units of smallest 2-norm to zero. ``"channels"`` removes such units from the
+            arrays, see ``remove_units``. The last two do not prune the output layer.
+        layers: patterns of names of layers, such as ``"conv*"``.
+        inputs: an array [batch, …] that the network accepts, or a tuple of several arguments.
+            Required for ``"ln-structured"`` and ``"channels"``.
+        seed: the seed of ``"random"``.
 
     Returns:
-        The pruned network, whose zeros ``fit`` keeps.
+        The pruned network; pruned weights remain zero in ``fit``.
 
     Raises:
-        InputError: if an argument is bad, or no layer has such weights.
+        InputError: if an argument is invalid, or no layer has such weights.
 
     Examples:
         >>> from jaxnets import MLP
@@ -84,7 +84,7 @@ def pruned(
 
 
 def _matrices(model: nnx.Module, layers: Any) -> list[tuple[tuple[nnx.Module, str], str]]:
-    """The weights of two axes or more: layer and PyTorch's name, and the layer's path."""
+    """Returns weights with two axes or more: the layer, PyTorch's name and the layer's path."""
     found = [
         ((layer, weight.leaf.name), path)
         for path, layer in layers_of(model)
@@ -96,7 +96,7 @@ def _matrices(model: nnx.Module, layers: Any) -> list[tuple[tuple[nnx.Module, st
 
 
 def _fixed(model: nnx.Module, inputs: Any) -> list[str]:
-    """The layers whose outputs are the network's, or are fixed for another reason."""
+    """Returns the layers whose units cannot be removed, such as the output layer."""
     copy = nnx.clone(model)
     copy.eval()
     found = Dependencies(copy, example(inputs))

@@ -1,4 +1,4 @@
-"""Parts of a weight that are removed by where they are: regions, rows, columns, diagonals."""
+"""Removes parts of a weight by their position: regions, rows, columns, diagonals."""
 
 from typing import Any
 
@@ -10,23 +10,23 @@ from jaxnets.pruning.weights import Weight
 
 
 def region(module: Layer, name: str, index: Any) -> Layer:
-    """Removes the part of a weight that an index of NumPy names.
+    """Removes the part of a weight that a NumPy index selects.
 
-    With ``np.s_``: ``[3, 4]`` is a single connection of a linear layer, from input 4 to output 3;
-    ``[3]`` a row, all that output 3 sees; ``[:, 4]`` a column, all that input 4 does;
-    ``[3, 10:20]`` a line of neighbours; ``[0:4, 10:20]`` a region. Of a convolution ``[3, 4]`` is
-    the matrix from channel 4 to channel 3.
+    Examples for a linear layer, with ``np.s_``: ``[3, 4]`` is the connection from input 4 to output
+    3; ``[3]`` is a row, all connections to output 3; ``[:, 4]`` is a column, all connections from
+    input 4; ``[3, 10:20]`` is a part of a row; ``[0:4, 10:20]`` is a region. For a convolution,
+    ``[3, 4]`` is the kernel from channel 4 to channel 3.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name.
-        index: of the weight in PyTorch's layout, [outputs, inputs, …] of most layers.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of the parameter.
+        index: an index of the weight in PyTorch's layout, [outputs, inputs, …] for most layers.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if the weight has no such part.
+        InputError: if the index is invalid for the weight or selects nothing.
 
     Examples:
         >>> from flax import nnx
@@ -52,17 +52,17 @@ def diagonal(
     """Removes a diagonal of a weight, or a band around one.
 
     Args:
-        module: the layer, which is changed.
-        name: the parameter, by PyTorch's name, of two axes or more: [outputs, inputs, …].
-        offset: removes the entries whose input's number is that of the output plus this.
-        width: how many diagonals, half of them on each side; an odd number is symmetric.
-        anti: counts inputs from the last, so that the diagonal goes from the other corner.
+        module: the layer, which is changed in place.
+        name: PyTorch's name of a parameter with two axes or more, [outputs, inputs, …].
+        offset: the index of the input minus that of the output on the diagonal.
+        width: the number of diagonals of the band; an odd number is symmetric.
+        anti: whether to count inputs from the last, for an antidiagonal.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: if the weight has one axis, or no entry is on the diagonal.
+        InputError: if the weight has one axis, or the diagonal is outside of the weight.
 
     Examples:
         >>> from flax import nnx

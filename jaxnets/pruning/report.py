@@ -1,4 +1,4 @@
-"""What is left of a network: how many of its weights are zero, and masks of a whole network."""
+"""Counts the zeros of a network, and adds or removes masks in a whole network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from jaxnets.pruning.weights import check_network, layers_of, weights_of
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How many entries of each parameter are zero.
+    """The number of zeros in each parameter of a network.
 
     Attributes:
-        zeros: by the parameter's name, with PyTorch's name at its end: ``"fc1.weight"``.
-        sizes: how many entries each has.
+        zeros: the number of zeros, by the name of the parameter, such as ``"fc1.weight"``.
+        sizes: the number of entries, by the name of the parameter.
     """
 
     zeros: Mapping[str, int]
@@ -25,12 +25,12 @@ class Sparsity:
 
     @property
     def total(self) -> int:
-        """How many entries all parameters have."""
+        """The number of entries of all parameters."""
         return sum(self.sizes.values())
 
     @property
     def nonzero(self) -> int:
-        """How many of them are not zero."""
+        """The number of entries of all parameters that are not zero."""
         return self.total - sum(self.zeros.values())
 
     @property
@@ -39,7 +39,7 @@ class Sparsity:
         return 1 - self.nonzero / self.total
 
     def __getitem__(self, name: str) -> float:
-        """The share of zeros in one parameter."""
+        """Returns the share of zeros in a parameter, in [0, 1]."""
         return self.zeros[name] / self.sizes[name]
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ def sparsity(model: nnx.Module) -> Sparsity:
         model: any ``nnx.Module``.
 
     Returns:
-        The counts; printed, a line for each parameter.
+        The counts, whose string has a line for each parameter.
 
     Raises:
         InputError: if the model has no parameters.
@@ -88,12 +88,13 @@ def sparsity(model: nnx.Module) -> Sparsity:
 
 
 def mask_zeros(model: nnx.Module) -> nnx.Module:
-    """Masks all weights that are zero, so that training leaves them: after a pruned file is read.
+    """Masks all weights that are zero, so that they remain zero in training.
 
-    Biases and other vectors have no masks, as many begin with zeros.
+    Use it after reading the file of a pruned network. Biases and other vectors get no masks, as
+    many are initialized with zeros.
 
     Args:
-        model: any ``nnx.Module``, which is changed.
+        model: any ``nnx.Module``, which is changed in place.
 
     Returns:
         The model.
@@ -106,20 +107,22 @@ def mask_zeros(model: nnx.Module) -> nnx.Module:
 
 
 def make_permanent(model: nnx.Module) -> nnx.Module:
-    """``torch.nn.utils.prune.remove`` for a whole network: forgets the masks, keeps the zeros.
+    """Removes the masks of a whole network; the zeros remain.
+
+    Like ``torch.nn.utils.prune.remove`` for each parameter.
 
     Args:
-        model: any ``nnx.Module``, which is changed.
+        model: any ``nnx.Module``, which is changed in place.
 
     Returns:
         The model.
 
     Raises:
-        InputError: if nothing in it is pruned.
+        InputError: if no parameter is pruned.
     """
     pruned = [weight for weight in _parameters(model) if mask_of(weight) is not None]
     if not pruned:
-        raise InputError("model", "a network of which something is pruned", type(model).__name__)
+        raise InputError("model", "a network with pruned parameters", type(model).__name__)
     for weight in pruned:
         set_mask(weight, None)
     return model

@@ -1,9 +1,9 @@
-"""From which positions of an operation's inputs those of its outputs come.
+"""Propagates labels of positions through the operations of a jaxpr.
 
-An array is a list of labels for each of its axes. A rule of an operation labels its outputs, and
-unites what it takes together: the positions of two arrays that are added, say. What depends on how
-many positions there are, such as a sum over them, fixes them. An operation without a rule fixes
-all.
+An array is represented by the labels along each of its axes. The rule of an operation returns the
+labels of its outputs, and unites positions that the operation combines, such as corresponding
+positions of two arrays that are added. Positions are fixed if the result depends on their number,
+as for a sum over them. An operation without a rule fixes all positions of its inputs.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from jaxnets.pruning.atoms import Atoms
 #: The labels along each axis of an array.
 Axes = list[np.ndarray]
 
-_MEETS = "they meet an axis of another origin"
-#: Operations that compute each entry from those at the same place.
+_MEETS = "they are combined with an axis that cannot be pruned"
+#: Operations that compute each entry from the entries at the same position.
 _ELEMENTWISE = (
     "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp conj",
     "convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1",
@@ -28,7 +28,7 @@ _ELEMENTWISE = (
     "nextafter not or pow pvary real reduce_precision rem round rsqrt select_n",
     "sharding_constraint sign sin sinh sqrt square stop_gradient sub tan tanh xor",
 )
-#: Operations that bring the entries along some axes together.
+#: Operations that combine the entries along some axes.
 _REDUCTIONS = "argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum"
 _CUMULATIVE = ["cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"]
 _WINDOWS = ["reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"]
@@ -45,11 +45,14 @@ class Labels:
         self.atoms = atoms
 
     def run(self, traced: Any, inputs: Sequence[Axes]) -> list[Axes]:
-        """Labels the outputs of a traced function.
+        """Propagates labels through a jaxpr.
 
         Args:
             traced: a closed jaxpr.
             inputs: the labels of its arguments.
+
+        Returns:
+            The labels of its outputs.
         """
         known: dict[Any, Axes] = dict(zip(traced.jaxpr.invars, inputs, strict=True))
         known.update((variable, fixed(variable.aval)) for variable in traced.jaxpr.constvars)
@@ -65,7 +68,7 @@ class Labels:
         return [read(atom) for atom in traced.jaxpr.outvars]
 
     def unite(self, some: Axes, others: Axes) -> None:
-        """Unites the axes of two arrays of the same shape."""
+        """Unites corresponding positions of two arrays of the same shape."""
         for one, other in zip(some, others, strict=True):
             self.atoms.unite(one, other, _MEETS)
 
@@ -75,7 +78,7 @@ class Labels:
 
 
 def fixed(aval: Any) -> Axes:
-    """Labels of an array of which nothing is removed."""
+    """Returns the labels of an array from which nothing can be removed."""
     return [np.zeros(size, np.int64) for size in getattr(aval, "shape", ())]
 
 
@@ -84,7 +87,7 @@ Rule = Callable[[Labels, Any, list[Axes]], list[Axes]]
 
 def _unknown(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     for axis in itertools.chain(*given):
-        labels.atoms.fix(axis, f"they go into {equation.primitive.name}, which cannot be followed")
+        labels.atoms.fix(axis, f"they are inputs of {equation.primitive.name}, which has no rule")
     return [fixed(variable.aval) for variable in equation.outvars]
 
 
@@ -97,12 +100,12 @@ def _elementwise(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]
 
 
 def _several(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
-    """Several arrays go through one by one."""
+    """Passes the labels of several arrays through unchanged."""
     return given
 
 
 def _called(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
-    """The call of a traced function."""
+    """Propagates labels through the jaxpr that a call operation contains."""
     parameters = equation.params
     inner = next(parameters[name] for name in ("jaxpr", "call_jaxpr") if name in parameters)
     return labels.run(_closed(inner), given)
@@ -148,14 +151,17 @@ def _reduction(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     over = equation.params["axes"]
     for axes in given:
         for axis in over:
-            labels.atoms.fix(axes[axis], f"the network has {equation.primitive.name} over them")
+            labels.atoms.fix(
+                axes[axis], f"the network computes {equation.primitive.name} over them"
+            )
     left = [[axis for k, axis in enumerate(axes) if k not in over] for axes in given]
     return [left[0] for _ in equation.outvars]
 
 
 def _cumulative(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     labels.atoms.fix(
-        given[0][equation.params["axis"]], f"the network has {equation.primitive.name} over them"
+        given[0][equation.params["axis"]],
+        f"the network computes {equation.primitive.name} over them",
     )
     return given
 
@@ -212,7 +218,7 @@ def _stack(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
 
 def _unstack(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     along = equation.params["axis"]
-    labels.atoms.fix(given[0][along], "the network takes them one by one")
+    labels.atoms.fix(given[0][along], "the network uses them one by one")
     left = [axis for k, axis in enumerate(given[0]) if k != along]
     return [left for _ in equation.outvars]
 
@@ -235,8 +241,8 @@ def _slice(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
         size = end - start
         if size < len(axis) and not labels.is_fixed(axis):
             if len(axis) % size or start % size or step > 1:
-                labels.atoms.fix(axis, "the network takes some of them by their numbers")
-            else:  # halves, say, of which the same are removed
+                labels.atoms.fix(axis, "the network selects some of them by index")
+            else:  # equal parts, such as halves: the same positions are removed from each
                 labels.atoms.unite_rows(axis.reshape(-1, size))
         made.append(axis[start:end:step])
     return [made]
@@ -248,7 +254,7 @@ def _split(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     if len(set(sizes)) == 1:
         labels.atoms.unite_rows(axis.reshape(len(sizes), -1))
     else:
-        labels.atoms.fix(axis, "the network takes some of them by their numbers")
+        labels.atoms.fix(axis, "the network selects some of them by index")
     parts = np.split(axis, np.cumsum(sizes)[:-1])
     return [[*given[0][:along], part, *given[0][along + 1 :]] for part in parts]
 
@@ -257,7 +263,7 @@ def _dynamic_slice(labels: Labels, equation: Any, given: list[Axes]) -> list[Axe
     made = []
     for axis, size in zip(given[0], equation.params["slice_sizes"], strict=True):
         if size < len(axis):
-            labels.atoms.fix(axis, "the network takes some of them by their numbers")
+            labels.atoms.fix(axis, "the network selects some of them by index")
         made.append(axis[:size])
     return [made]
 
@@ -268,7 +274,7 @@ def _dynamic_update(labels: Labels, equation: Any, given: list[Axes]) -> list[Ax
             labels.atoms.unite(axis, part)
         else:
             for one in (axis, part):
-                labels.atoms.fix(one, "the network takes some of them by their numbers")
+                labels.atoms.fix(one, "the network selects some of them by index")
     return [given[0]]
 
 
@@ -283,7 +289,7 @@ def _gather(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
         if place is not None and size == len(axis):
             made[place] = axis
         else:
-            labels.atoms.fix(axis, "the network takes some of them by their numbers")
+            labels.atoms.fix(axis, "the network selects some of them by index")
     return [made]
 
 
@@ -316,9 +322,9 @@ def _convolution(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]
     inputs, outputs = image[of_image[1]], kernel[of_kernel[0]]
     if groups == 1:
         labels.atoms.unite(inputs, kernel[of_kernel[1]], "they are the network's inputs")
-    elif groups == len(inputs):  # a channel is a group, which goes with its outputs
+    elif groups == len(inputs):  # depthwise: an input channel is removed with its output channels
         labels.atoms.unite_rows(np.vstack([inputs, outputs.reshape(groups, -1).T]))
-    else:  # of each group the same
+    else:  # grouped: the same channels are removed from each group
         labels.atoms.unite_rows(np.vstack([kernel[of_kernel[1]], inputs.reshape(groups, -1)]))
         labels.atoms.unite_rows(outputs.reshape(groups, -1))
     made = fixed(equation.outvars[0].aval)
@@ -334,7 +340,7 @@ def _reshape(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
 
 
 def _blocks(axes: Axes, sizes: Sequence[int]) -> Iterator[tuple[Axes, Sequence[int]]]:
-    """Axes that become other axes, as few together as can be."""
+    """Yields the smallest groups of axes that a reshape converts to each other."""
     start, begin = 0, 0
     while start < len(axes) or begin < len(sizes):
         stop, end = min(start + 1, len(axes)), min(begin + 1, len(sizes))
@@ -348,12 +354,15 @@ def _blocks(axes: Axes, sizes: Sequence[int]) -> Iterator[tuple[Axes, Sequence[i
 
 
 def _flattened(labels: Labels, axes: Axes) -> np.ndarray:
-    """The labels of several axes as one: those of the only one that may lose positions."""
+    """Returns the labels of several axes merged to one.
+
+    This is possible if at most one of them can be pruned; otherwise all are fixed.
+    """
     shape = [len(axis) for axis in axes]
     chosen = [k for k, axis in enumerate(axes) if not labels.is_fixed(axis)]
     if len(chosen) > 1:
         for k in chosen:
-            labels.atoms.fix(axes[k], "they are one axis together with others")
+            labels.atoms.fix(axes[k], "they are merged with another axis")
     if len(chosen) != 1:
         return np.zeros(math.prod(shape), np.int64)
     spread = [1] * len(shape)
@@ -362,7 +371,10 @@ def _flattened(labels: Labels, axes: Axes) -> np.ndarray:
 
 
 def _cut(labels: Labels, axis: np.ndarray, sizes: Sequence[int]) -> Axes:
-    """One axis as several: one of them has its labels, the last if any would do."""
+    """Splits one axis into several, and assigns its labels to one of them.
+
+    The labels belong to the axis along which the sets vary; if several are possible, to the last.
+    """
     made = [np.zeros(size, np.int64) for size in sizes]
     if labels.is_fixed(axis):
         return made

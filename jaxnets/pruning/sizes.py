@@ -1,4 +1,4 @@
-"""A network whose arrays have other sizes, and the attributes that say these sizes."""
+"""Changes the sizes of a network's arrays, and the attributes of layers that record them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from flax import nnx
 from jaxnets.arrays import InputError, shown
 from jaxnets.layers import Identity
 
-#: Attributes that say a size: the array and the axis that have it, in the order of preference.
+#: Attributes of layers that record a size: the arrays and axes with that size, by preference.
 _ATTRIBUTES: dict[str, tuple[tuple[str, int], ...]] = {
     "in1_features": (("kernel", 0),),
     "in2_features": (("kernel", 1),),
@@ -29,14 +29,14 @@ _INPUTS = "in_features", "in_channels"
 
 
 def structure(before: nnx.Module, after: nnx.Module) -> dict[str, Any]:
-    """What ``restructured`` makes the structure of the changed network of, as JSON can hold it.
+    """Records the changes of a network's structure, for ``restructured``, ready for JSON.
 
     Args:
-        before: the network as it was.
-        after: what ``remove_units``, ``merge_units`` or ``remove_layers`` made of it.
+        before: the network before the changes.
+        after: the network from ``remove_units``, ``merge_units`` or ``remove_layers``.
 
     Returns:
-        The new shapes by the arrays' names, and the layers that are gone; empty if nothing is.
+        The new shapes by the names of arrays, and the removed layers; empty without changes.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -61,60 +61,60 @@ def structure(before: nnx.Module, after: nnx.Module) -> dict[str, Any]:
 
 
 def restructured(model: nnx.Module, settings: Mapping[str, Any]) -> nnx.Module:
-    """A network with the structure that ``structure`` noted, and zeros for what is new.
+    """Applies recorded changes to the structure of a network; changed arrays are zero.
 
     Args:
-        model: of the structure before, which is changed.
-        settings: what ``structure`` returned.
+        model: a network with the structure before the changes, which is changed in place.
+        settings: the changes, from ``structure``.
 
     Raises:
-        InputError: if the network has no such layer or array.
+        InputError: if the network does not have a layer or array.
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", shown(model))
     if not isinstance(settings, Mapping) or not {*settings} <= {"identity", "shapes"}:
-        raise InputError("settings", "what structure returned", shown(settings))
+        raise InputError("settings", "a result of structure", shown(settings))
     for path in settings.get("identity", ()):
         replace(model, path, Identity())
     arrays = {}
-    held = variables(model)
+    known = variables(model)
     for name, shape in settings.get("shapes", {}).items():
-        if name not in held or len(shape) != held[name].ndim:
+        if name not in known or len(shape) != known[name].ndim:
             raise InputError("changes", "arrays of this network", name)
-        arrays[name] = jnp.zeros(shape, held[name].dtype)
+        arrays[name] = jnp.zeros(shape, known[name].dtype)
     resize(model, arrays)
     return model
 
 
 def resize(model: nnx.Module, arrays: Mapping[str, Any]) -> None:
-    """Puts arrays of other sizes into a network, and into its layers what says their sizes.
+    """Replaces arrays of a network by ones of other sizes, and updates the attributes of layers.
 
     Args:
-        model: which is changed.
-        arrays: by their dotted paths.
+        model: the network, which is changed in place.
+        arrays: the new arrays, by their dotted paths.
     """
-    held = variables(model)
+    known = variables(model)
     for path, module in modules(model):
         prefix = f"{path}." if path else ""
         mine = {name.removeprefix(prefix) for name in arrays if name.rpartition(".")[0] == path}
         if not mine:
             continue
-        before = _said(module)
+        before = _sizes(module)
         for name in mine:
-            held[prefix + name].set_value(jnp.asarray(arrays[prefix + name]))
+            known[prefix + name].set_value(jnp.asarray(arrays[prefix + name]))
         _regroup(module, before)
-        for name, size in _said(module).items():
+        for name, size in _sizes(module).items():
             if getattr(module, name) == before[name]:
                 setattr(module, name, size)
 
 
-def _said(module: Any) -> dict[str, Any]:
-    """The sizes that attributes of a layer should say, by its arrays."""
+def _sizes(module: Any) -> dict[str, Any]:
+    """Returns the values that a layer's attributes should have, from the shapes of its arrays."""
     groups = next((getattr(module, name) for name in _GROUPS if hasattr(module, name)), 1)
     found: dict[str, Any] = {}
     for name, places in _ATTRIBUTES.items():
-        held = ((getattr(module, array, None), axis) for array, axis in places)
-        array, axis = next(((a, k) for a, k in held if isinstance(a, nnx.Variable)), (None, 0))
+        pairs = ((getattr(module, array, None), axis) for array, axis in places)
+        array, axis = next(((a, k) for a, k in pairs if isinstance(a, nnx.Variable)), (None, 0))
         if isinstance(getattr(module, name, None), int) and array is not None:
             try:
                 found[name] = array.shape[axis] * (groups if name in _INPUTS else 1)
@@ -126,7 +126,7 @@ def _said(module: Any) -> dict[str, Any]:
 
 
 def _regroup(module: Any, before: Mapping[str, Any]) -> None:
-    """Gives a convolution whose channels are each a group as many groups as it has channels."""
+    """Updates the number of groups of a depthwise convolution."""
     for name in _GROUPS:
         groups = getattr(module, name, 1)
         inputs = before.get("in_channels", before.get("in_features"))
@@ -136,10 +136,15 @@ def _regroup(module: Any, before: Mapping[str, Any]) -> None:
 
 
 def replace(model: nnx.Module, path: str, layer: nnx.Module) -> None:
-    """Puts another layer in the place of one.
+    """Replaces a layer of a network by another one.
+
+    Args:
+        model: the network, which is changed in place.
+        path: the dotted path of the layer.
+        layer: the new layer.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the network has no layer with this path.
     """
     above, _, last = path.rpartition(".")
     there = dict(nnx.iter_graph(model))
@@ -153,7 +158,7 @@ def replace(model: nnx.Module, path: str, layer: nnx.Module) -> None:
 
 
 def modules(model: nnx.Module) -> list[tuple[str, nnx.Module]]:
-    """The modules of a network by their dotted paths."""
+    """Returns the modules of a network with their dotted paths."""
     found = ((".".join(map(str, path)), node) for path, node in nnx.iter_graph(model))
     return [(path, node) for path, node in found if isinstance(node, nnx.Module)]
 
@@ -164,7 +169,7 @@ def _listed(model: nnx.Module) -> str:
 
 
 def variables(model: nnx.Module) -> dict[str, nnx.Variable]:
-    """The variables of a network by their dotted paths."""
+    """Returns the variables of a network by their dotted paths."""
     found = ((path, node) for path, node in nnx.iter_graph(model))
     return {".".join(map(str, p)): node for p, node in found if isinstance(node, nnx.Variable)}
 

@@ -1,4 +1,4 @@
-"""Units that are removed, so that arrays become smaller: channels, hidden units, duplicates."""
+"""Removes units, such as channels and hidden units, so that arrays become smaller."""
 
 import fnmatch
 import operator
@@ -22,30 +22,32 @@ def remove_units(
     layers: str | Sequence[str] = "*",
     n: float = 2,
 ) -> nnx.Module:
-    """A smaller network, without some of the units of its layers.
+    """Removes units from the layers of a network, which makes its arrays smaller.
 
-    A unit is an output of a linear layer, a channel of a convolution, a hidden unit of a recurrent
-    layer. What depends on it goes with it, as the network's traced computation says: its bias, its
-    batch statistics, the inputs of the layers that read it, channels that it is added to. The
-    outputs are those of the network in which all of these are zero, which is checked on ``inputs``.
+    A unit is an output of a linear layer, a channel of a convolution, or a hidden unit of a
+    recurrent layer. Everything that depends on a unit is removed with it, according to the traced
+    computation: its bias, its batch statistics, the inputs of the layers that read it, and channels
+    that it is added to. The outputs equal those of the network with zeros for all of these, which
+    is checked on ``inputs``.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: an array [batch, …] that it takes, or a tuple of several arguments.
-        keep: which units remain, by the layer's name: their numbers, or how many of those with the
-            largest weights.
-        amount: in place of ``keep``, how many units of each layer are removed, those with the
-            smallest weights: a fraction in [0, 1), of which one unit always remains, or a count.
-        layers: patterns of names, such as ``"conv*"``, to which ``amount`` applies. Of ``"*"``,
-            layers whose units cannot be removed, such as the last, are left whole.
+        model: any ``nnx.Module``; it is not changed.
+        inputs: an array [batch, …] that the network accepts, or a tuple of several arguments.
+        keep: the units to keep, by the name of the layer: their numbers, or their number, for those
+            with the largest weights.
+        amount: instead of ``keep``, the amount of units to remove from each layer, those with the
+            smallest weights: a fraction in [0, 1), which leaves at least one unit, or a count.
+        layers: patterns of names of layers, such as ``"conv*"``, for ``amount``. With ``"*"``,
+            layers whose units cannot be removed, such as the last one, are skipped.
         n: the order of the norm of a unit's incoming weights, by which units are compared, as in
-            ``ln_structured(…, dim=0)``. Of units that go together, the norm is that of all.
+            ``ln_structured(…, dim=0)``. Units that are removed together have one common norm.
 
     Returns:
         A network of the same class with smaller arrays.
 
     Raises:
-        InputError: if an argument is bad, or a layer's units cannot be removed; it says why.
+        InputError: if an argument is invalid, or the units of a layer cannot be removed; the
+            message has the reason.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -67,7 +69,7 @@ def remove_units(
 
 
 def _chosen(work: Work, keep: Mapping[str, Any], n: float) -> set[int]:
-    """The units that are not to be kept."""
+    """Returns the units to remove: those that are not in ``keep``."""
     if not isinstance(keep, Mapping) or not keep:
         raise InputError("keep", "units by the layer's name, such as {'conv1': 3}", shown(keep))
     gone: set[int] = set()
@@ -81,15 +83,15 @@ def _chosen(work: Work, keep: Mapping[str, Any], n: float) -> set[int]:
         kept |= {*units[places].tolist()}
         gone |= {*np.delete(units, places).tolist()}
     if kept & gone:
-        raise InputError("keep", "the same units of layers that are added", ", ".join(keep))
+        raise InputError("keep", "the same units for layers that are added", ", ".join(keep))
     return gone
 
 
 def _places(which: Any, size: int, layer: str) -> np.ndarray:
-    """The numbers of the units that are kept, in order.
+    """Returns the numbers of the units to keep, in order.
 
     Raises:
-        InputError: if they are not numbers of units.
+        InputError: if the numbers are invalid.
     """
     try:
         places = np.unique(np.asarray([operator.index(number) for number in which]))
@@ -97,13 +99,13 @@ def _places(which: Any, size: int, layer: str) -> np.ndarray:
     except (TypeError, ValueError, IndexError, OverflowError, RuntimeError):
         fits = False
     if not fits:
-        expected = f"numbers of units of {layer}, from 0 to {size - 1}, or how many"
+        expected = f"units of {layer}, from 0 to {size - 1}, or their number"
         raise InputError("keep", expected, shown(which))
     return places
 
 
 def _weakest(work: Work, amount: Any, layers: Any, n: float) -> tuple[set[int], list[str]]:
-    """The units of the smallest weights of each layer, and the layers that have them."""
+    """Returns the units with the smallest weights in each layer, and the names of the layers."""
     known = work.found.layers()
     chosen = matching(known, layers)
     gone: set[int] = set()
@@ -118,7 +120,7 @@ def _weakest(work: Work, amount: Any, layers: Any, n: float) -> tuple[set[int], 
         if isinstance(amount, float) and amount < 1:
             removed = min(removed, len(left) - 1)
         if removed == len(left):
-            raise InputError("amount", f"one that leaves units of {layer}", amount)
+            raise InputError("amount", f"an amount that leaves units of {layer}", amount)
         order = np.argsort(work.norms(left, n), kind="stable")
         gone |= {*left[order[:removed]].tolist()}
         decided |= {*left.tolist()}
@@ -129,15 +131,15 @@ def _weakest(work: Work, amount: Any, layers: Any, n: float) -> tuple[set[int], 
 
 
 def is_all(layers: Any) -> bool:
-    """Whether all layers are meant that can be pruned."""
+    """Whether ``layers`` stands for all layers that can be pruned."""
     return isinstance(layers, str) and layers == "*"
 
 
 def matching(names: Collection[str], patterns: Any) -> list[str]:
-    """The names that patterns such as ``"conv*"`` match.
+    """Returns the names that patterns such as ``"conv*"`` match.
 
     Raises:
-        InputError: if a pattern matches none.
+        InputError: if a pattern matches no name.
     """
     given = [patterns] if isinstance(patterns, str) else patterns
     if not names:

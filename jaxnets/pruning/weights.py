@@ -1,4 +1,4 @@
-"""A weight of a layer by PyTorch's name, its mask, and both in PyTorch's layout."""
+"""Access to a weight of a layer and its mask, by PyTorch's name and in PyTorch's layout."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Weight:
     """A parameter of a layer.
 
     Attributes:
-        variable: ours.
+        variable: the variable of the layer.
         leaf: its name and layout in PyTorch.
     """
 
@@ -27,28 +27,28 @@ class Weight:
 
     @staticmethod
     def of(module: Any, name: Any) -> "Weight":
-        """The parameter of a layer by PyTorch's name.
+        """Returns the parameter of a layer with PyTorch's name.
 
         Raises:
-            InputError: if the layer has none of this name.
+            InputError: if the layer has no parameter with this name.
         """
         if not isinstance(module, nnx.Module):
             raise InputError("module", "a layer, such as model.fc1", shown(module))
         known = {weight.leaf.name: weight for weight in weights_of(module)}
         if not isinstance(name, str) or name not in known:
             kind = type(module).__name__
-            expected = f"a parameter of {kind} ({', '.join(known) or 'it has none of its own'})"
+            expected = f"a parameter of {kind} ({', '.join(known) or 'it has no parameters'})"
             raise InputError("name", expected, shown(name))
         return known[name]
 
     @property
     def values(self) -> np.ndarray:
-        """The weight in PyTorch's layout."""
+        """The values of the weight in PyTorch's layout."""
         return self.leaf.to_torch(np.asarray(self.variable.get_value()))
 
     @property
     def mask(self) -> np.ndarray:
-        """True where the weight is kept, in PyTorch's layout."""
+        """A mask that is True for kept entries, in PyTorch's layout."""
         keep = mask_of(self.variable)
         ones = np.ones(self.variable.shape, bool)
         return self.leaf.to_torch(ones if keep is None else keep)
@@ -58,19 +58,28 @@ class Weight:
         set_mask(self.variable, self.leaf.to_jax(keep))
 
     def scores(self, given: Any) -> np.ndarray:
-        """How important each entry is, in PyTorch's layout: as given, or the weight itself."""
+        """Returns the importance of each entry, in PyTorch's layout.
+
+        Args:
+            given: the scores; None for the values of the weight.
+        """
         if given is None:
             return self.values
         return in_layout("importance_scores", given, self.mask.shape)
 
 
 def in_layout(argument: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in the layout that a weight has in PyTorch.
+    """Checks that ``given`` is an array of numbers of the shape that a weight has in PyTorch.
+
+    Args:
+        argument: the name of the argument, for the message.
+        given: the array.
+        shape: the shape.
 
     Raises:
-        InputError: if they are not.
+        InputError: if it is not.
     """
-    expected = f"an array of numbers of shape {shape}, as the weight is in PyTorch"
+    expected = f"an array of numbers of shape {shape}, that of the weight in PyTorch"
     try:
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -81,14 +90,14 @@ def in_layout(argument: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check_network(model: Any, argument: str = "model") -> nnx.Module:
-    """Raises unless a network is one."""
+    """Checks that ``model`` is an ``nnx.Module``, and returns it."""
     if not isinstance(model, nnx.Module):
         raise InputError(argument, "an nnx.Module", shown(model))
     return model
 
 
 def weights_of(module: nnx.Module) -> list[Weight]:
-    """The parameters that a layer holds itself."""
+    """Returns the parameters of a layer, without those of its submodules."""
     leaves: Mapping[str, Leaf] = table.leaves(module)
     return [
         Weight(value, leaves.get(key, Leaf(key)))
@@ -98,7 +107,7 @@ def weights_of(module: nnx.Module) -> list[Weight]:
 
 
 def layers_of(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
-    """The modules of a model that hold parameters themselves, each once, by their dotted paths."""
+    """Yields the dotted path and the module of each layer of a model that has parameters."""
     for path, node in nnx.iter_graph(model):
         if isinstance(node, nnx.Module) and weights_of(node):
             yield ".".join(map(str, path)), node

@@ -1,4 +1,4 @@
-"""A network without some of its units, and the check that its outputs are as expected."""
+"""Removes units from a network, and checks the outputs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from jaxnets.pruning.dependencies import Dependencies, example
 from jaxnets.pruning.sizes import resize, variables
 from jaxnets.pruning.weights import check_network
 
-#: How far outputs may be from those expected, in the dtype's precision.
+#: The largest relative difference of outputs, in units of the dtype's epsilon.
 _CLOSE = 2000
 
 
@@ -24,9 +24,9 @@ class Work:
     """A network whose units are to be removed.
 
     Attributes:
-        model: in evaluation mode.
-        inputs: what it is called with.
-        found: its dependencies.
+        model: the network in evaluation mode.
+        inputs: the arguments of a call.
+        found: the dependencies of the network.
     """
 
     model: nnx.Module
@@ -35,38 +35,38 @@ class Work:
 
     @staticmethod
     def of(model: Any, inputs: Any) -> "Work":
-        """A copy of the network, and what its trace says."""
+        """Copies and traces a network."""
         given, copy = example(inputs), nnx.clone(check_network(model))
         copy.eval()
         return Work(copy, given, Dependencies(copy, given))
 
     def units(self, layer: str, argument: str) -> np.ndarray:
-        """The units of a layer that may all be removed.
+        """Returns the units of a layer, and checks that they can be removed.
 
         Raises:
-            InputError: if there is no such layer, or they are fixed.
+            InputError: if there is no such layer, or its units are fixed.
         """
         known = self.found.layers()
         if layer not in known:
             raise InputError(argument, f"layers with weights ({shortened([*known])})", shown(layer))
         units = known[layer]
         if not self.found.atoms.removable(units).all():
-            why = self.found.atoms.why(units) or "there is one, which must stay"
+            why = self.found.atoms.why(units) or "there is only one"
             raise refusal(argument, layer, why)
         return units
 
     def is_possible(self, units: np.ndarray) -> bool:
-        """Whether the network runs without one of these units."""
+        """Whether the units can be removed, and the network runs without one of them."""
         if len(units) < 2 or not self.found.atoms.removable(units).all():
             return False
         return self._runs(self.without({int(units[-1])}))
 
     def without(self, gone: set[int], values: Mapping[str, np.ndarray] | None = None) -> nnx.Module:
-        """The network without some sets of positions.
+        """Returns the network without some sets of positions.
 
         Args:
-            gone: these sets.
-            values: by the arrays' paths, in place of what they hold.
+            gone: the sets to remove.
+            values: new values of some arrays, by path; None for no changes.
         """
         arrays, masks = {}, {}
         for array, kept in self.found.removed(gone):
@@ -75,7 +75,8 @@ class Work:
             mask = mask_of(array.variable)
             masks[array.path] = None if mask is None else mask[places]
             if 0 in arrays[array.path].shape:
-                raise InputError("amount", "one that leaves units", f"none left of {array.layer}")
+                got = f"none left in {array.layer}"
+                raise InputError("amount", "an amount that leaves units", got)
         smaller = nnx.clone(self.model)
         for path, variable in variables(smaller).items():
             if path in masks:
@@ -87,7 +88,7 @@ class Work:
         return smaller
 
     def masked(self, gone: set[int]) -> nnx.Module:
-        """The network with zeros for some sets of positions."""
+        """Returns the network with zeros at some sets of positions."""
         copy = nnx.clone(self.model)
         zeros = {a.path: a.values * _outer(kept) for a, kept in self.found.removed(gone)}
         for path, variable in variables(copy).items():
@@ -96,12 +97,16 @@ class Work:
         return copy
 
     def smaller(self, gone: set[int], layers: Collection[str], *, all_of: bool) -> nnx.Module:
-        """The network without some units, if its outputs are those with zeros for them.
+        """Returns the network without some units, after comparing its outputs.
+
+        The outputs must equal those of the network with zeros for the units. If they do not, each
+        layer is tried separately.
 
         Args:
-            gone: the units.
-            layers: whose units they are.
-            all_of: whether a layer that cannot do without is refused, not left whole.
+            gone: the units to remove.
+            layers: the layers of the units.
+            all_of: whether to raise an error for a layer whose units cannot be removed; otherwise
+                the layer is skipped.
         """
         made = self.without(gone)
         if self._runs(made) and self.agree(self.masked(gone), made):
@@ -111,9 +116,9 @@ class Work:
             some = gone & {*self.found.layers()[layer].tolist()}
             part = self.without(some)
             if not self._runs(part):
-                why = "the network's code has their number in it"
+                why = "the network's code contains their number"
             elif not self.agree(self.masked(some), part):
-                why = "the outputs depend on how many there are"
+                why = "the outputs depend on their number"
             else:
                 left |= some
                 continue
@@ -121,7 +126,7 @@ class Work:
                 raise refusal("layers", layer, why)
         made = self.without(left)
         if not left or not self._runs(made) or not self.agree(self.masked(left), made):
-            raise refusal("layers", ", ".join(layers), "the outputs depend on how many there are")
+            raise refusal("layers", ", ".join(layers), "the outputs depend on their number")
         return made
 
     def _runs(self, model: nnx.Module) -> bool:
@@ -133,12 +138,12 @@ class Work:
         return made == shapes(self.model, self.inputs)
 
     def agree(self, one: nnx.Module, other: nnx.Module) -> bool:
-        """Whether two networks have the same outputs except for rounding."""
+        """Whether two networks have the same outputs, except for rounding."""
         some, others = (jax.tree.leaves(_computed(model, self.inputs)) for model in (one, other))
         return all(map(_close, some, others))
 
     def norms(self, units: np.ndarray, n: float) -> np.ndarray:
-        """The norm of each unit's incoming weights, of all arrays in which it is an output."""
+        """Returns the norm of each unit's incoming weights, over all arrays with the unit."""
         parts: dict[int, list[np.ndarray]] = {unit: [] for unit in units.tolist()}
         for array in self.found.arrays:
             if not array.is_kernel:
@@ -151,13 +156,13 @@ class Work:
 
 
 def refusal(argument: str, layer: str, why: str) -> InputError:
-    """The error that says why a layer's units cannot be removed."""
+    """Returns the error for a layer whose units cannot be removed, with the reason."""
     expected = "layers whose units can be removed"
     return InputError(argument, expected, f"{layer}, whose units cannot: {why}")
 
 
 def _pure(model: nnx.Module) -> tuple[Any, Any]:
-    """A network as a function of its arrays, and these."""
+    """Returns a network as a function of its arrays and inputs, and the arrays."""
     graphdef, state = nnx.split(model)
     return lambda state, *inputs: nnx.merge(graphdef, state)(*inputs), state
 
@@ -181,7 +186,7 @@ def _close(one: Any, other: Any) -> bool:
 
 
 def _outer(kept: Sequence[np.ndarray]) -> np.ndarray:
-    """True where all of an entry's positions are kept."""
+    """Returns a mask that is True for entries whose positions along all axes are kept."""
     found = np.ones([len(axis) for axis in kept], bool)
     for k, axis in enumerate(kept):
         found &= axis.reshape([-1 if m == k else 1 for m in range(len(kept))])
@@ -189,5 +194,5 @@ def _outer(kept: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def shapes(model: nnx.Module, inputs: tuple[Any, ...]) -> Any:
-    """The shapes and dtypes of a network's outputs."""
+    """Returns the shapes and dtypes of a network's outputs."""
     return jax.tree.map(_shape, jax.eval_shape(*_pure(model), *inputs))

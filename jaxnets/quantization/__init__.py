@@ -1,4 +1,4 @@
-"""Networks with integers as weights: smaller, and faster where the processor multiplies them."""
+"""Quantization of weights and activations to integers, as in ``torch.ao.quantization``."""
 
 from jaxnets.quantization.after_training import (
     quantize_dynamic,

@@ -1,4 +1,4 @@
-"""Quantization of a trained network, without further training."""
+"""Quantizes a trained network, without further training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,27 +21,28 @@ def quantize_dynamic(
     per_row: bool = False,
     skip: Sequence[str] = (),
 ) -> nnx.Module:
-    """Makes weights int8, and inputs integers by their range in each call. It needs no data.
+    """Quantizes weights to int8, and inputs by their range in each call, without calibration.
 
-    It takes linear and recurrent layers, and the tables of embeddings, of which each row has a
-    scale. Scales, zero points and integers are PyTorch's: of weights ``qint8`` with scheme
-    ``per_tensor_symmetric``, of inputs ``quint8`` with ``per_tensor_affine``.
+    Linear and recurrent layers are quantized, and the tables of embeddings, with a scale for each
+    row. Scales, zero points and integers equal PyTorch's: for weights ``qint8`` with the scheme
+    ``per_tensor_symmetric``, for inputs ``quint8`` with ``per_tensor_affine``.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        per_channel: whether each output of a weight has a scale, ``per_channel_symmetric``.
-        reduce_range: whether the integers of inputs are those from 0 to 127, as in PyTorch on x86;
-            from 0 to 255 they are twice as fine.
-        per_row: whether each row of inputs has its own range, so that an example's outputs do not
-            depend on the others of its batch. PyTorch has one range for all rows.
-        skip: paths of layers, or of modules that have them, that stay as they are.
+        model: any ``nnx.Module``; it is not changed.
+        per_channel: whether each output of a weight has a separate scale
+            (``per_channel_symmetric``).
+        reduce_range: whether inputs are quantized to integers from 0 to 127, as in PyTorch on x86,
+            rather than 0 to 255.
+        per_row: whether each row of inputs has a separate range, so that an example's outputs do
+            not depend on the rest of the batch. In PyTorch all rows share one range.
+        skip: paths of layers, or of modules that contain layers, not to quantize.
 
     Returns:
-        The quantized network, in evaluation mode. ``report`` says what is left in floating point.
+        The quantized network, in evaluation mode. ``report`` lists layers that are not quantized.
 
     Raises:
-        InputError: if there is nothing to quantize, a weight is not finite, or an argument is of
-            another kind.
+        InputError: if there is nothing to quantize, a weight is not finite, or an argument is
+            invalid.
 
     PyTorch: ``torch.ao.quantization.quantize_dynamic``.
 
@@ -63,24 +64,24 @@ def quantize_weights(
     per_channel: bool = True,
     skip: Sequence[str] = (),
 ) -> nnx.Module:
-    """Makes weights integers of 8 or 4 bits, of which numbers are made when they are used.
+    """Quantizes weights to 8 or 4 bits; computation remains in floating point.
 
-    It takes linear, convolution, recurrent and embedding layers. Two integers of 4 bits share a
-    byte. What is computed of inputs is computed with floating-point numbers.
+    Linear, convolutional, recurrent and embedding layers are quantized. Two integers of 4 bits
+    share a byte. Weights are converted to floating point when they are used.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        bits: 8, integers from -128 to 127, or 4, from -8 to 7.
-        group_size: so many inputs of an output share a scale; None for all of them.
-        per_channel: whether each output has a scale; otherwise the whole weight has one.
-        skip: paths of layers, or of modules that have them, that stay as they are.
+        model: any ``nnx.Module``; it is not changed.
+        bits: 8 for integers from -128 to 127, or 4 for integers from -8 to 7.
+        group_size: the number of inputs of an output that share a scale; None for all inputs.
+        per_channel: whether each output has a separate scale; otherwise a weight has one scale.
+        skip: paths of layers, or of modules that contain layers, not to quantize.
 
     Returns:
         The quantized network, in evaluation mode.
 
     Raises:
-        InputError: if there is nothing to quantize, a weight is not finite, or an argument is of
-            another kind.
+        InputError: if there is nothing to quantize, a weight is not finite, or an argument is
+            invalid.
 
     PyTorch: ``torch.ao.quantization`` with a ``weight_only`` configuration.
 
@@ -106,29 +107,29 @@ def quantize_static(
     transform: Transform | None = None,
     skip: Sequence[str] = (),
 ) -> nnx.Module:
-    """Makes weights int8, and inputs integers by scales that some examples give.
+    """Quantizes weights to int8, and inputs with scales that are calibrated on examples.
 
-    It takes convolutions and linear layers. A batch normalization that follows one of them
-    directly becomes part of it, with its running statistics.
+    Convolutions and linear layers are quantized. A batch normalization that directly follows one of
+    them is folded into it, with its running statistics.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: some hundred examples, as the data set holds them: an array [examples, …], or a
-            tuple or dictionary of them, which are the arguments of the model's call.
-        observer: how the range of a layer's inputs is found: "minmax" over all examples, or
+        model: any ``nnx.Module``; it is not changed.
+        inputs: a few hundred examples before the transform: an array [examples, …], or a tuple or
+            dictionary of arrays, which are the arguments of the model's call.
+        observer: the estimator of the range of a layer's inputs: "minmax" over all examples, or
             "moving-average" over batches of 100.
-        per_channel: whether each output of a weight has a scale, ``per_channel_symmetric``, as in
-            PyTorch on x86; otherwise the whole weight has one.
+        per_channel: whether each output of a weight has a separate scale
+            (``per_channel_symmetric``), as in PyTorch on x86; otherwise a weight has one scale.
         reduce_range: see ``quantize_dynamic``.
-        transform: what inputs go through before the model.
-        skip: paths of layers, or of modules that have them, that stay as they are.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+        skip: paths of layers, or of modules that contain layers, not to quantize.
 
     Returns:
         The quantized network, in evaluation mode.
 
     Raises:
         InputError: if there is nothing to quantize, a number is not finite, the model does not
-            take the inputs or calls no layer with them, or an argument is of another kind.
+            accept the inputs or does not call a layer, or an argument is invalid.
 
     PyTorch: ``torch.ao.quantization.prepare``, a run over the examples, and ``convert``.
 
@@ -164,7 +165,7 @@ def _copy(model: nnx.Module) -> nnx.Module:
 
 def _each(model: nnx.Module, scheme: Scheme, skip: Sequence[str]) -> nnx.Module:
     for place in quantizable(model, scheme.mode, skip):
-        # A replaced layer may hold others of the list no longer: places are found anew.
+        # places are looked up again, as replacing a layer can change those of others
         model = quantized(model, places(model)[place.path], scheme)
     model.eval()
     return model

@@ -1,4 +1,4 @@
-"""Training that knows of quantization: numbers are rounded as integers will be."""
+"""Quantization-aware training, with weights and inputs rounded as in the quantized network."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -40,16 +40,16 @@ _EPS = np.finfo(np.float32).eps
 def fake_quantize(
     x: jax.Array, scale: jax.Array, zero_point: jax.Array, quant_min: int, quant_max: int
 ) -> jax.Array:
-    """Rounds x to the numbers that integers mean; its gradient is 1 within their range, 0 beyond.
+    """Quantizes x and converts it back; the gradient is 1 within the range and 0 outside.
 
     y = (clip(round(x / scale) + zero_point, quant_min, quant_max) - zero_point) · scale
 
     Args:
         x: floating-point numbers.
-        scale: a number, or an array that x's shape repeats; it has no gradient.
+        scale: a number, or an array that broadcasts to the shape of x; it has no gradient.
         zero_point: int32 of the shape of ``scale``.
         quant_min: the smallest integer.
-        quant_max: the largest.
+        quant_max: the largest integer.
 
     Returns:
         An array of the shape and dtype of x.
@@ -87,24 +87,25 @@ fake_quantize.defvjp(_forward, _backward)
 
 
 class FakeQuantize(nnx.Module):
-    """``torch.ao.quantization.FakeQuantize`` with a moving average of the ends of its range.
+    """Fake quantization with a moving average of the range.
 
-    In training mode, which ``model.train()`` sets, each call moves the range; in both modes
-    numbers are rounded to what integers of this range mean, by ``fake_quantize``.
+    Like ``torch.ao.quantization.FakeQuantize`` with ``MovingAverageMinMaxObserver``. In training
+    mode, which ``model.train()`` sets, each call updates the range. In both modes, numbers are
+    rounded by ``fake_quantize``.
 
-    Arrays, updated in place: ``min_val`` and ``max_val``, infinite before the first call.
+    Buffers, updated in place: ``min_val`` and ``max_val``, infinite before the first call.
 
     Args:
-        qscheme: "per_tensor_affine" of activations, whose integers are 0 to 127 or 255, or, of
-            weights, "per_tensor_symmetric" or "per_channel_symmetric", from -128 to 127.
-        reduce_range: of activations, whether the largest integer is 127.
+        qscheme: for activations "per_tensor_affine", with integers from 0 to 127 or 255; for
+            weights "per_tensor_symmetric" or "per_channel_symmetric", with integers from -128 to
+            127.
+        reduce_range: for activations, whether the largest integer is 127 rather than 255.
         averaging_constant: the weight of the newest range.
-        channels: with "per_channel_symmetric", how many there are.
-        ch_axis: their axis.
+        channels: the number of channels; required with "per_channel_symmetric".
+        ch_axis: the axis of the channels.
 
     Raises:
-        InputError: if an argument is of another kind, or ``channels`` are not given where they are
-            needed.
+        InputError: if an argument is invalid, or ``channels`` is missing.
 
     Examples:
         >>> fake = FakeQuantize(reduce_range=False)
@@ -140,7 +141,7 @@ class FakeQuantize(nnx.Module):
         return ENDS[8]
 
     def calculate_qparams(self) -> tuple[jax.Array, jax.Array]:
-        """The scale, float32, and the zero point, int32; 1 and 0 where nothing was seen."""
+        """Returns the scale, float32, and the zero point, int32; 1 and 0 before the first call."""
         low, high = self.min_val[...], self.max_val[...]
         below, above = jnp.minimum(low, 0), jnp.maximum(high, 0)
         least, most = self.ends
@@ -154,7 +155,7 @@ class FakeQuantize(nnx.Module):
         return jnp.where(seen, scale, 1), jnp.where(seen, zero, 0).astype(jnp.int32)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Rounds x; in training mode, also moves the range."""
+        """Rounds x; in training mode, also updates the range."""
         if not self.use_running_average:
             self._move(lax.stop_gradient(x).astype(jnp.float32))
         scale, zero = self.calculate_qparams()
@@ -175,7 +176,11 @@ class FakeQuantize(nnx.Module):
 
 
 def _divided(x: jax.Array, number: float) -> jax.Array:
-    """X / number. XLA would multiply with the inverse of a number that it knows, which rounds."""
+    """Divides x by a number exactly.
+
+    XLA would replace the division by a constant with a product with its rounded inverse; the
+    barrier hides the constant.
+    """
     return x / lax.optimization_barrier(jnp.full_like(x, number))
 
 
@@ -189,35 +194,35 @@ def prepare_qat(
     transform: Transform | None = None,
     skip: Sequence[str] = (),
 ) -> nnx.Module:
-    """A network that is trained as if its weights and inputs were integers already.
+    """Prepares a network for quantization-aware training.
 
-    It takes the layers that ``quantize_static`` takes. Weights and inputs of each are rounded by
-    ``FakeQuantize`` in every call, and gradients pass as if they were not, within the range.
-    Train it as any network, with ``fit`` or with a step of your own; ``convert`` then makes the
-    integers. A trained network needs an epoch or two at a small learning rate.
+    Weights and inputs of the layers that ``quantize_static`` quantizes are rounded by
+    ``FakeQuantize`` in every call; gradients pass through the rounding within the range. Train the
+    network with ``fit`` or any other training step, and quantize it with ``convert``. A network
+    that is already trained needs an epoch or two with a small learning rate.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: some examples; with them, batch normalizations become part of the layers that they
-            follow directly before the training. None leaves them as they are, in floating point.
+        model: any ``nnx.Module``; it is not changed.
+        inputs: some examples, to fold batch normalizations into the layers before them; None does
+            not fold them, and they remain in floating point.
         per_channel: see ``quantize_static``.
         reduce_range: see ``quantize_dynamic``.
         averaging_constant: the weight of the newest range; see ``FakeQuantize``.
-        transform: what ``inputs`` go through before the model.
-        skip: paths of layers, or of modules that have them, that stay as they are.
+        transform: the preprocessing of ``inputs``; None for no preprocessing.
+        skip: paths of layers, or of modules that contain layers, not to quantize.
 
     Returns:
         The network to train, in training mode.
 
     Raises:
-        InputError: if there is nothing to quantize, or an argument is of another kind.
+        InputError: if there is nothing to quantize, or an argument is invalid.
 
     PyTorch: ``torch.ao.quantization.prepare_qat``.
 
     Examples:
         >>> from jaxnets import MLP
         >>> prepared = prepare_qat(MLP((784, 128, 10), rngs=nnx.Rngs(0)))
-        >>> _ = prepared(jnp.ones((2, 784)))  # an epoch of ``fit`` in earnest
+        >>> _ = prepared(jnp.ones((2, 784)))  # in practice an epoch of ``fit``
         >>> convert(prepared).fc1.weights["kernel"].values.dtype
         dtype('int8')
     """
@@ -250,17 +255,17 @@ def _prepared(place: Place, scheme: Scheme, averaging_constant: float) -> Prepar
 
 
 def convert(model: nnx.Module) -> nnx.Module:
-    """The quantized network of one that was trained after ``prepare_qat``.
+    """Quantizes a network that was trained after ``prepare_qat``.
 
     Args:
-        model: the trained network; it is left as it is.
+        model: the trained network; it is not changed.
 
     Returns:
-        A network of int8 weights and inputs, in evaluation mode: what it computes is what the
-        trained one computes in evaluation mode, up to rounding in floating point.
+        A network with int8 weights and inputs, in evaluation mode. Its outputs equal those of the
+        trained network in evaluation mode, up to floating-point rounding.
 
     Raises:
-        InputError: if ``model`` has no prepared layer, or one has not seen any input.
+        InputError: if ``model`` has no prepared layer, or a prepared layer was never called.
 
     PyTorch: ``torch.ao.quantization.convert``.
     """
@@ -269,11 +274,11 @@ def convert(model: nnx.Module) -> nnx.Module:
     model = nnx.clone(model)
     prepared = [path for path, place in places(model).items() if _is_prepared(place)]
     if not prepared:
-        raise InputError("model", "a network that prepare_qat has made", type(model).__name__)
+        raise InputError("model", "a network from prepare_qat", type(model).__name__)
     for path in prepared:
         layer: Any = places(model)[path].module
         if not bool(layer.inputs.min_val[...] <= layer.inputs.max_val[...]):
-            raise InputError("model", "a network that was trained", f"no input in {path}")
+            raise InputError("model", "a trained network", f"one without inputs in {path}")
         scales = {}
         for name, fake in layer.fakes.items():
             scale = np.asarray(fake.calculate_qparams()[0])

@@ -1,4 +1,4 @@
-"""What goes into and comes out of a network's layers, while it runs."""
+"""Observes the inputs and outputs of a network's layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from jaxnets.quantization.folding import can_fold
 from jaxnets.quantization.structure import Place, fold, places, replaced
 
 _BATCH = 100
-#: Of the outputs' largest: how far those of a folded network may be off, by rounding.
+#: The largest difference of a folded network's outputs, relative to the largest output.
 _CLOSE = 1e-3
 
 
 class _Watched(nnx.Module):
-    """A layer whose calls are noted."""
+    """A layer that reports its calls to a function."""
 
     def __init__(self, layer: nnx.Module, path: str, note: Callable[[str, Any, Any], None]) -> None:
         self.layer, self.path, self.note = layer, path, note
@@ -35,17 +35,21 @@ class _Watched(nnx.Module):
 
 
 def batches(inputs: Any, transform: Transform | None) -> Iterator[Any]:
-    """The inputs of a network, some examples at a time.
+    """Yields batches of the transformed inputs of a network.
+
+    Args:
+        inputs: an array [examples, …], or a tuple or dictionary of arrays.
+        transform: the preprocessing; None for no preprocessing.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are no examples, or the arrays have different lengths.
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     given = tuple(inputs.values()) if isinstance(inputs, dict) else given
     known = all(isinstance(array, np.ndarray | jax.Array) and array.ndim for array in given)
     sizes = {len(array) for array in given} if known else set()
     if len(sizes) != 1 or 0 in sizes:
-        raise InputError("inputs", "arrays [examples, …] of one length", inputs)
+        raise InputError("inputs", "arrays [examples, …] of the same length", inputs)
     if transform is not None:
         check_function("transform", transform, "a function of the inputs")
     for first in range(0, sizes.pop(), _BATCH):
@@ -58,7 +62,7 @@ def batches(inputs: Any, transform: Transform | None) -> Iterator[Any]:
 
 
 def run(model: Any, batch: Any) -> Any:
-    """The outputs of a network, as ``predict`` calls it."""
+    """Calls a network with a batch, like ``predict``: a tuple or dict has several arguments."""
     if isinstance(batch, tuple):
         return model(*batch)
     return model(**batch) if isinstance(batch, dict) else model(batch)
@@ -67,7 +71,16 @@ def run(model: Any, batch: Any) -> Any:
 def watch(
     model: nnx.Module, watched: Sequence[Place], note: Callable[[str, Any, Any], None]
 ) -> nnx.Module:
-    """A network that notes the input and the output of some layers, in place of the given one."""
+    """Replaces layers of a network by ones that report their inputs and outputs.
+
+    Args:
+        model: the network, which is changed in place.
+        watched: the layers.
+        note: a function of the path, the input and the output of a layer.
+
+    Returns:
+        The network.
+    """
     for place in watched:
         model = replaced(model, place, _Watched(place.module, place.path, note))
     return model
@@ -80,17 +93,17 @@ def observe(
     transform: Transform | None,
     see: Callable[[str, np.ndarray], None],
 ) -> None:
-    """Shows the inputs of layers, for each batch of examples.
+    """Calls a function with the inputs of layers, for each batch of examples.
 
     Args:
-        model: the network; it is left as it is.
-        paths: of the layers.
-        inputs: arrays [examples, …], as the network takes them after ``transform``.
-        transform: what inputs go through before the network.
-        see: is given the path of a layer and its input.
+        model: the network; it is not changed.
+        paths: the paths of the layers.
+        inputs: arrays [examples, …] before the transform.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+        see: a function of the path of a layer and its input.
 
     Raises:
-        InputError: if the network cannot take the inputs, or calls none of a layer.
+        InputError: if the network does not accept the inputs, or does not call a layer.
     """
     noted: list[tuple[str, Any]] = []
     copy = nnx.clone(model)
@@ -109,7 +122,7 @@ def observe(
 
     compiled = jax.jit(traced)
     for batch in batches(inputs, transform):
-        seen = called("inputs", "what the network takes", compiled, batch)
+        seen = called("inputs", "inputs that the network accepts", compiled, batch)
         for path, x in zip(order, seen, strict=True):
             see(path, np.asarray(x, np.float32))
     if missing := [path for path in paths if path not in order]:
@@ -117,7 +130,11 @@ def observe(
 
 
 def norms_after(model: nnx.Module, layers: Sequence[Place], batch: Any) -> list[tuple[str, str]]:
-    """The batch normalizations whose input is a layer's output, each with that layer."""
+    """Returns pairs of a layer and a batch normalization whose input is the layer's output.
+
+    The network is traced, and a normalization is matched to a layer if its input is the same tracer
+    object as the layer's output.
+    """
     copy = nnx.clone(model)
     copy.eval()
     found = places(copy)
@@ -137,7 +154,7 @@ def norms_after(model: nnx.Module, layers: Sequence[Place], batch: Any) -> list[
     watching = watch(copy, [*(found[place.path] for place in layers), *norms], note)
     called(
         "inputs",
-        "what the network takes",
+        "inputs that the network accepts",
         jax.eval_shape,
         lambda given: run(watching, given),
         batch,
@@ -146,10 +163,18 @@ def norms_after(model: nnx.Module, layers: Sequence[Place], batch: Any) -> list[
 
 
 def with_norms_folded(model: nnx.Module, layers: Sequence[Place], batch: Any) -> nnx.Module:
-    """A network with its batch normalizations in the layers that they follow directly.
+    """Folds batch normalizations into the layers that they directly follow.
 
-    A pair is folded if the outputs stay the same: they would not if something else read what the
-    layer gives.
+    A pair is only folded if the outputs of the network remain the same. They would change if
+    another layer used the output of the folded layer, too.
+
+    Args:
+        model: the network.
+        layers: the layers to fold into.
+        batch: a batch of transformed inputs.
+
+    Returns:
+        The network.
     """
     pairs = norms_after(model, layers, batch)
     expected = _outputs(model, batch) if pairs else None

@@ -1,4 +1,4 @@
-"""Batch normalization as part of the layer before it."""
+"""Folds a batch normalization into the layer before it."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d, nnx.BatchNorm
 
 
 class FoldedNorm(nnx.Module):
-    """In place of a batch normalization that the layer before computes: x.
+    """An identity that replaces a batch normalization after folding.
 
     Args:
-        into: the path of that layer.
+        into: the path of the layer that it was folded into.
     """
 
     def __init__(self, into: str) -> None:
@@ -32,16 +32,17 @@ def can_fold(norm: nnx.Module) -> bool:
 
 
 def folded(layer: Any, norm: Any) -> nnx.Module:
-    """A layer that computes the batch normalization after it too, in evaluation mode.
+    """Folds a batch normalization, in evaluation mode, into the layer before it.
 
-    With γ, β, μ and σ² of the normalization: W γ / √(σ² + ε) and (b - μ) γ / √(σ² + ε) + β.
+    With γ, β, μ and σ² of the normalization, the new weight is W γ / √(σ² + ε) and the new bias
+    (b - μ) γ / √(σ² + ε) + β.
 
     Args:
-        layer: a convolution or a linear layer, whose last axis of the kernel has the outputs.
+        layer: a convolution or a linear layer, with outputs along the last axis of the kernel.
         norm: the normalization, with running statistics.
 
     Returns:
-        Another layer of its kind.
+        A new layer of the same class.
     """
     eps = norm.eps if hasattr(norm, "eps") else norm.epsilon
     factor = 1 / jnp.sqrt(norm.var[...] + eps)

@@ -1,4 +1,4 @@
-"""Layers whose weights are integers."""
+"""Layers with integer weights."""
 
 import math
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from jaxnets.quantization.products import int8_linear
 
 
 class Prepared(nnx.Module):
-    """A layer whose weights and inputs are rounded as integers will be, for its training.
+    """A layer for quantization-aware training, which rounds its weights and inputs.
 
     Args:
         layer: the layer.
-        fakes: what rounds each weight, by its name.
-        inputs: what rounds inputs.
-        scheme: how the layer will be quantized.
+        fakes: the fake quantization of each weight, by name.
+        inputs: the fake quantization of the inputs.
+        scheme: the quantization scheme of the layer.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Prepared(nnx.Module):
         return getattr(self.layer, name)
 
     def __call__(self, x: Any) -> Any:
-        """What the layer computes of rounded inputs with rounded weights."""
+        """Calls the layer with rounded weights and rounded inputs."""
         layer: Any = nnx.view(self.layer)
         for name, fake in self.fakes.items():
             setattr(layer, name, nnx.data(nnx.Param(fake(getattr(self.layer, name)[...]))))
@@ -49,18 +49,17 @@ class Prepared(nnx.Module):
 
 
 class QuantizedLayer(nnx.Module):
-    """A layer whose weights are integers. It computes with the numbers that these mean.
+    """A layer with integer weights, which are converted to floating point in each call.
 
-    Its biases and its settings are those of ``layer``, which has no weights of its own, and may be
-    read from it directly.
+    Biases and settings remain in ``layer``, and can be read as attributes of this layer.
 
     Args:
-        path: where the layer is in the network, for messages.
-        layer: the layer as it was, which gives up its weights.
-        axes: the axis of the channels of each weight, by its name.
-        scheme: how it is quantized.
-        inputs: what makes integers of inputs; None where they stay floating-point numbers.
-        scales: given scales of weights, by their names.
+        path: the path of the layer in the network, for messages.
+        layer: the original layer, whose weights are removed.
+        axes: the channel axis of each weight, by name.
+        scheme: the quantization scheme.
+        inputs: the quantization of inputs; None for floating-point inputs.
+        scales: the scales of weights, by name; None to compute them.
     """
 
     def __init__(
@@ -89,14 +88,14 @@ class QuantizedLayer(nnx.Module):
         return getattr(self.layer, name)
 
     def _filled(self, weights: dict[str, jax.Array]) -> Any:
-        """The layer with weights, as another module with the same variables."""
+        """Returns a view of the layer that has the given weights and shares other variables."""
         layer = nnx.view(self.layer)
         for name, weight in weights.items():
             setattr(layer, name, nnx.data(nnx.Param(weight)))
         return layer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer computes with the numbers that its integers mean."""
+        """Calls the layer with its weights converted to floating point."""
         dtype = _dtype(args)
         weights = {name: weight.floats(dtype) for name, weight in self.weights.items()}
         return self._filled(weights)(*args, **kwargs)
@@ -108,10 +107,10 @@ def _dtype(args: tuple[Any, ...]) -> DTypeLike:
 
 
 class QuantizedEmbedding(QuantizedLayer):
-    """``Embedding`` with a table of integers, of which a row becomes numbers when it is read."""
+    """``Embedding`` with a table of integers; only rows that are read are converted."""
 
     def __call__(self, indices: jax.Array) -> jax.Array:
-        """Looks up one row per index; NaN for one out of range under ``jax.jit``."""
+        """Looks up one row per index; NaN for indices out of range under ``jax.jit``."""
         (table,) = self.weights.values()
         check_indices("indices", indices, table.shape[0])
         indices = jnp.asarray(indices)
@@ -121,15 +120,15 @@ class QuantizedEmbedding(QuantizedLayer):
         return rows * jnp.where(known, scale, jnp.nan)[..., None]
 
     def attend(self, query: jax.Array) -> jax.Array:
-        """The products of queries [..., features] with all rows, [..., rows]."""
+        """Multiplies queries [..., features] with all rows; returns [..., rows]."""
         (table,) = self.weights.values()
         return query @ table.floats(query.dtype).T
 
 
 class QuantizedLinear(QuantizedLayer):
-    """``Linear`` with a weight of integers, and inputs that become integers.
+    """``Linear`` with integer weights and, unless the mode is "weights", quantized inputs.
 
-    y = scale · weight_scale · (q - zero_point) Wᵀ + b, a product of integers whose sums are int32.
+    y = scale · weight_scale · (q - zero_point) Wᵀ + b, where the sums of integers are int32.
     """
 
     def __call__(self, x: ArrayLike) -> jax.Array:
@@ -146,7 +145,17 @@ class QuantizedLinear(QuantizedLayer):
 def product(
     inputs: Dynamic | Fixed, weight: Weight, x: jax.Array, bias: jax.Array | None
 ) -> jax.Array:
-    """The product of inputs [..., inputs] with a weight, plus a bias, float32."""
+    """Quantizes inputs [..., inputs], and multiplies them with an integer weight.
+
+    Args:
+        inputs: the quantization of inputs.
+        weight: the weight.
+        x: the inputs, floating point.
+        bias: the bias; None for no bias.
+
+    Returns:
+        The outputs, float32 [..., outputs].
+    """
     values, scale, zero = inputs(x.astype(jnp.float32))
     outputs, size = weight.values.shape
     if bias is None:
@@ -163,10 +172,10 @@ def product(
 
 
 class QuantizedConvolution(QuantizedLayer):
-    """A convolution with a kernel of integers, and inputs that become integers.
+    """A convolution with an integer kernel and, unless the mode is "weights", quantized inputs.
 
-    It convolves the numbers that both mean, in float32: for those there are fast kernels, which
-    compute the bias, ReLU and pooling after it too.
+    Both are converted back to float32 and convolved, as the float32 kernels are fast and also
+    compute the bias, ReLU and pooling that follow.
     """
 
     def __call__(self, x: ArrayLike) -> jax.Array:
@@ -179,14 +188,14 @@ class QuantizedConvolution(QuantizedLayer):
 
 
 class QuantizedRecurrent(QuantizedLayer):
-    """A recurrent layer with weights of integers.
+    """A recurrent layer with integer weights.
 
-    Of a dynamic one the inputs of all steps become integers at once, and the hidden state in each
-    step, as in PyTorch.
+    In the mode "dynamic", the inputs of all steps are quantized at once, and the hidden state in
+    each step, as in PyTorch.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer computes with its integers."""
+        """Calls the layer with its integer weights."""
         if self.inputs is None:
             return super().__call__(*args, **kwargs)
         layer = self._filled({})
@@ -196,7 +205,10 @@ class QuantizedRecurrent(QuantizedLayer):
     def _quantized(
         self, number: int, x: jax.Array, states: list[State], lengths: jax.Array | None
     ) -> tuple[jax.Array, list[State]]:
-        """Outputs [B, T, D·H] of a layer, and the final state of each direction."""
+        """Computes the outputs [B, T, D·H] of a layer, and the final state of each direction.
+
+        It replaces the method ``_layer`` of the recurrent layer.
+        """
         valid = None if lengths is None else valid_steps(lengths, x.shape[1])
         outputs, finals = [], []
         for suffix, state in zip(self.layer._suffixes, states, strict=True):
@@ -208,7 +220,7 @@ class QuantizedRecurrent(QuantizedLayer):
     def _direction(
         self, suffix: str, x: jax.Array, initial: State, valid: jax.Array | None
     ) -> tuple[jax.Array, State]:
-        """The hidden states [T, B, H] and the state after the last step."""
+        """Computes the hidden states [T, B, H] of one direction, and its final state."""
         assert self.inputs is not None
         inputs, hidden = self.inputs, self.layer.hidden_size
         forward = CELLS[self.layer._cell].forward

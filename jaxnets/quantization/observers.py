@@ -1,4 +1,4 @@
-"""What ranges numbers have, over some batches: the observers of ``torch.ao.quantization``."""
+"""Observers of the range of numbers over batches, as in ``torch.ao.quantization``."""
 
 from typing import Any
 
@@ -9,17 +9,18 @@ from jaxnets.quantization.rounding import affine_scale, largest, symmetric_scale
 
 
 class MinMaxObserver:
-    """``torch.ao.quantization.MinMaxObserver``: the smallest and the largest number of all batches.
+    """Observes the smallest and the largest number of all batches.
 
-    Its scheme is PyTorch's ``per_tensor_affine`` with dtype ``quint8``: scale = (max - min) / most,
-    zero point = -min / scale to the nearest integer, where min is at most 0 and max at least 0.
+    Like ``torch.ao.quantization.MinMaxObserver`` with the scheme ``per_tensor_affine`` and dtype
+    ``quint8``: scale = (max - min) / largest integer, zero point = -min / scale, rounded, where min
+    is at most 0 and max at least 0.
 
     Args:
-        reduce_range: whether the integers are those from 0 to 127, PyTorch's default on x86;
-            otherwise from 0 to 255.
+        reduce_range: whether the integers are 0 to 127, PyTorch's default on x86, rather than 0 to
+            255.
 
     Raises:
-        InputError: if ``reduce_range`` is not a bool; on a call, if a number is not finite.
+        InputError: if ``reduce_range`` is not a bool; in a call, if a number is not finite.
 
     Examples:
         >>> observer = MinMaxObserver(reduce_range=False)
@@ -34,7 +35,7 @@ class MinMaxObserver:
         self.min_val, self.max_val = np.float32(np.inf), np.float32(-np.inf)
 
     def __call__(self, x: Any) -> None:
-        """Looks at a batch, of any shape."""
+        """Observes a batch of any shape."""
         low, high = _ends(x)
         if low <= high:
             self._move(low, high)
@@ -43,23 +44,24 @@ class MinMaxObserver:
         self.min_val, self.max_val = min(self.min_val, low), max(self.max_val, high)
 
     def calculate_qparams(self) -> tuple[np.ndarray, np.ndarray]:
-        """The scale, float32, and the zero point, int32; 1 and 0 where nothing was seen."""
+        """Returns the scale, float32, and the zero point, int32; 1 and 0 before the first batch."""
         if self.min_val > self.max_val:
             return np.ones((), np.float32), np.zeros((), np.int32)
         return affine_scale(float(self.min_val), float(self.max_val), largest(self.reduce_range))
 
 
 class MovingAverageMinMaxObserver(MinMaxObserver):
-    """``torch.ao.quantization.MovingAverageMinMaxObserver``: averages of the batches' ends.
+    """Observes moving averages of the smallest and the largest number of each batch.
 
-    min = min + averaging_constant · (the batch's min - min), and so max; the first batch begins.
+    Like ``torch.ao.quantization.MovingAverageMinMaxObserver``. The first batch sets min and max;
+    then min = min + averaging_constant · (the batch's min - min), and likewise for max.
 
     Args:
         averaging_constant: the weight of the newest batch.
         reduce_range: see ``MinMaxObserver``.
 
     Raises:
-        InputError: if ``averaging_constant`` is not in [0, 1]; otherwise as ``MinMaxObserver``.
+        InputError: if ``averaging_constant`` is not in [0, 1]; see also ``MinMaxObserver``.
     """
 
     def __init__(self, averaging_constant: float = 0.01, reduce_range: bool = True) -> None:
@@ -78,16 +80,16 @@ class MovingAverageMinMaxObserver(MinMaxObserver):
 
 
 class PerChannelMinMaxObserver:
-    """``torch.ao.quantization.PerChannelMinMaxObserver`` of a weight, symmetric.
+    """Observes the largest magnitude of each channel of a weight.
 
-    Its scheme is PyTorch's ``per_channel_symmetric`` with dtype ``qint8``: scale = largest
-    magnitude / 127.5, zero point 0.
+    Like ``torch.ao.quantization.PerChannelMinMaxObserver`` with the scheme
+    ``per_channel_symmetric`` and dtype ``qint8``: scale = largest magnitude / 127.5, zero point 0.
 
     Args:
         ch_axis: the axis of the channels, each of which has a scale.
 
     Raises:
-        InputError: if it is not an integer; on a call, if a number is not finite.
+        InputError: if ``ch_axis`` is not an integer; in a call, if a number is not finite.
 
     Examples:
         >>> observer = PerChannelMinMaxObserver()
@@ -101,26 +103,26 @@ class PerChannelMinMaxObserver:
         self.most: np.ndarray | None = None
 
     def __call__(self, x: Any) -> None:
-        """Looks at a weight."""
+        """Observes a weight."""
         _ends(x)
         rows = np.moveaxis(np.asarray(x, np.float32), self.ch_axis, 0)
         most = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0)
         self.most = most if self.most is None else np.maximum(self.most, most)
 
     def calculate_qparams(self) -> tuple[np.ndarray, np.ndarray]:
-        """The scales, float32, and the zero points, int32; 1 and 0 where nothing was seen."""
+        """Returns the scales, float32, and zero points, int32; 1 and 0 before the first weight."""
         if self.most is None:
             return np.ones(1, np.float32), np.zeros(1, np.int32)
         return symmetric_scale(self.most, 8), np.zeros(len(self.most), np.int32)
 
 
 def _ends(x: Any) -> tuple[np.float32, np.float32]:
-    """The smallest and the largest number; inf and -inf of an empty array."""
+    """Returns the smallest and the largest number; inf and -inf for an empty array."""
     numbers = np.asarray(x, np.float32)
     if not np.isfinite(numbers).all():
         raise InputError("x", "finite numbers", "infinities or NaN")
     return numbers.min(initial=np.inf), numbers.max(initial=-np.inf)
 
 
-#: By their names in commands and records.
+#: The observers by their names in commands and records.
 OBSERVERS = {"minmax": MinMaxObserver, "moving-average": MovingAverageMinMaxObserver}

@@ -1,4 +1,4 @@
-"""What quantized layers are made of: weights as integers, and how inputs become integers."""
+"""The parts of quantized layers: integer weights, and the quantization of inputs."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,26 +23,26 @@ from jaxnets.quantization.rounding import (
 
 
 class Quantized(nnx.Variable):
-    """An array of a quantized layer, which no optimizer changes: integers, scales, zero points."""
+    """A variable for integers, scales and zero points, which optimizers do not change."""
 
 
-#: How a network may be quantized.
+#: The modes of quantization.
 MODES = "dynamic", "static", "weights"
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a layer is quantized. Weights are symmetric: their zero point is 0.
+    """The quantization scheme of a layer. Weights are symmetric, with zero point 0.
 
     Attributes:
-        mode: whether inputs become integers by their range in each call ("dynamic"), by a scale
-            that calibration gave ("static"), or not at all ("weights").
-        bits: of each weight, 8 or 4.
-        per_channel: whether each output has a scale; otherwise the whole weight has one.
-        group_size: so many inputs of an output have a scale of their own; None for all of them.
-        reduce_range: whether the integers of inputs are those from 0 to 127 instead of 255.
-        per_row: whether each row of inputs has its own range in a dynamic call; otherwise all share
-            one, as in PyTorch.
+        mode: the quantization of inputs: by their range in each call ("dynamic"), by a calibrated
+            scale ("static"), or none ("weights").
+        bits: the bits of each weight, 8 or 4.
+        per_channel: whether each output has a separate scale; otherwise a weight has one scale.
+        group_size: the number of inputs of an output that share a scale; None for all inputs.
+        reduce_range: whether inputs are quantized to integers from 0 to 127 rather than 0 to 255.
+        per_row: in the mode "dynamic", whether each row of inputs has a separate range; otherwise
+            all rows share one, as in PyTorch.
     """
 
     mode: str
@@ -53,7 +53,7 @@ class Scheme:
     per_row: bool = False
 
     def __post_init__(self) -> None:
-        """Checks what a user or a file says."""
+        """Checks the values, which may come from a user or a file."""
         check_choice("mode", self.mode, MODES)
         if check_integer("bits", self.bits) not in ENDS:
             raise InputError("bits", "8 or 4", self.bits)
@@ -64,16 +64,16 @@ class Scheme:
 
 
 class Weight(nnx.Module):
-    """A weight as integers [channels, inputs], with the scales that make numbers of them.
+    """A weight as integers [channels, inputs], with scales.
 
-    Arrays: ``integers`` int8, of four bits uint8 with two to a byte; ``scale`` float32 [1],
-    [channels] or [channels, groups].
+    Buffers: ``integers``, int8, or uint8 with two integers of 4 bits in a byte; ``scale``, float32
+    [1], [channels] or [channels, groups].
 
     Args:
-        weight: the numbers.
-        axis: of the channels in it.
-        scheme: how they are quantized.
-        scale: given scales, in place of those of the largest magnitudes.
+        weight: the weight in floating point.
+        axis: the axis of the channels.
+        scheme: the quantization scheme.
+        scale: the scales; None to compute them from the largest magnitudes.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Weight(nnx.Module):
 
     @property
     def channel_scale(self) -> jax.Array:
-        """A scale for each channel, where there are no groups."""
+        """The scale of each channel, float32 [channels]; only without groups."""
         return jnp.broadcast_to(self.scale[...], (self.shape[self.axis],))
 
     def floats(self, dtype: DTypeLike) -> jax.Array:
-        """The numbers that the integers mean, in the layer's layout."""
+        """Returns the weight in floating point, in the layer's layout."""
         values = self.values.astype(jnp.float32)
         channels, inputs = values.shape
-        # By groups: to repeat the scales would be a gather, which XLA leaves in the program.
+        # multiplied by groups, as repeating the scales would be a gather, which XLA does not fuse
         scale = self.scale[...].reshape(-1, *self.scale.shape[1:] or (1,), 1)
         groups = jnp.pad(values, ((0, 0), (0, -inputs % self.group)))
         groups = groups.reshape(channels, -1, self.group)
@@ -113,7 +113,7 @@ class Weight(nnx.Module):
         return self.laid_out(rows).astype(dtype)
 
     def laid_out(self, rows: jax.Array) -> jax.Array:
-        """Rows [channels, inputs] in the layer's layout."""
+        """Converts rows [channels, inputs] to the layer's layout."""
         rest = [size for axis, size in enumerate(self.shape) if axis != self.axis % len(self.shape)]
         array = rows.reshape(self.shape[self.axis], *rest)
         return jnp.moveaxis(array, 0, self.axis)
@@ -130,7 +130,7 @@ def _scale(rows: np.ndarray, scheme: Scheme, group: int) -> np.ndarray:
 
 
 def _spread(scale: np.ndarray, inputs: int, group: int) -> np.ndarray:
-    """The scale of each number, as it is multiplied with rows [channels, inputs]."""
+    """Repeats scales to broadcast with rows [channels, inputs]."""
     return np.repeat(scale, group, axis=1)[:, :inputs] if scale.ndim == 2 else scale[:, None]
 
 
@@ -138,9 +138,9 @@ class Integers(NamedTuple):
     """An activation as integers: x = scale · (values - zero).
 
     Attributes:
-        values: uint8.
-        scale: float32, of one number or, of dynamic layers, one for each row with a last axis of 1.
-        zero: int32, likewise.
+        values: the integers, uint8.
+        scale: the scale, float32: a scalar, or one for each row, with a last axis of size 1.
+        zero: the zero point, int32, of the shape of ``scale``.
     """
 
     values: jax.Array
@@ -150,19 +150,19 @@ class Integers(NamedTuple):
 
 @dataclass(frozen=True)
 class Dynamic:
-    """Inputs become integers by their own range, in each call.
+    """Quantization of inputs by their range in each call.
 
     Attributes:
-        reduce_range: whether the integers are those from 0 to 127 instead of 255.
-        per_row: whether each row, along the last axis, has its own range; otherwise all share one,
-            as in PyTorch.
+        reduce_range: whether the integers are 0 to 127 rather than 0 to 255.
+        per_row: whether each row, along the last axis, has a separate range; otherwise all rows
+            share one, as in PyTorch.
     """
 
     reduce_range: bool = True
     per_row: bool = False
 
     def __call__(self, x: jax.Array) -> Integers:
-        """The integers of float32 numbers."""
+        """Quantizes float32 values to integers."""
         axes = -1 if self.per_row else None
         most = largest(self.reduce_range)
         scale, zero = range_scale(
@@ -172,12 +172,12 @@ class Dynamic:
 
 
 class Fixed(nnx.Module):
-    """Inputs become integers by a scale and a zero point that calibration or training gave.
+    """Quantization of inputs by a fixed scale and zero point, from calibration or training.
 
     Args:
-        scale: float32.
-        zero: int32.
-        reduce_range: whether the integers are those from 0 to 127 instead of 255.
+        scale: the scale, a float32 scalar.
+        zero: the zero point, an int32 scalar.
+        reduce_range: whether the integers are 0 to 127 rather than 0 to 255.
     """
 
     def __init__(self, scale: Any, zero: Any, reduce_range: bool) -> None:
@@ -186,16 +186,20 @@ class Fixed(nnx.Module):
         self.reduce_range = reduce_range
 
     def __call__(self, x: jax.Array) -> Integers:
-        """The integers of float32 numbers."""
+        """Quantizes float32 values to integers."""
         scale, zero = self.scale[...], self.zero_point[...]
         return Integers(quantized(x, scale, zero, largest(self.reduce_range)), scale, zero)
 
 
 def numbers_of(name: str, weight: nnx.Variable) -> np.ndarray:
-    """A weight's numbers.
+    """Returns the values of a weight, float32.
+
+    Args:
+        name: the path of the weight, for the message.
+        weight: the variable.
 
     Raises:
-        InputError: if one is not finite.
+        InputError: if a value is not finite.
     """
     numbers = np.asarray(weight[...], np.float32)
     if not np.isfinite(numbers).all():

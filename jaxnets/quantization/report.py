@@ -1,4 +1,4 @@
-"""What of a network is quantized, and what is left in floating point and why."""
+"""Reports which layers of a network are quantized, and why others are not."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,10 @@ class Row:
     """A layer with weights.
 
     Attributes:
-        path: where it is in the network.
-        kind: its class, as it was before its quantization.
-        how: what its weights and inputs are, or why they are floating-point numbers.
-        bytes: of its arrays.
+        path: the path of the layer in the network.
+        kind: the name of its class before quantization.
+        how: the quantization of its weights and inputs, or the reason why there is none.
+        bytes: the size of its arrays in bytes.
     """
 
     path: str
@@ -31,12 +31,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What of a network is quantized.
+    """The quantization of the layers of a network.
 
     Attributes:
-        quantized: the layers whose weights are integers.
-        left: the layers and other modules whose parameters are floating-point numbers.
-        bytes: of all arrays of the network.
+        quantized: the quantized layers.
+        left: the layers and other modules with floating-point parameters.
+        bytes: the size of all arrays of the network in bytes.
     """
 
     quantized: tuple[Row, ...]
@@ -54,16 +54,16 @@ class Report:
 
 
 def report(model: nnx.Module) -> Report:
-    """Says which layers of a network have integers as weights, and why others have not.
+    """Lists the layers of a network that are quantized, and those that are not, with the reason.
 
     Args:
         model: any ``nnx.Module``, quantized or not.
 
     Returns:
-        All modules that have parameters of their own; printed, a line for each.
+        All modules with parameters; the report's string has a line for each.
 
     Raises:
-        InputError: if ``model`` is no ``nnx.Module``.
+        InputError: if ``model`` is not an ``nnx.Module``.
 
     Examples:
         >>> from jaxnets import MLP
@@ -78,7 +78,7 @@ def report(model: nnx.Module) -> Report:
     quantized, left, shared, found = [], [], shared_variables(model), places(model)
     layers = [place.module for place in found.values()]
     modes = [one.scheme.mode for one in layers if isinstance(one, QuantizedLayer)]
-    # A dynamic layer without inputs, such as an embedding, is of mode "weights".
+    # embeddings have the mode "weights" in a dynamic network, too
     mode = next((each for each in modes if each != "weights"), "weights")
     for path, place in found.items():
         module = place.module
@@ -87,7 +87,7 @@ def report(model: nnx.Module) -> Report:
             quantized.append(Row(path, kind, _how(module), size(module)))
             continue
         if isinstance(module, Prepared):
-            kind, why = type(module.layer).__name__, "trained for int8, to be converted"
+            kind, why = type(module.layer).__name__, "prepared for int8, not converted yet"
             left.append(Row(path, kind, f"floating point: {why}", size(module.layer)))
             continue
         own = [value for value in vars(module).values() if isinstance(value, nnx.Param)]
@@ -99,7 +99,7 @@ def report(model: nnx.Module) -> Report:
 
 
 def size(model: nnx.Module) -> int:
-    """The bytes of a network's weights, statistics, integers and scales."""
+    """Returns the size of a network's weights, statistics, integers and scales in bytes."""
     state = nnx.state(model, nnx.Not(nnx.RngState))
     return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in jax.tree.leaves(state))
 

@@ -1,4 +1,4 @@
-"""Which layers of a network are quantized and how, and what is left as it is."""
+"""Selects the layers of a network to quantize, and replaces them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,18 +39,18 @@ from jaxnets.quantization.parts import Dynamic, Fixed, Scheme
 LINEAR = Linear, nnx.Linear
 CONVOLUTIONS = Conv1d, Conv2d, Conv3d, nnx.Conv
 RECURRENT = LSTM, GRU, RNN
-#: Layers whose weights alone become integers.
+#: Layers of which only the weights can be quantized.
 _WEIGHTS_ALONE = (
     *(ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, nnx.ConvTranspose),
     *(LSTMCell, GRUCell, RNNCell),
 )
-#: What each mode quantizes.
+#: The layers that each mode quantizes.
 _KINDS = {
     "dynamic": (*LINEAR, *RECURRENT, Embedding),
     "static": (*LINEAR, *CONVOLUTIONS),
     "weights": (*LINEAR, *CONVOLUTIONS, *RECURRENT, Embedding, *_WEIGHTS_ALONE),
 }
-#: Sums of more products of 8 bits may not fit into an int32.
+#: With more inputs, sums of products of 8-bit integers can exceed an int32.
 _MOST_INPUTS = 2**16
 
 
@@ -58,9 +58,9 @@ class Place(NamedTuple):
     """A module of a network.
 
     Attributes:
-        path: the names of attributes that lead to it, joined by dots.
+        path: the dotted path of the module.
         module: the module.
-        holders: each object that has it, and under which name or number.
+        holders: the objects that contain the module, each with its name or index there.
     """
 
     path: str
@@ -69,7 +69,7 @@ class Place(NamedTuple):
 
 
 def places(model: nnx.Module) -> dict[str, Place]:
-    """The modules of a network by their paths, each once, without those in quantized layers."""
+    """Returns the modules of a network by path, each once, without those in quantized layers."""
     found: dict[int, Place] = {}
 
     def visit(path: str, value: Any, holder: tuple[Any, Any]) -> None:
@@ -98,7 +98,7 @@ def _children(value: Any) -> list[tuple[Any, Any]]:
 
 
 def replaced(model: nnx.Module, old: Place, new: nnx.Module) -> nnx.Module:
-    """The network with another module in place of one of its own, wherever it has it."""
+    """Replaces a module of a network everywhere, and returns the network."""
     for holder, name in old.holders:
         if holder is None:
             model = new
@@ -110,7 +110,7 @@ def replaced(model: nnx.Module, old: Place, new: nnx.Module) -> nnx.Module:
 
 
 def weights_in(layer: nnx.Module) -> dict[str, int]:
-    """The weights of a layer that can be integers, each with the axis of its channels."""
+    """Returns the weights of a layer that can be quantized, with their channel axes."""
     if isinstance(layer, nnx.Embed):
         return {"embedding": 0}
     names = [name for name in vars(layer) if name.startswith("kernel")]
@@ -118,12 +118,18 @@ def weights_in(layer: nnx.Module) -> dict[str, int]:
 
 
 def reason_against(mode: str, place: Place, shared: set[int]) -> str | None:
-    """Why a module with weights stays as it is; None if it can be quantized."""
+    """Returns the reason why a module with weights is not quantized; None if it can be.
+
+    Args:
+        mode: one of ``MODES``.
+        place: the module.
+        shared: the ids of variables that several modules have.
+    """
     layer = place.module
     if any(id(value) in shared for value in vars(layer).values()):
         return "its weight is shared with another layer"
     if type(layer) not in _KINDS["weights"]:
-        return "no integer counterpart"
+        return "this kind of layer cannot be quantized"
     axes = weights_in(layer)
     if not axes:
         return "its weight is computed from others"
@@ -139,7 +145,7 @@ def reason_against(mode: str, place: Place, shared: set[int]) -> str | None:
 
 
 def shared_variables(model: nnx.Module) -> set[int]:
-    """Which variables several modules have."""
+    """Returns the ids of variables that several modules have."""
     seen: dict[int, str] = {}
     shared: set[int] = set()
     for path, place in places(model).items():
@@ -150,15 +156,15 @@ def shared_variables(model: nnx.Module) -> set[int]:
 
 
 def quantizable(model: nnx.Module, mode: str, skip: Sequence[str] = ()) -> list[Place]:
-    """The layers that a mode quantizes.
+    """Returns the layers to quantize.
 
     Args:
         model: the network.
         mode: one of ``MODES``.
-        skip: paths of layers, or of modules that have them, that stay as they are.
+        skip: paths of layers, or of modules that contain layers, not to quantize.
 
     Raises:
-        InputError: if there is none, or a path to skip leads nowhere.
+        InputError: if there are no layers to quantize, or a path in ``skip`` does not exist.
     """
     found, shared = places(model), shared_variables(model)
     skip = check_paths("skip", skip, found)
@@ -175,10 +181,15 @@ def quantizable(model: nnx.Module, mode: str, skip: Sequence[str] = ()) -> list[
 
 
 def check_paths(argument: str, given: Any, known: Mapping[str, Any]) -> tuple[str, ...]:
-    """Paths of modules, checked.
+    """Checks paths of modules, and returns them as a tuple.
+
+    Args:
+        argument: the name of the argument, for the message.
+        given: a path, or a sequence of paths.
+        known: the modules by path.
 
     Raises:
-        InputError: if one leads nowhere.
+        InputError: if a path does not exist.
     """
     paths = entries(given) if not isinstance(given, str) else (given,)
     if paths is None:
@@ -186,7 +197,7 @@ def check_paths(argument: str, given: Any, known: Mapping[str, Any]) -> tuple[st
     for path in paths:
         if not isinstance(path, str) or path not in known:
             names = [name for name in known if name]
-            raise InputError(argument, f"paths of {', '.join(names)}", path)
+            raise InputError(argument, f"paths from {', '.join(names)}", path)
     return tuple(paths)
 
 
@@ -197,14 +208,14 @@ def quantized(
     inputs: Fixed | None = None,
     scales: Mapping[str, np.ndarray] | None = None,
 ) -> nnx.Module:
-    """A network with a quantized layer in place of one of its own, which it loses.
+    """Replaces a layer of a network by a quantized one, and returns the network.
 
     Args:
-        model: the network.
-        place: of the layer.
-        scheme: how it is quantized.
-        inputs: of a static one, what makes integers of its inputs.
-        scales: given scales of weights, by name.
+        model: the network, which is changed in place.
+        place: the layer.
+        scheme: the quantization scheme.
+        inputs: for the mode "static", the quantization of inputs.
+        scales: the scales of weights, by name; None to compute them.
     """
     layer, given = place.module, _inputs(scheme, inputs)
     kind = QuantizedLayer
@@ -215,7 +226,7 @@ def quantized(
     elif isinstance(layer, RECURRENT):
         kind = QuantizedRecurrent
     elif isinstance(layer, nnx.Embed):
-        # Each row has its own scale, as in PyTorch, and there are no inputs to become integers.
+        # each row has a separate scale, as in PyTorch, and inputs are indices
         kind, given = QuantizedEmbedding, None
         scheme = Scheme("weights", scheme.bits)
     made = kind(place.path, layer, weights_in(layer), scheme, given, scales)
@@ -229,12 +240,12 @@ def _inputs(scheme: Scheme, fixed: Fixed | None) -> Dynamic | Fixed | None:
 
 
 def fold(model: nnx.Module, layer: str, norm: str) -> nnx.Module:
-    """A network whose batch normalization is part of the layer before it.
+    """Folds a batch normalization into the layer before it, and returns the network.
 
     Args:
-        model: the network; it is changed.
+        model: the network, which is changed in place.
         layer: the path of a convolution or a linear layer.
-        norm: the path of a batch normalization, which the layer's outputs alone go through.
+        norm: the path of a batch normalization whose only input is the layer's output.
     """
     found = places(model)
     model = replaced(model, found[layer], folded(found[layer].module, found[norm].module))
@@ -242,14 +253,14 @@ def fold(model: nnx.Module, layer: str, norm: str) -> nnx.Module:
 
 
 def settings_of(model: nnx.Module) -> dict[str, Any]:
-    """What ``restructured`` makes the structure of a quantized network again from.
+    """Records the structure of a quantized network, for ``restructured``, ready for JSON.
 
     Args:
         model: a quantized network.
 
     Returns:
-        Of what JSON can hold: the quantized layers and how each is quantized, and the batch
-        normalizations that are part of the layer before them.
+        The scheme of each quantized layer, and for each folded batch normalization the layer that
+        it was folded into.
     """
     found = places(model).items()
     layers = {path: place.module for path, place in found}
@@ -266,17 +277,17 @@ def settings_of(model: nnx.Module) -> dict[str, Any]:
 
 
 def restructured(model: nnx.Module, settings: Mapping[str, Any]) -> nnx.Module:
-    """A network of the structure that ``settings_of`` tells of, of any values.
+    """Quantizes a network with a recorded structure; the values of its arrays are arbitrary.
 
     Args:
-        model: of the structure before; it is changed.
-        settings: what ``settings_of`` gave of the network.
+        model: a network with the structure before quantization, which is changed in place.
+        settings: the structure, from ``settings_of``.
 
     Raises:
-        InputError: if the model has no such layer.
+        InputError: if the model does not have a layer.
     """
     if not isinstance(settings, Mapping) or not {"folded", "layers"} <= set(settings):
-        raise InputError("settings", "those that settings_of gives", settings)
+        raise InputError("settings", "a result of settings_of", settings)
     for norm, layer in settings["folded"].items():
         found = places(model)
         check_paths("changes", (layer, norm), found)

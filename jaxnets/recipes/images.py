@@ -4,7 +4,7 @@ from jaxnets.recipes.recipe import Recipe
 
 _MNIST = (0.1307, 0.3081)
 _FASHION = (0.2860, 0.3530)
-_CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _ROWS = {"input_dim": 28, "hidden_dim": 128, "n_layers": 2, "output_dim": 10}
 
 RECIPES = (
@@ -94,7 +94,7 @@ RECIPES = (
         model_options={"in_channels": 3, "num_classes": 10, "image_size": 32},
         optimizer_options={"lr": 0.01, "momentum": 0.9},
         epochs=15,
-        normalize=_CIFAR,
+        normalize=CIFAR,
         augment="flip",
     ),
     Recipe(

@@ -176,6 +176,12 @@ def _of_lenet(ends: Ends) -> dict[str, Any]:
     return {"image_size": size, "in_channels": channels, "num_classes": ends.outputs}
 
 
+def _of_resnet(ends: Ends) -> dict[str, Any]:
+    if ends.is_text or len(ends.shape) != 3:
+        return {}
+    return {"in_channels": ends.shape[-1], "num_classes": ends.outputs}
+
+
 def _of_recurrent_classifier(ends: Ends) -> dict[str, Any]:
     if ends.is_text:
         return {}
@@ -200,6 +206,7 @@ def _of_gpt(ends: Ends) -> dict[str, Any]:
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "cifar-resnet": _of_resnet,
     "gpt": _of_gpt,
     "image-classifier": _of_image_classifier,
     "language-model": _of_language_model,
@@ -207,6 +214,7 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "linear-regression": _of_linear_regression,
     "mlp": _of_mlp,
     "recurrent-classifier": _of_recurrent_classifier,
+    "resnet": _of_resnet,
     "seq2seq": _of_language_model,
     "text-classifier": _of_text_classifier,
     "transformer-classifier": _of_text_classifier,

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from jaxnets.arrays import InputError, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import images, series, texts, transformers
+from jaxnets.recipes import images, residual, series, texts, transformers
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, texts, transformers, series)
+_DOMAINS = (images, residual, texts, transformers, series)
 
 
 def _expecting(recipe: Recipe) -> Recipe:

@@ -1,4 +1,4 @@
-"""How good a trained network is on a split: scores, and a page with tables and figures."""
+"""Evaluation of a trained network on a split: scores, and a page with tables and figures."""
 
 from jaxnets.reports.data import data_of
 from jaxnets.reports.of_run import of_run

@@ -1,4 +1,4 @@
-"""A report as JSON."""
+"""Writes a report as JSON."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ _TRAINING = ("settings", "versions", "machine", "command")
 
 
 def as_json(report: "Report") -> str:
-    """Every number except for the single predictions, as one line."""
-    held = {"format": _FORMAT, **{name: getattr(report, name) for name in _PLAIN}}
+    """Returns all numbers of a report, except for the single predictions, as one line of JSON."""
+    record = {"format": _FORMAT, **{name: getattr(report, name) for name in _PLAIN}}
     if isinstance(report.found, Classification):
-        held |= _of_classes(report.found)
+        record |= _of_classes(report.found)
     elif isinstance(report.found, Regression):
-        held |= _of_values(report.found)
-    held |= {"history": history_rows(report.history), "learning_rate": report.rates}
-    return dumped(held | {name: getattr(report, name) for name in _TRAINING})
+        record |= _of_values(report.found)
+    record |= {"history": history_rows(report.history), "learning_rate": report.rates}
+    return dumped(record | {name: getattr(report, name) for name in _TRAINING})
 
 
 def _of_classes(found: Classification) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a report says: its sentences, tables and figures, each once, for every kind of page."""
+"""The content of a report: sentences, tables and figures, for all formats."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,19 +12,19 @@ from jaxnets.pages.settings import settings_table
 from jaxnets.pages.wording import minus, percent, several
 from jaxnets.reports import figures
 from jaxnets.reports.records import Classification, Mistake, Regression
-from jaxnets.reports.wording import measured, said
+from jaxnets.reports.wording import described, measured
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
 
-_IN_A_FIGURE = 20  # classes whose confusions fit into one
-_SEEN = 4  # classes whose confusions are seen at once
-_LISTED = 40  # classes that a table has
-_LONGEST = 160  # characters of an example
+_IN_A_FIGURE = 20  # largest number of classes in a confusion matrix
+_SEEN = 4  # number of classes up to which the matrix needs no table of confusions
+_LISTED = 40  # largest number of classes in a table
+_LONGEST = 160  # characters of an example's text
 
 
 def content(report: "Report") -> list[Block]:
-    """The page, from above; a section for which there are no figures is left out."""
+    """Returns the blocks of the page in order; sections without data are omitted."""
     sections = [_opening(report)]
     if isinstance(report.found, Classification):
         sections += [_classes(report.found), _confusion(report.found)]
@@ -39,17 +39,17 @@ def _opening(report: "Report") -> Iterator[Block]:
     about = [report.date, f"{report.parameters:,} parameters"]
     about += [f"trained for {several(len(report.history), 'epoch')}"] if report.history else []
     title = f"{report.name} on {report.data}"
-    yield Title(title, f"Evaluated on the {said(report)}.", " · ".join(about))
+    yield Title(title, f"Evaluated on the {described(report)}.", " · ".join(about))
     if isinstance(report.found, Classification):
         right = int(np.trace(report.found.confusion))
         many = report.found.predictions
         yield Paragraph(
-            f"{right:,} of {several(many, 'prediction')} are right: "
+            f"{right:,} of {several(many, 'prediction')} are correct: "
             f"{percent(report.scores['accuracy'])}."
         )
     caption = "Scores"
     if isinstance(report.found, Regression):
-        caption = "Scores, in the data's units except for the loss"
+        caption = "Scores, in the data's units except for the loss and R²"
     yield Table(f"{caption}.", ["score", "value"], "lr", measured(report))
 
 
@@ -65,12 +65,13 @@ def _classes(found: Classification) -> Iterator[Block]:
     for average in ("macro", "weighted"):
         rows.append([average, *map(_bare, scores.average(average)), total])
     caption = (
-        "Precision, the share of the predictions of a class that are right; recall, the share of "
-        "its examples that are predicted; F1, their harmonic mean; all in percent. The macro "
-        "average counts each class alike, the weighted one by its examples."
+        "Precision: the share of predictions of a class that are correct. Recall: the share of "
+        "examples of a class that are predicted correctly. F1: their harmonic mean. All are in "
+        "percent. The macro average gives each class the same weight; the weighted average weights "
+        "classes by their number of examples."
     )
     if count > _LISTED:
-        caption += f" Shown are the {_LISTED} of {count} classes with the lowest F1."
+        caption += f" The table shows the {_LISTED} of {count} classes with the lowest F1."
     columns = ["class", "precision", "recall", "F1", "examples"]
     yield Table(caption, columns, "lrrrr", rows, sums=2)
 
@@ -97,13 +98,14 @@ def _calibration(found: Classification) -> Iterator[Block]:
     accuracy = float(np.trace(found.confusion) / found.predictions)
     how = "over" if bins.mean_confidence > accuracy else "under"
     yield Paragraph(
-        f"The predicted class has a probability of {percent(bins.mean_confidence)} on average, "
-        f"and is right in {percent(accuracy)} of the cases: the network is {how}confident. The "
-        f"expected calibration error, over {len(bins.count)} bins, is {percent(bins.ece)}."
+        f"The mean probability of the predicted class is {percent(bins.mean_confidence)}, and "
+        f"{percent(accuracy)} of the predictions are correct, so the network is {how}confident. "
+        f"The expected calibration error over {len(bins.count)} bins is {percent(bins.ece)}."
     )
     caption = (
-        f"Above, the share of right predictions against their probability, in {len(bins.count)} "
-        "bins; on the dashed line they are equal. Below, the number of predictions in each bin."
+        f"Top: the share of correct predictions against their probability, in {len(bins.count)} "
+        "bins; the dashed line is perfect calibration. Bottom: the number of predictions in each "
+        "bin."
     )
     draw = partial(figures.reliability, bins)
     yield Figure("calibration", caption, "Bars of accuracy over confidence.", draw)
@@ -116,22 +118,22 @@ def _mistakes(found: Classification) -> Iterator[Block]:
     if all(each.image is not None for each in found.mistakes):
         numbers = ", ".join(str(each.index) for each in found.mistakes)
         caption = (
-            "The wrong predictions with the highest probability: the true class, the predicted one "
-            f"and its probability. The numbers of the images, row by row: {numbers}."
+            "The wrong predictions with the highest probability, with the true class, the "
+            f"predicted class and its probability. Numbers of the images, row by row: {numbers}."
         )
         draw = partial(figures.mistakes, found.mistakes, found.class_names)
         yield Figure("mistakes", caption, "Images with three captions each.", draw)
         return
-    told = any(each.text is not None for each in found.mistakes)
-    columns = ["number", "true", "predicted", "with, %", *["example"] * told]
-    rows = [_mistake(each, told=told) for each in found.mistakes]
+    texts = any(each.text is not None for each in found.mistakes)
+    columns = ["number", "true", "predicted", "probability, %", *["example"] * texts]
+    rows = [_mistake(each, texts=texts) for each in found.mistakes]
     caption = "The wrong predictions with the highest probability."
-    yield Table(caption, columns, "rwwr" + "l" * told, rows)
+    yield Table(caption, columns, "rwwr" + "l" * texts, rows)
 
 
-def _mistake(each: Mistake, *, told: bool) -> list[str]:
+def _mistake(each: Mistake, *, texts: bool) -> list[str]:
     cells = [str(each.index), each.label, each.predicted, f"{100 * each.probability:.1f}"]
-    return [*cells, *[_cut(each.text or "")] * told]
+    return [*cells, *[_cut(each.text or "")] * texts]
 
 
 def _values(found: Regression) -> Iterator[Block]:
@@ -142,24 +144,24 @@ def _values(found: Regression) -> Iterator[Block]:
             [name, _number(rmse), _number(mae), f"{r2:.4f}"]
             for name, rmse, mae, r2 in zip(found.names, *found.scores, strict=True)
         ]
-        yield Table("Errors of each value, in its units.", columns, "lrrr", rows)
-    caption = "What is predicted over what is true; on the dashed line both are the same."
+        yield Table("Errors of each value, in its units except for R².", columns, "lrrr", rows)
+    caption = "Predicted against true values; on the dashed line they are equal."
     draw = partial(figures.predicted_and_true, found)
     yield Figure("predictions", caption, "A point for each example.", draw)
     mean = ", ".join(minus(f"{value:.4g}") for value in found.residuals.mean(0))
-    caption = f"Predicted less true values; their mean is {mean}."
+    caption = f"Residuals, predicted minus true values; their mean is {mean}."
     yield Figure("residuals", caption, "A histogram.", partial(figures.residuals, found))
     yield Heading("Largest errors")
-    told = any(text is not None for text in found.texts.values())
+    texts = any(text is not None for text in found.texts.values())
     rows = []
     for index, text in found.texts.items():
         column = int(np.abs(found.residuals[index]).argmax())
         ends = (found.true[index, column], found.predicted[index, column])
         cells = [str(index), *map(_number, (*ends, ends[1] - ends[0]))]
-        rows.append([*cells, *[_cut(text or "")] * told])
-    columns = ["number", "true", "predicted", "difference", *["example"] * told]
-    caption = "The predictions that are farthest from what is true."
-    yield Table(caption, columns, "rrrr" + "l" * told, rows)
+        rows.append([*cells, *[_cut(text or "")] * texts])
+    columns = ["number", "true", "predicted", "difference", *["example"] * texts]
+    caption = "The predictions with the largest errors."
+    yield Table(caption, columns, "rrrr" + "l" * texts, rows)
 
 
 def _training(report: "Report") -> Iterator[Block]:
@@ -167,14 +169,14 @@ def _training(report: "Report") -> Iterator[Block]:
         return
     yield Heading("Training")
     rate = "" if report.rates is None else ", and the learning rate"
-    caption = f"The run's curves{rate}. Values of training are means over the epoch."
+    caption = f"The run's curves{rate}. Training values are means over each epoch."
     draw = partial(figures.training, report.history, report.rates)
     yield Figure("training", caption, "Curves over epochs.", draw)
 
 
 def _how(report: "Report") -> Iterator[Block]:
     if report.settings or report.versions:
-        yield Heading("How it was trained")
+        yield Heading("Settings of the training")
         about = [("evaluated", report.date)]
         yield settings_table(report.settings, about, report.versions, report.machine)
     if report.command is not None:

@@ -1,4 +1,4 @@
-"""The figures of an evaluation; those of other reports too are in ``jaxnets.pages.figures``."""
+"""The figures of an evaluation; figures of several reports are in ``jaxnets.pages.figures``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINTS = 5000  # that a figure shows
-_VALUES = 4  # columns that have axes of their own
+_POINTS = 5000  # largest number of points in a figure
+_VALUES = 4  # largest number of columns, each with its own axes
 
 
 def reliability(found: Calibration) -> "Figure":
-    """Above, how often predictions of each confidence are right; below, their number."""
+    """Draws a reliability diagram, and the number of predictions in each bin below."""
     with canvas(4.2, 4) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         known, width = found.count > 0, np.diff(found.edges)
@@ -36,7 +36,7 @@ def reliability(found: Calibration) -> "Figure":
             lw=1.2,
             label="at the mean confidence",
         )
-        above.set(ylabel="share that is right", ylim=(0, 1.02), xlim=(0, 1))
+        above.set(ylabel="share of correct", ylim=(0, 1.02), xlim=(0, 1))
         above.legend(loc="upper left")
         below.bar(centres[known], found.count[known], width[known], **bars)
         below.set(xlabel="confidence", ylabel="predictions", yscale="log", ylim=(0.7, None))
@@ -45,7 +45,7 @@ def reliability(found: Calibration) -> "Figure":
 
 
 def mistakes(shown: Sequence[Mistake], names: Sequence[str]) -> "Figure":
-    """Images with a wrong prediction, and what is predicted."""
+    """Draws images with wrong predictions, with the true and the predicted class."""
     drawn = {name: short(called(number, names)) for number, name in enumerate(names)}
     captions = [
         [
@@ -59,7 +59,7 @@ def mistakes(shown: Sequence[Mistake], names: Sequence[str]) -> "Figure":
 
 
 def predicted_and_true(found: Regression) -> "Figure":
-    """A point for each example, and the line on which both are the same."""
+    """Draws predicted against true values, and the diagonal."""
     names = found.names[:_VALUES]
     chosen = slice(None, None, -(-len(found.true) // _POINTS))
     with canvas(4.6, 3.4 * len(names)) as figure:
@@ -73,7 +73,7 @@ def predicted_and_true(found: Regression) -> "Figure":
 
 
 def residuals(found: Regression) -> "Figure":
-    """How the errors are distributed."""
+    """Draws a histogram of the errors."""
     names = found.names[:_VALUES]
     with canvas(4.6, 2.6 * len(names)) as figure:
         for column, axes in enumerate(figure.subplots(len(names), 1, squeeze=False)[:, 0]):
@@ -81,7 +81,7 @@ def residuals(found: Regression) -> "Figure":
             bins = int(np.clip(np.sqrt(len(errors)), 5, 40))
             axes.hist(errors, bins, color=BLUE, alpha=0.75, edgecolor="white")
             axes.axvline(0, color=GREY, lw=1, ls="--")
-            axes.set(xlabel=_of("predicted less true", names, column), ylabel="examples")
+            axes.set(xlabel=_of("predicted minus true", names, column), ylabel="examples")
     return figure
 
 
@@ -90,7 +90,12 @@ def _of(what: str, names: Sequence[str], column: int) -> str:
 
 
 def training(history: Sequence[EpochRecord], rates: np.ndarray | None) -> "Figure":
-    """Loss, accuracy where there is one, and learning rate over the epochs."""
+    """Draws loss, accuracy if known, and learning rate over the epochs.
+
+    Args:
+        history: a record for each epoch.
+        rates: epochs and learning rates, [2, points]; None if unknown.
+    """
     from matplotlib.ticker import MaxNLocator
 
     drawn = [name for name in ("loss", "accuracy") if history and _known(history, name)]

@@ -1,4 +1,4 @@
-"""From the outputs for a split to what an evaluation finds."""
+"""Computes the results of an evaluation from the outputs for a split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +20,13 @@ from jaxnets.training.probabilities import Kind, class_probabilities, kind_of
 from jaxnets.training.records import Task
 
 _MISTAKES = 16
-_WORST = 10  # predictions of values
+_WORST = 10  # number of the largest errors
 _TOP = (3, 5)
-_COLUMNS = 8  # of a row that is shown
+_COLUMNS = 8  # number of columns of a row in an example's text
 
 
 def is_of_classes(labels: Any, loss: Loss | None) -> bool:
-    """Whether labels are classes: integers, and what a loss of probabilities takes."""
+    """Whether labels are classes: integers, or any labels with a loss of probabilities."""
     function = None if loss is None else unwrapped(loss)[0]
     return labels.dtype.kind != "f" or function in OF_PROBABILITIES
 
@@ -34,7 +34,17 @@ def is_of_classes(labels: Any, loss: Loss | None) -> bool:
 def language(
     model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
 ) -> tuple[dict[str, float], None]:
-    """The scores of a language model: of the tokens that it has to foretell."""
+    """Computes the scores of a language model, over the tokens to predict.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data.
+        loss: the loss; None for cross-entropy.
+
+    Returns:
+        The scores by name, and None.
+    """
     tokens = len(task.class_names or ())
     measured: dict[str, Any] = {"perplexity": metrics.perplexity()}
     measured |= {"top_5_accuracy": metrics.top_k(5)} if tokens > 5 else {}
@@ -53,14 +63,26 @@ def classification(
     kind: Kind | None,
     bins: int,
 ) -> tuple[dict[str, float], Classification]:
-    """The scores of a classifier, and what is found of each class."""
+    """Computes the scores of a classifier, and the results for each class.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data.
+        loss: a loss to report; None for the log loss of the probabilities.
+        kind: the kind of outputs; None to detect it.
+        bins: the number of bins of the calibration.
+
+    Returns:
+        The scores by name, and the results.
+    """
     outputs, labels = given.outputs_of(model, split, task.transform)
     found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
     outputs, labels = given.of_examples(outputs, _whole(labels))
     positions = len(labels) // len(split)
     counted = np.flatnonzero(labels != _ignored(loss))
     if not len(counted):
-        raise InputError("labels", "at least one that is not ignored", "none")
+        raise InputError("labels", "at least one label that is not ignored", "none")
     outputs, labels = outputs[counted], labels[counted]
     shares = class_probabilities(outputs.astype(np.float64), kind or kind_of(outputs, model, loss))
     taken, classes = given.predicted(shares, outputs), shares.shape[1]
@@ -96,7 +118,7 @@ def classification(
 
 
 def _whole(labels: np.ndarray) -> np.ndarray:
-    """Labels as class numbers, also where they are floats."""
+    """Converts labels to class numbers; floats must be 0 or 1."""
     if labels.dtype.kind != "f":
         return labels.astype(np.int64)
     if not np.isin(labels, (0, 1)).all():
@@ -112,7 +134,17 @@ def _ignored(loss: Loss | None) -> int:
 def regression(
     model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
 ) -> tuple[dict[str, float], Regression]:
-    """The scores of a network that predicts values, in their units."""
+    """Computes the scores of a regression, in the data's units.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data, with its scaler.
+        loss: a loss to report, of standardized values; None for no loss.
+
+    Returns:
+        The scores by name, and the results.
+    """
     outputs, labels = given.outputs_of(model, split, task.transform)
     found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
     if outputs.size != labels.size:
@@ -136,7 +168,7 @@ def _columns(count: int) -> tuple[str, ...]:
 def _examples(
     split: Split | StreamedSplit, task: Task, numbers: np.ndarray
 ) -> Sequence[tuple[str | None, np.ndarray | None]]:
-    """Some examples: in words, or as images."""
+    """Returns a text or an image for each of some examples."""
     if not len(numbers) or isinstance(split.spec.inputs, dict | tuple):
         return [(None, None)] * len(numbers)
     inputs = single("inputs", split.gather(numbers)[0])

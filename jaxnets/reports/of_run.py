@@ -1,4 +1,4 @@
-"""The report of a saved run."""
+"""Makes the report of a saved run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from jaxnets.reports.report import WHICH, Report, evaluated, part
 from jaxnets.runs import SavedRun
 from jaxnets.training.records import Task
 
-_AN_EPOCH = 100  # points of a curve
-_LONGEST = 200  # characters of a change
-#: Of a recipe's fields those that are told beside others, or not.
+_AN_EPOCH = 100  # number of points of a curve in an epoch
+_LONGEST = 200  # characters of the description of a change
+#: Fields of a recipe that are omitted, or included with other fields.
 _LEFT_OUT = {"name", "document", "expect", *OPTIONS}
 
 
@@ -34,25 +34,26 @@ def of_run(
     record: Mapping[str, Any] | None = None,
     command: str | None = None,
 ) -> Report:
-    """Evaluates a saved run as ``report`` does, with its loss, its curves and its settings.
+    """Evaluates a saved run like ``report``, and adds its loss, training curves and settings.
 
     Args:
-        saved: the run, as ``jaxnets.load`` reads it.
-        data: as ``data_of`` makes them; None for what the run was trained on.
+        saved: the run, from ``jaxnets.load``.
+        data: the data set, from ``data_of``; None for the data the run was trained on.
         split: see ``report``.
         bins: see ``report``.
-        record: what the run's ``run.json`` says besides: its seed, the versions and the machine.
-        command: what makes the report again.
+        record: the content of the run's ``run.json``, with seed, versions and machine; None
+            without it.
+        command: the command line that makes the report again; None if there is none.
 
     Raises:
         ValueError: see ``report`` and ``data_of``.
     """
     if not isinstance(saved, SavedRun):
-        raise InputError("saved", "a run, as jaxnets.load reads it", saved)
+        raise InputError("saved", "a run from jaxnets.load", saved)
     check_choice("split", split, WHICH)
     check_positive("bins", bins)
     if record is not None and not isinstance(record, Mapping):
-        raise InputError("record", "what run.json holds, by name, or None", record)
+        raise InputError("record", "the content of run.json, a dict, or None", record)
     if command is not None and not isinstance(command, str):
         raise InputError("command", "a string or None", command)
     examples = None
@@ -78,16 +79,16 @@ def of_run(
 
 
 def _task(saved: SavedRun) -> Task:
-    """What a run knows of its examples."""
+    """Returns the kind of data of a run."""
     names = {field.name for field in fields(Task)}
     return Task(**{name: getattr(saved, name) for name in names})
 
 
 def _rates(recipe: Recipe, epochs: int, examples: int | None) -> np.ndarray | None:
-    """The learning rate over the epochs, [2, points]; None if it cannot be told.
+    """Computes the learning rate over the epochs, [2, points]; None if it cannot be computed.
 
-    Without the number of examples an epoch counts as so many steps as the curve has points, but
-    for a schedule of a certain number of steps.
+    Without the number of examples, an epoch is assumed to have as many steps as the curve has
+    points; this is not possible for a schedule with a fixed number of steps.
     """
     if examples is None:
         if "total_steps" in recipe.scheduler_options:
@@ -98,12 +99,12 @@ def _rates(recipe: Recipe, epochs: int, examples: int | None) -> np.ndarray | No
         return None
     counts = np.unique(np.linspace(0, epochs * steps - 1, _AN_EPOCH * epochs).astype(np.int32))
     rates = np.full(len(counts), rate) if not callable(rate) else jax.jit(jax.vmap(rate))(counts)
-    ends = np.array([[epochs], [rates[-1]]], np.float64)  # the last step lasts until there
+    ends = np.array([[epochs], [rates[-1]]], np.float64)  # the end of the last step
     return np.append(np.array([counts / steps, np.asarray(rates)], np.float64), ends, axis=1)
 
 
 def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run was trained, by name, as far as its folder says."""
+    """Returns the training settings of a run by name, as far as they are recorded."""
     recipe = saved.recipe
     about: dict[str, Any] = {"network": type(saved.model).__name__}
     if recipe is not None:

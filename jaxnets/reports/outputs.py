@@ -1,4 +1,4 @@
-"""The outputs of a network for each example of a split, and what it predicts by them."""
+"""Computes the outputs and predictions of a network for each example of a split."""
 
 from typing import Any
 
@@ -16,25 +16,28 @@ from jaxnets.training.evaluation import EVALUATION_BATCH
 from jaxnets.training.labels import Loss
 from jaxnets.training.objective import as_metrics, supervised
 
-_STREAMED = 8 * EVALUATION_BATCH  # examples that are read at a time
+_STREAMED = 8 * EVALUATION_BATCH  # number of examples to read at a time
 
 
 def outputs_of(
     model: nnx.Module, split: Split | StreamedSplit, transform: Transform | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The outputs for each example of a split, and its labels.
+    """Computes the outputs for each example of a split.
 
     Args:
         model: the network.
         split: the examples, in memory or streamed.
-        transform: what inputs go through first; None for nothing.
+        transform: the preprocessing of the inputs; None for no preprocessing.
+
+    Returns:
+        The outputs [examples, …], and the labels [examples, …].
 
     Raises:
-        InputError: if the examples do not fit the network or have no labels, or it gives several
-            arrays, or a number that is NaN or infinite.
+        InputError: if the examples do not fit the network or have no labels, or if the network
+            returns several arrays, or outputs that are NaN or +infinity.
     """
     if split.spec.labels is None:
-        raise InputError("split", "examples with labels", "examples without")
+        raise InputError("split", "examples with labels", "examples without labels")
     if isinstance(split, Split):
         pieces = [(split.inputs, split.labels)]
     else:
@@ -56,11 +59,14 @@ def outputs_of(
 
 
 def predicted(shares: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """The class of each example, int [N]: the first of the likeliest, as accuracy counts.
+    """Returns the predicted class of each example, int [N], as for the accuracy.
+
+    Of several classes with the same probability, it is the first. A single output predicts class 1
+    from a probability of 0.5.
 
     Args:
-        shares: the probabilities of ``outputs``.
-        outputs: floats [N, C]; of one that is alone, class 1 begins at a half.
+        shares: the probabilities of the classes, [N, classes].
+        outputs: the outputs, floats [N, C].
     """
     if outputs.shape[-1] == 1:
         return (shares[:, 1] >= 0.5).astype(np.int64)
@@ -68,29 +74,29 @@ def predicted(shares: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def of_examples(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs [N, C] and labels [N] of classes; a label for each position counts as an example.
+    """Reshapes outputs to [N, C] and labels to [N]; each position counts as an example.
 
     Raises:
-        InputError: if there is not one class for each example or position.
+        InputError: if there is not exactly one label for each example or position.
     """
     if outputs.dtype.kind != "f":
-        raise InputError("model", "outputs that are floats", describe(outputs))
+        raise InputError("model", "floating-point outputs", describe(outputs))
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
     if labels.ndim == outputs.ndim and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if outputs.shape[:-1] != labels.shape:
         expected = f"one class for each output of {describe(outputs)}"
-        raise InputError("labels", expected, f"{describe(labels)}, which may be of several")
+        raise InputError("labels", expected, describe(labels))
     return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1)
 
 
 def mean_loss(loss: Loss, outputs: np.ndarray, labels: np.ndarray) -> float:
-    """The mean loss of all examples, from their outputs; see ``jaxnets.evaluate``.
+    """Computes the mean loss over all examples, from their outputs; see ``jaxnets.evaluate``.
 
     Args:
-        loss: (outputs, labels) → scalar.
-        outputs: of all examples.
-        labels: their labels.
+        loss: a function (outputs, labels) → scalar.
+        outputs: the outputs for all examples.
+        labels: the labels of all examples.
     """
     objective = supervised(loss, correct=None)
     parts = []

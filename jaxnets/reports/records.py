@@ -1,4 +1,4 @@
-"""What an evaluation finds."""
+"""The results of an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ class Mistake:
     """A wrong prediction.
 
     Attributes:
-        index: its number in the split.
-        label: its class.
+        index: the number of the example in the split.
+        label: the true class.
         predicted: the predicted class.
-        probability: of that class.
-        of_label: the probability of its own.
-        text: what the example is, in words; None if there are no words for it.
-        image: the example, if it is an image, uint8 [H, W, 1 or 3].
+        probability: the probability of the predicted class.
+        of_label: the probability of the true class.
+        text: the example as text; None if it has no text.
+        image: the example if it is an image, uint8 [H, W, 1 or 3]; otherwise None.
     """
 
     index: int
@@ -33,15 +33,15 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Classification:
-    """How well a network tells classes apart.
+    """The results of a classifier.
 
     Attributes:
         class_names: the name of each class, or its number.
         confusion: int64 [C, C]: counts by true class (rows) and predicted class (columns).
         classes: precision, recall and F1 of each class.
-        calibration: whether predictions are right as often as they say.
-        mistakes: the wrong predictions with the highest probability, that first.
-        predictions: their number: one an example, or one for each position of it.
+        calibration: the calibration of the probabilities.
+        mistakes: the wrong predictions with the highest probability, highest first.
+        predictions: the number of predictions: one for each example, or for each position.
     """
 
     class_names: tuple[str, ...]
@@ -52,7 +52,11 @@ class Classification:
     predictions: int
 
     def confused(self, most: int) -> list[tuple[str, str, int]]:
-        """The most frequent confusions: true class, predicted class, count."""
+        """Returns the most frequent confusions as (true class, predicted class, count).
+
+        Args:
+            most: the largest number of confusions.
+        """
         counts = self.confusion * ~np.eye(len(self.confusion), dtype=bool)
         often = np.argsort(-counts, axis=None, kind="stable")[:most]
         pairs = zip(*np.unravel_index(often, counts.shape), strict=True)
@@ -62,14 +66,14 @@ class Classification:
 
 @dataclass(frozen=True)
 class Regression:
-    """How far a network's values are from the true ones.
+    """The results of a regression.
 
     Attributes:
-        names: of the columns that are predicted.
-        predicted: in the data's units, float64 [N, columns].
-        true: likewise.
-        scores: of each column.
-        texts: what the examples with the largest errors are, in words, by their numbers.
+        names: the names of the predicted columns.
+        predicted: the predicted values in the data's units, float64 [N, columns].
+        true: the true values in the data's units, float64 [N, columns].
+        scores: the scores of each column.
+        texts: the examples with the largest errors, as text or None, by their numbers.
     """
 
     names: tuple[str, ...]
@@ -80,5 +84,5 @@ class Regression:
 
     @property
     def residuals(self) -> np.ndarray:
-        """Predicted less true."""
+        """The predicted minus the true values, float64 [N, columns]."""
         return self.predicted - self.true

@@ -1,4 +1,4 @@
-"""The report of a network on a split: what it finds, and how it is written."""
+"""The report of a network on a split."""
 
 import datetime
 from collections.abc import Mapping
@@ -30,29 +30,29 @@ from jaxnets.training.labels import Loss
 from jaxnets.training.probabilities import Kind
 from jaxnets.training.records import Task
 
-#: Which examples of a data set are evaluated.
+#: The splits of a data set to evaluate on.
 WHICH = ("test", "train", "all")
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """How good a network is on a split.
+    """The evaluation of a network on a split.
 
     Attributes:
-        name: of the network, or of its run.
+        name: the name of the network or of its run.
         data: the name of the data set.
-        split: which of its examples: ``"test"``, ``"train"`` or ``"all"``.
-        examples: their number.
+        split: the split: ``"test"``, ``"train"`` or ``"all"``.
+        examples: the number of examples.
         scores: all scores by name, as floats; shares are in [0, 1].
         found: the results for each class or value; None for a language model.
-        parameters: the number of trained numbers.
-        date: when it was evaluated.
-        history: one record an epoch of the training; empty if that is not known.
-        rates: the learning rate: epochs, from 0 on, and rates, float64 [2, points]; None if that
-            is not known.
-        settings: how it was trained, by name.
-        versions: of packages in training.
-        machine: that it was trained on.
+        parameters: the number of parameters.
+        date: the date of the evaluation, ISO 8601.
+        history: one record for each epoch of the training; empty if unknown.
+        rates: the learning rate over the training: epochs (from 0) and rates, float64 [2, points];
+            None if unknown.
+        settings: the training settings, by name.
+        versions: the versions of packages in training.
+        machine: properties of the machine it was trained on.
         command: the command line that makes the report; None if it was made from Python.
     """
 
@@ -75,22 +75,23 @@ class Report:
         return summary(self)
 
     def _repr_html_(self) -> str:
-        """The page within a notebook."""
+        """Returns the page for a notebook."""
         blocks = content(self)
         return body(blocks, drawn(blocks))
 
     def as_json(self) -> str:
-        """Every figure as a line of JSON; what is not finite is null."""
+        """Returns all numbers as one line of JSON; numbers that are not finite are null."""
         return as_json(self)
 
     def write(self, directory: Path | str) -> None:
         """Writes ``report.html``, ``report.md`` and its images, and ``report.json``.
 
         Args:
-            directory: made if it is missing; an earlier report in it is replaced, other files stay.
+            directory: the folder, which is made if it is missing. An earlier report in it is
+                replaced; other files are not changed.
 
         Raises:
-            ValueError: if the files cannot be written there; those that were there then remain.
+            ValueError: if the files cannot be written; an earlier report is then not changed.
         """
         place = check_path("directory", directory, "a folder")
         written(content(self), self.as_json(), place)
@@ -109,25 +110,25 @@ def report(
 ) -> Report:
     """Evaluates a network on every example of a split, in evaluation mode.
 
-    Integers for labels are classes: the report has accuracy, precision, recall and F1 of each, the
-    confusion matrix, the calibration and the most confident mistakes. A label for each position is
-    a prediction for each; those that the loss ignores (-100) are left out. Floats are values: the
-    report has their errors, in the data's units where the data set knows them, and residuals. Of a
-    language model it has loss, perplexity and accuracy.
+    Integer labels are classes. The report then has accuracy, the precision, recall and F1 of each
+    class, the confusion matrix, the calibration and the most confident mistakes. If examples have a
+    label for each position, each position is a prediction; labels that the loss ignores (-100) are
+    omitted. Float labels are values. The report then has errors and residuals, in the data's units
+    if the data set defines them. For a language model it has loss, perplexity and accuracy.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        data: a data set, which knows the names of classes and the units of values; or examples.
-        split: which of its examples; ``"all"`` for both parts.
-        loss: (outputs, labels) → scalar, which is reported too; None for none.
+        model: any ``nnx.Module``; it is not changed.
+        data: a data set, which can define names of classes and units of values; or a ``Split``.
+        split: the split of the data set; ``"all"`` for training and test examples together.
+        loss: a function (outputs, labels) → scalar to report too; None for no loss.
         transform: see ``fit``.
-        outputs: what a classifier's outputs are. ``"auto"`` goes by the network's ``output``, the
-            loss, and whether the outputs add up to 1.
-        bins: of the calibration.
-        name: what the report calls the network; by default its class.
+        outputs: the kind of a classifier's outputs. ``"auto"`` detects it from the network's
+            ``output``, the loss, and whether the outputs sum to 1.
+        bins: the number of bins of the calibration.
+        name: the name of the network in the report; by default its class.
 
     Returns:
-        The report, which prints its summary. ``report.write(folder)`` writes its pages.
+        The report, whose repr is a summary. ``report.write(folder)`` writes its pages.
 
     Raises:
         ValueError: if the examples do not fit the network or the loss, or an example has several
@@ -156,15 +157,15 @@ def report(
 
 
 def part(data: Dataset, split: str) -> Split | StreamedSplit:
-    """A split of a data set; both parts together for ``"all"``.
+    """Returns a split of a data set; training and test examples together for ``"all"``.
 
     Raises:
-        InputError: if the data set does not have it.
+        InputError: if the data set does not have the split.
     """
     if split != "all":
         found = data.splits.get(split)
         if not isinstance(found, Split | StreamedSplit):
-            raise InputError("split", f"one with examples that {data.name} has", split)
+            raise InputError("split", f"a split of {data.name} with examples", split)
         return found
     return join([in_memory(each) for each in data.splits.values()])
 
@@ -178,20 +179,20 @@ def evaluated(
     bins: int,
     named: tuple[str | None, Dataset, str],
 ) -> Report:
-    """The report of what a task says of the examples; see ``report``.
+    """Evaluates a network, and makes the report; see ``report``.
 
     Args:
         model: the network.
         split: the examples.
-        task: what is known of them.
-        loss: what is reported too.
-        outputs: what they are; None to find out.
-        bins: of the calibration.
-        named: what the network is called, the data set, and the name of the split.
+        task: the kind of data.
+        loss: a loss to report; None for no loss.
+        outputs: the kind of outputs; None to detect it.
+        bins: the number of bins of the calibration.
+        named: the name of the network or None, the data set, and the name of the split.
     """
     name, data, which = named
     if split.spec.labels is None:
-        raise InputError("data", "examples with labels", "examples without")
+        raise InputError("data", "examples with labels", "examples without labels")
     labels = single(f"labels of {data.name}", split.spec.labels)
     tokens = isinstance(data, TextDataset) and labels.shape != ()
     found: Any

@@ -1,22 +1,22 @@
-"""A report in a few lines of text."""
+"""The summary of a report, as text."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jaxnets.pages.wording import percent
 from jaxnets.reports.records import Classification, Regression
-from jaxnets.reports.wording import measured, said
+from jaxnets.reports.wording import described, measured
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
 
-_CLASSES = 20  # that are listed
+_CLASSES = 20  # largest number of classes to list
 _WIDEST = 24
 
 
 def summary(report: "Report") -> str:
-    """What a person reads in a terminal."""
-    lines = [f"{report.name} on {report.data}, {said(report)}"]
+    """Returns the scores of a report, and those of each class or value, for a terminal."""
+    lines = [f"{report.name} on {report.data}, {described(report)}"]
     lines += [f"  {name:<22}{value:>10}" for name, value in measured(report)]
     if isinstance(report.found, Classification):
         lines += _classes(report.found)

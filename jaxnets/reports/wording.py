@@ -1,4 +1,4 @@
-"""Scores in words: one way to write each."""
+"""Formats the names and values of scores."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _SHARES = ("accuracy", "precision", "recall", "f1", "ece")
 
 
 def called(score: str) -> str:
-    """``macro F1``, ``top-3 accuracy``."""
+    """Formats the name of a score, such as ``macro F1`` or ``top-3 accuracy``."""
     if score.startswith("top_"):
         _, k, what = score.split("_", 2)
         return f"top-{k} {what}"
@@ -31,18 +31,18 @@ def called(score: str) -> str:
 
 
 def valued(score: str, value: float) -> str:
-    """``97.91 %`` of a share, else with the digits that count."""
+    """Formats a score: a share in percent, such as ``97.91 %``, others with four digits."""
     if score.endswith(_SHARES):
         return percent(value)
     return minus(f"{value:.4f}" if 1e-3 <= abs(value) < 1 else f"{value:.4g}")
 
 
 def measured(report: "Report") -> list[tuple[str, str]]:
-    """Each score by its name, in words."""
+    """Returns the name and value of each score, except for averages over the classes."""
     return [
         (f"ECE ({_bins(report)} bins)" if name == "ece" else called(name), valued(name, value))
         for name, value in report.scores.items()
-        if not name.startswith(("macro", "weighted"))  # which stand beside those of each class
+        if not name.startswith(("macro", "weighted"))  # in the table of the classes
     ]
 
 
@@ -50,7 +50,7 @@ def _bins(report: "Report") -> int:
     return len(report.found.calibration.count) if isinstance(report.found, Classification) else 0
 
 
-def said(report: "Report") -> str:
-    """``test split, 10,000 examples``."""
+def described(report: "Report") -> str:
+    """Describes the examples of a report, such as ``test split, 10,000 examples``."""
     which = {"all": "whole"}.get(report.split, report.split)
     return f"{which} split, {several(report.examples, 'example')}"

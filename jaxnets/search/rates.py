@@ -1,4 +1,4 @@
-"""The learning-rate range test: a rate that grows from step to step, until the loss diverges."""
+"""The learning-rate range test, in which the rate grows at each step until the loss diverges."""
 
 import contextlib
 import dataclasses
@@ -32,20 +32,20 @@ from jaxnets.training import Callback, NonFiniteLossError, fit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BATCH_SIZE = 64  # that of ``fit``
-_DIVERGED = 4.0  # times the least smoothed loss so far
-_LEFT_OUT = 10  # the first of every so many steps, whose smoothed loss has seen few
+_BATCH_SIZE = 64  # the default of ``fit``
+_DIVERGED = 4.0  # factor of the least smoothed loss above which the loss has diverged
+_LEFT_OUT = 10  # the first tenth of the steps is ignored, as the smoothed loss is not settled
 
 
 @dataclass(frozen=True, eq=False)
 class LRRangeTest:
-    """What a learning-rate range test has measured.
+    """The result of a learning-rate range test.
 
     Attributes:
         rates: the learning rate of each step, float64 [steps].
-        losses: the loss of each, before its update.
-        smoothed: see ``smoothed``.
-        suggestion: the rate at which the smoothed loss falls most steeply; None if it never falls.
+        losses: the loss of each step before its update, float64 [steps].
+        smoothed: the smoothed loss of each step, float64 [steps]; see ``smoothed``.
+        suggestion: the rate at which the smoothed loss falls fastest; None if it never falls.
         diverged: whether the test ended because the loss diverged.
     """
 
@@ -69,11 +69,11 @@ class LRRangeTest:
         """Draws the losses against the rates, and marks the suggestion.
 
         Args:
-            path: where to save it too, in the format of its ending; None saves nothing.
-            title: what is written above.
+            path: a file to save the figure to, in the format of its suffix; None saves nothing.
+            title: the title of the figure.
 
         Returns:
-            Matplotlib's figure.
+            The Matplotlib figure.
         """
         place = None if path is None else writable(path)
         figure = new_figure(6.4, 4.0)
@@ -86,7 +86,7 @@ class LRRangeTest:
             axes.axvline(self.suggestion, color="C3", linestyle="--", linewidth=1)
             axes.plot(self.rates[at], self.smoothed[at], "o", color="C3", label=label)
         low, first = float(self.smoothed.min()), float(self.smoothed[0])
-        top = max(first, low) + 0.35 * max(abs(first - low), 1e-3)  # what diverges leaves the page
+        top = max(first, low) + 0.35 * max(abs(first - low), 1e-3)  # cuts off the divergence
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
         axes.set_ylim(low - 0.1 * (top - low), top)
         axes.grid(alpha=0.3)
@@ -97,19 +97,19 @@ class LRRangeTest:
 
 
 def smoothed(losses: Any, beta: float = 0.9) -> np.ndarray:
-    """The exponential moving average of losses, corrected for its start, as Adam's moments are.
+    """Computes the exponential moving average of losses, with bias correction as in Adam.
 
     mₜ = β mₜ₋₁ + (1 - β) lₜ with m₋₁ = 0, and the smoothed loss is mₜ / (1 - βᵗ⁺¹).
 
     Args:
-        losses: of the steps, [steps].
-        beta: β, how much of the past counts.
+        losses: the losses of the steps, [steps].
+        beta: β, the decay.
 
     Returns:
-        Float64 [steps].
+        The smoothed losses, float64 [steps].
 
     Raises:
-        InputError: if the losses are no vector, or β is not in [0, 1).
+        InputError: if the losses are not a vector, or β is not in [0, 1).
 
     Examples:
         >>> smoothed([4.0, 2.0], beta=0.5).round(3)
@@ -124,21 +124,21 @@ def smoothed(losses: Any, beta: float = 0.9) -> np.ndarray:
 
 
 def steepest(rates: Any, losses: Any) -> float | None:
-    """The learning rate at which the loss falls most steeply along the logarithm of the rate.
+    """Finds the learning rate at which the loss falls fastest by the logarithm of the rate.
 
-    The derivative is that of central differences, ``np.gradient(losses, np.log(rates))``. The first
-    tenth of the steps, and those after the least loss, do not count.
+    The derivative is computed by central differences, ``np.gradient(losses, np.log(rates))``. The
+    first tenth of the steps, and those after the least loss, are ignored.
 
     Args:
-        rates: the learning rates, growing, [steps].
+        rates: the learning rates, increasing, [steps].
         losses: the smoothed losses, [steps].
 
     Returns:
-        The rate; None if the loss falls nowhere.
+        The rate; None if the loss never falls.
 
     Raises:
-        InputError: if the two are no vectors of the same length, of at least 2 steps, the rates do
-            not grow from above 0, or a loss is not finite.
+        InputError: if the arguments are not vectors of the same length, of at least 2 steps; if
+            the rates are not positive and increasing; or if a loss is not finite.
 
     Examples:
         >>> steepest([0.001, 0.01, 0.1, 1.0], [2.3, 2.2, 1.0, 0.95])
@@ -146,10 +146,10 @@ def steepest(rates: Any, losses: Any) -> float | None:
     """
     rates, losses = _vector("rates", rates), _vector("losses", losses)
     if len(rates) != len(losses) or len(rates) < 2:
-        expected = "as many as there are losses, and at least 2"
+        expected = "as many rates as losses, and at least 2"
         raise InputError("rates", expected, f"{len(rates)} rates and {len(losses)} losses")
     if not (rates[0] > 0 and np.diff(rates).min() > 0):
-        raise InputError("rates", "numbers above 0 that grow", rates)
+        raise InputError("rates", "positive, increasing numbers", rates)
     if not np.isfinite(losses).all():
         raise InputError("losses", "finite numbers", losses)
     slopes = np.gradient(losses, np.log(rates))
@@ -172,19 +172,19 @@ class _Done(Exception):
 
 
 class _Watch(Callback):
-    """Ends the test once the loss diverges, or all its steps are done."""
+    """Ends the test when the loss diverges, or after the last step."""
 
     def __init__(self, most: int, beta: float) -> None:
         self._most, self._beta = most, beta
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Looks at all losses so far."""
+        """Checks all losses so far."""
         if step >= self._most or _end(self.run.losses, self._beta) < step:
             raise _Done
 
 
 def _end(losses: np.ndarray, beta: float) -> int:
-    """How many steps there are before the loss diverges."""
+    """Returns the number of steps before the loss diverges."""
     means = smoothed(losses, beta)
     beyond = ~np.isfinite(means) | (means > _DIVERGED * np.minimum.accumulate(means))
     return int(beyond.argmax()) if beyond.any() else len(losses)
@@ -203,30 +203,31 @@ def lr_range_test(
     optimizer: Callable[[Schedule], optax.GradientTransformation] = sgd,
     **options: Any,
 ) -> LRRangeTest:
-    """Trains with a learning rate that grows from step to step, and suggests one of them.
+    """Runs a learning-rate range test: trains with a growing rate, and suggests a rate.
 
-    In step t = 0, …, N - 1 of N the rate is start · (end / start)^(t / (N - 1)). The test ends
-    early where the smoothed loss is four times its least value so far, or not finite. It suggests
-    the rate at which the smoothed loss falls most steeply along log(rate), see ``steepest``. The
-    idea is that of Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017.
+    At step t = 0, …, N - 1 the rate is start · (end / start)^(t / (N - 1)). The test ends early if
+    the smoothed loss exceeds four times its least value so far, or is not finite. The suggestion is
+    the rate at which the smoothed loss falls fastest by log(rate), see ``steepest``. After Smith,
+    *Cyclical Learning Rates for Training Neural Networks*, 2017.
 
     Args:
-        recipe: what is trained; its own learning rate, schedule and epochs do not count. Or a
-            model, which is left as it is.
-        data: the data in place of the recipe's, or those of the model; the training split alone is
-            used.
-        start: the rate of the first step.
-        end: that of the last one.
-        steps: N.
+        recipe: the recipe to train, whose learning rate, schedule and epochs are ignored; or a
+            model, which is not changed.
+        data: the data set of a model, or one to use instead of the recipe's. Only the training
+            split is used.
+        start: the learning rate of the first step.
+        end: the learning rate of the last step.
+        steps: the number of steps, N.
         beta: see ``smoothed``.
-        seed: draws the order of the examples, and a recipe's initial weights.
-        weights: of a recipe, see ``jaxnets.recipes.train``.
-        optimizer: of a model: from a schedule to the optimizer, such as ``optimizers.adam``.
-        **options: of ``jaxnets.training.fit``, such as ``devices``; of a model also ``loss``,
-            ``batch_size`` and the like.
+        seed: the seed of the order of the examples and of a recipe's initial weights.
+        weights: initial weights for a recipe, see ``jaxnets.recipes.train``.
+        optimizer: for a model, a function from a schedule to an optimizer, such as
+            ``optimizers.adam``.
+        **options: arguments of ``jaxnets.training.fit``, such as ``devices``; for a model also
+            ``loss``, ``batch_size`` and others.
 
     Raises:
-        InputError: if an argument is bad, or the loss diverges before there are two steps.
+        InputError: if an argument is invalid, or the loss diverges within the first two steps.
 
     Examples:
         >>> from jaxnets import recipes
@@ -264,7 +265,10 @@ def lr_range_test(
 def _of_recipe(
     recipe: Recipe, data: Dataset | None, seed: int, weights: InitialWeights | None
 ) -> tuple[nnx.Module, Dataset, dict[str, Any]]:
-    """A recipe's model and data, and what ``fit`` is told; its optimizer is one of a schedule."""
+    """Returns a recipe's model, its data and the arguments of ``fit``.
+
+    The optimizer is a function of a schedule.
+    """
     recipes.check_recipe(recipe, data)
     recipe = dataclasses.replace(recipe, scheduler=None)
     data, settings = recipes.fit_settings(recipe, data)
@@ -274,7 +278,7 @@ def _of_recipe(
 
 
 def _measured(losses: np.ndarray, start: float, end: float, steps: int, beta: float) -> LRRangeTest:
-    """The test that these losses make."""
+    """Makes the result of a test from its losses."""
     losses = losses.astype(np.float64)
     known = _end(losses, beta)
     if known < 2:

@@ -1,4 +1,4 @@
-"""What a search has found: its trials, the best of them, a table and a figure."""
+"""The result of a search: its trials, the best of them, a table and a figure."""
 
 import csv
 import dataclasses
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 #: The files of a search's folder.
 RECORD, TABLE, FIGURE = "search.json", "trials.csv", "search.png"
 State = Literal["complete", "pruned", "diverged", "failed", "running"]
-_LEAST = 6  # trials that can tell importances
-_BEST = 5  # trials in the table
+_LEAST = 6  # least number of trials to compute importances
+_BEST = 5  # number of trials in the table
 _DRAWN = {"complete": ("o", "C0", "complete"), "pruned": ("x", "0.5", "pruned")}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting that a search has tried.
+    """One trial of a search: a setting and its result.
 
     Attributes:
-        number: from 1.
-        values: its parameters by name.
-        state: ``"complete"``; ``"pruned"``, ended early as others were better; ``"diverged"``, its
-            loss was not finite; ``"failed"``, see ``fault``; ``"running"``, with another worker.
-        value: the metric on the held-out examples after its last epoch; None if it has none.
-        by_epoch: the metric after each epoch; of several seeds their mean.
-        seconds: that it took.
-        fault: why it has failed, in words; else None.
+        number: the number of the trial, from 1.
+        values: the values of the parameters, by name.
+        state: ``"complete"``; ``"pruned"`` if it was stopped early; ``"diverged"`` if the loss was
+            not finite; ``"failed"``, see ``fault``; or ``"running"`` in another process.
+        value: the metric on the held-out examples after the last epoch; None if unknown.
+        by_epoch: the metric after each epoch; with several seeds, the mean.
+        seconds: the duration in seconds.
+        fault: the reason of a failure; None if the trial has not failed.
     """
 
     number: int
@@ -54,7 +54,11 @@ class Trial:
     fault: str | None = None
 
     def line(self, metric: str) -> str:
-        """The trial in one line."""
+        """Returns the trial as one line.
+
+        Args:
+            metric: the name of the metric.
+        """
         value = "" if self.value is None else f"{_shown(metric, self.value)}  "
         ended = {
             "complete": "",
@@ -66,16 +70,16 @@ class Trial:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SearchResult:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        recipe: the one that was searched.
-        metric: by its whole name; ``test_`` means the held-out examples.
-        trials: all of them, in their order.
-        importance: how much each parameter decides of whether a trial is among the best, by
-            Optuna's PED-ANOVA, in sum 1; empty for fewer than 6 trials.
-        run: the best setting, trained on all training examples and tested; None if it was not.
-        trained: the recipe of ``run``, with its sizes; None likewise.
+        recipe: the recipe that was searched.
+        metric: the name of the metric, in which ``test_`` means the held-out examples.
+        trials: all trials, in order.
+        importance: the importance of each parameter for being among the best trials, by Optuna's
+            PED-ANOVA, with sum 1; empty for fewer than 6 trials.
+        run: the training of the best setting on all training examples; None if it was not trained.
+        trained: the recipe of ``run``, with its sizes; None if it was not trained.
     """
 
     recipe: Recipe
@@ -87,19 +91,19 @@ class SearchResult:
 
     @property
     def ranked(self) -> list[Trial]:
-        """The trials that were complete, the best first."""
+        """The complete trials, best first."""
         done = [trial for trial in self.trials if trial.state == "complete"]
         sign = 1 if is_better_smaller(self.metric) else -1
         return sorted(done, key=lambda trial: sign * (trial.value or 0.0))
 
     @property
     def running(self) -> bool:
-        """Whether other workers have trials under way."""
+        """Whether trials are running in other processes."""
         return any(trial.state == "running" for trial in self.trials)
 
     @property
     def best(self) -> Trial:
-        """The best trial; of equally good ones the first."""
+        """The best trial; the first of several equally good ones."""
         return self.ranked[0]
 
     @property
@@ -109,14 +113,14 @@ class SearchResult:
 
     @property
     def flags(self) -> list[str]:
-        """What ``jaxnets train RECIPE`` is given for the best trial, beside what the search is."""
+        """The flags of ``jaxnets train`` for the values of the best trial."""
         return spaces.flags(self.recipe, self.best.values)
 
     def __repr__(self) -> str:
         return f"SearchResult of {len(self.trials)} trials\n{self.table()}"
 
     def table(self) -> str:
-        """The best five trials, one a line below the names."""
+        """Returns a table of the best five trials."""
         rows = self.ranked[:_BEST]
         names = list(dict.fromkeys(name for trial in rows for name in trial.values))
         head = ["trial", words_of(self.metric), *names]
@@ -136,7 +140,7 @@ class SearchResult:
         )
 
     def record(self) -> dict[str, Any]:
-        """All that was found, ready for JSON."""
+        """Returns the result as a dict, ready for JSON."""
         return {
             "recipe": self.recipe.name,
             "metric": self.metric,
@@ -146,10 +150,13 @@ class SearchResult:
         }
 
     def write(self, directory: Path | str) -> None:
-        """Writes ``search.json``, ``trials.csv`` and ``search.png``, in place of older ones.
+        """Writes ``search.json``, ``trials.csv`` and ``search.png``, and replaces older ones.
 
         Args:
-            directory: a folder that exists.
+            directory: an existing folder.
+
+        Raises:
+            InputError: if the folder does not exist.
         """
         folder = check_path("directory", directory, "a folder that exists")
         if not folder.is_dir():
@@ -160,10 +167,10 @@ class SearchResult:
         self.plot(folder / FIGURE, title=f"{self.recipe.name}: {len(self.trials)} trials")
 
     def write_csv(self, path: Path | str) -> None:
-        """Writes a row a trial.
+        """Writes a CSV file with a row for each trial.
 
         Args:
-            path: of the file, which is replaced.
+            path: the file, which is replaced if it exists.
         """
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
         with replacing(Path(path)) as partial, partial.open("w", newline="") as file:
@@ -176,14 +183,14 @@ class SearchResult:
                 writer.writerow([*own, round(trial.seconds, 3), *values])
 
     def plot(self, path: Path | str | None = None, title: str = "") -> "Figure":
-        """Draws the best so far against the trials, and the importance of each parameter.
+        """Draws the trials with the best value so far, and the importance of each parameter.
 
         Args:
-            path: where to save it too, in the format of its ending; None saves nothing.
-            title: what is written above.
+            path: a file to save the figure to, in the format of its suffix; None saves nothing.
+            title: the title of the figure.
 
         Returns:
-            Matplotlib's figure.
+            The Matplotlib figure.
         """
         place = None if path is None else writable(path)
         figure = new_figure(9.0 if self.importance else 6.0, 3.6)
@@ -202,7 +209,7 @@ class SearchResult:
 
 
 def words_of(metric: str) -> str:
-    """What a metric is called: those of the held-out examples are of the validation."""
+    """Returns the name of a metric for a reader, with ``validation`` instead of ``test``."""
     part, _, name = metric.partition("_")
     return f"{'validation' if part == 'test' else part} {name.replace('_', ' ')}"
 
@@ -220,7 +227,7 @@ def _cell(value: Any) -> str:
 
 
 def _draw_trials(axes: Any, result: SearchResult) -> None:
-    """A mark for each trial, and the best so far as a line."""
+    """Draws a mark for each trial, and a line for the best value so far."""
     from matplotlib.ticker import MaxNLocator
 
     scale, smaller = _scaled(result.metric), is_better_smaller(result.metric)
@@ -255,7 +262,7 @@ def _draw_trials(axes: Any, result: SearchResult) -> None:
 
 
 def _limits(values: Sequence[float], smaller: bool) -> tuple[float, float]:
-    """The ends of the axis: all values, but those that are far worse than most."""
+    """Returns the limits of the axis, which exclude values far worse than the median."""
     ordered = sorted(values, reverse=not smaller)
     best, middle = ordered[0], ordered[(len(ordered) - 1) // 2]
     edge = best + 4 * (middle - best)
@@ -266,17 +273,22 @@ def _limits(values: Sequence[float], smaller: bool) -> tuple[float, float]:
 
 
 def trials_of(study: "optuna.Study") -> tuple[Trial, ...]:
-    """The trials of a study that have begun, but those that were lost with their worker."""
+    """Returns the trials of a study that have begun, except for those of crashed processes."""
     numbered = enumerate(studies.begun(study), start=1)
     return tuple(trial_of(each, number) for number, each in numbered)
 
 
-#: The key under which a trial keeps its values, as they were trained.
+#: The keys under which a trial stores its values, as trained, and whether it diverged.
 VALUES, DIVERGED = "values", "diverged"
 
 
 def trial_of(found: "optuna.trial.FrozenTrial", number: int) -> Trial:
-    """A trial as Optuna keeps it."""
+    """Converts a trial of Optuna.
+
+    Args:
+        found: Optuna's trial.
+        number: its number, from 1.
+    """
     kept = found.user_attrs
     name = found.state.name.lower()
     state: Any = {"fail": "failed"}.get(name, name)
@@ -296,10 +308,10 @@ def trial_of(found: "optuna.trial.FrozenTrial", number: int) -> Trial:
 
 
 def importances(study: "optuna.Study") -> dict[str, float]:
-    """How much each parameter decides of being among the best quarter, in sum 1.
+    """Computes the importance of each parameter for being among the best quarter, with sum 1.
 
-    It is Optuna's PED-ANOVA, which needs no scikit-learn, as fANOVA would. Pruned trials count with
-    the last value that they had, diverged ones with the worst of all.
+    It is Optuna's PED-ANOVA, which, unlike fANOVA, does not need scikit-learn. A pruned trial has
+    its last value, a diverged one the worst value of all.
     """
     optuna = studies.imported()
     state = optuna.trial.TrialState

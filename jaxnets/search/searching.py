@@ -1,4 +1,4 @@
-"""The search itself: trials are drawn, trained on a part of the data, and judged on the rest."""
+"""Hyperparameter search: draws settings, trains them on part of the data and tests on the rest."""
 
 import dataclasses
 import json
@@ -34,9 +34,9 @@ from jaxnets.training.records import check_metric, goodness, is_better_smaller
 if TYPE_CHECKING:
     import optuna
 
-#: Makes a recipe ready for training on data: its sizes, and the weights that it begins with.
+#: A function that prepares a recipe for its data: (recipe, data) → (recipe, initial weights).
 Prepare = Callable[[Recipe, Dataset], tuple[Recipe, InitialWeights | None]]
-_HOPELESS = 3  # trials that have failed before any other
+_HOPELESS = 3  # the search ends if this many first trials fail
 _NOT_OF_A_SEARCH = ("name", "document", "expect", "data", "data_options")
 
 
@@ -45,7 +45,7 @@ def _as_it_is(recipe: Recipe, data: Dataset) -> tuple[Recipe, None]:
 
 
 def _prepared(prepare: Any, recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | None]:
-    """What ``prepare`` makes of a recipe."""
+    """Calls ``prepare``, and checks the result."""
     expected = "a function from a recipe and data to a recipe and its initial weights"
     made = called("prepare", expected, prepare, recipe, data)
     if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[0], Recipe):
@@ -75,47 +75,47 @@ def search(
 ) -> SearchResult:
     """Searches the hyperparameters of a recipe, and trains the best setting on all training data.
 
-    Each trial trains on a part of the training examples and is judged on the rest of them, which
-    is held out: the test examples are not used until the best setting is tested. The first trial is
-    the recipe's own setting, as far as the space has it; those of a grid are its points. The draws
-    follow from ``seed``, also those of a stored search that continues. All trials have the same
-    initial weights and order of examples, as far as their shapes agree.
+    Each trial trains on part of the training examples and is evaluated on the rest, which is held
+    out. The test examples are only used to test the best setting. The first trial is the recipe's
+    own setting, as far as the space contains it; the trials of a grid are its points. The draws are
+    determined by ``seed``, also in a search that is resumed. All trials have the same initial
+    weights and order of examples, as far as their shapes agree.
 
     Args:
-        recipe: what is trained, and how, beside what is searched.
-        space: what is searched, see ``Space.of``.
+        recipe: the recipe to search.
+        space: the parameters to vary, see ``Space.of``.
         trials: the number of settings to try; None for 20, or for all points of a grid.
-        data: the data in place of the recipe's.
+        data: a data set to use instead of the recipe's; None for the recipe's.
         sampler: ``"tpe"``, Optuna's tree-structured Parzen estimator; ``"random"``; or ``"grid"``,
             every combination of choices and integers.
-        pruner: ends trials early that do worse than others after as many epochs: ``"halving"``
-            (asynchronous successive halving: a third of them continue after epochs 1, 3, 9, …);
-            ``"median"`` (worse than the median, once five trials and a quarter of the epochs are
-            done); ``"none"``. None for the median, or for none where several trainings run
-            together.
-        metric: what is optimized, of an ``EpochRecord``, where ``test_`` means the held-out
-            examples; None for ``"test_accuracy"`` of classes and ``"test_loss"`` of values.
-        validation: the share of the training examples that is held out; of a series its end.
-        seed: see above.
-        seeds: the number of seeds from which each trial is trained; its value is their mean.
-        together: the number of trials in one compiled program, which differ in the learning rate
-            alone. This pays on accelerators.
-        storage: keeps the trials: a database URL, such as ``sqlite:///search.db``, which several
-            workers may share, or the path of an SQLite file. A stored search continues where it
-            was; trials under way when it ended are tried again. None keeps nothing.
-        name: of the search in the storage; None for the recipe's name.
-        train_best: whether the best setting is trained on all training examples and tested. It is
-            not where another worker has trials under way: the last worker does it.
-        prepare: (recipe, data) → the recipe ready for training, and its initial weights or None.
-        told: called with a line for each trial; None for no lines.
-        **options: of ``jaxnets.training.fit``, such as ``compute_dtype``.
+        pruner: stops trials early that are worse than others after the same number of epochs.
+            ``"halving"``: asynchronous successive halving, in which a third continues after epochs
+            1, 3, 9, …. ``"median"``: trials worse than the median are stopped, after five trials
+            and a quarter of the epochs. ``"none"``: no pruning. None for ``"median"``, or for
+            ``"none"`` if several trainings run together.
+        metric: the metric to optimize, of an ``EpochRecord``, in which ``test_`` means the held-out
+            examples; None for ``"test_accuracy"`` with classes, else ``"test_loss"``.
+        validation: the share of the training examples to hold out; for a series, from its end.
+        seed: the seed of the search and of the trainings.
+        seeds: the number of seeds of each trial, whose value is the mean.
+        together: the number of trials in one compiled program, which differ only in the learning
+            rate. Faster on accelerators.
+        storage: where to store the trials: a database URL, such as ``sqlite:///search.db``, which
+            several processes can share, or the path of an SQLite file. A stored search is resumed;
+            its unfinished trials are repeated. None does not store them.
+        name: the name of the search in the storage; None for the recipe's name.
+        train_best: whether to train the best setting on all training examples and test it. If
+            trials are running in another process, that process does so.
+        prepare: a function (recipe, data) → (recipe ready for training, initial weights or None).
+        told: a function to call with a line for each trial; None for no lines.
+        **options: arguments of ``jaxnets.training.fit``, such as ``compute_dtype``.
 
     Returns:
-        All trials, the best of them, and the run of the best setting.
+        All trials, and the run of the best setting.
 
     Raises:
-        InputError: if an argument is bad, the storage cannot be reached or has another search of
-            this name, or no trial is complete.
+        InputError: if an argument is invalid, the storage cannot be reached or has another search
+            with this name, or no trial is complete.
         ImportError: if Optuna is not installed.
 
     Examples:
@@ -164,7 +164,7 @@ def search(
         raise
     found = SearchResult(recipe, metric, results.trials_of(study), results.importances(study))
     if not found.ranked:
-        raise InputError("trials", "one that is complete", _why_none(found.trials))
+        raise InputError("trials", "at least one complete trial", _why_none(found.trials))
     if train_best and not found.running:
         found = trained_best(found, data, seed, prepare, **options)
     return found
@@ -176,14 +176,14 @@ def trained_best(
     """Trains the best setting on all training examples, and tests it.
 
     Args:
-        found: what a search has found.
-        data: all of them.
+        found: the result of a search.
+        data: the data set, with all training examples.
         seed: see ``jaxnets.recipes.train``.
         prepare: see ``search``.
         **options: see ``search``.
 
     Returns:
-        The same with ``run`` and ``trained``.
+        The result with ``run`` and ``trained``.
     """
     chosen, weights = _prepared(prepare, found.best_recipe, data)
     given = {"progress": "none", **options}
@@ -196,14 +196,14 @@ def _pruner(pruner: str | None, trainings: int) -> str:
         return "median" if trainings == 1 else "none"
     check_choice("pruner", pruner, studies.PRUNERS)
     if pruner != "none" and trainings > 1:
-        raise InputError("pruner", "none where several seeds or trials train together", pruner)
+        raise InputError("pruner", "none, as several seeds or trials train together", pruner)
     return pruner
 
 
 def _points(
     space: Space, recipe: Recipe, sampler: str, trials: int | None
 ) -> list[Mapping[str, Any]]:
-    """What each trial is given beside what the sampler draws."""
+    """Returns the fixed values of each trial; the sampler draws the others."""
     if trials is not None:
         check_positive("trials", trials)
     if sampler == "grid":
@@ -213,20 +213,20 @@ def _points(
 
 
 def _metric(data: Dataset) -> str:
-    """The accuracy of classes, the loss of values."""
+    """Returns the default metric: the accuracy for classes, the loss for values."""
     labels = data.spec.labels
     classes = hasattr(labels, "dtype") and labels.dtype.kind in "iub" and labels.size == 1
     return "test_accuracy" if classes else "test_loss"
 
 
 def _held_out(data: Dataset, recipe: Recipe, validation: Any, seed: int) -> Dataset:
-    """The training examples alone, some of them held out in the test's place."""
+    """Splits the training examples; the held-out ones replace the test examples."""
     whole: Any = data.train
     window = recipe.data_options.get("window")
     try:
         if isinstance(window, int):
             train, held = hold_out_last(whole, validation)
-            # windows that end before those held out begin
+            # only windows that end before the first held-out one begins
             train = train.between(0, check_integer("fraction", len(train) - window + 1, least=1))
         else:
             train, held = hold_out(whole, validation, seed)
@@ -238,7 +238,7 @@ def _held_out(data: Dataset, recipe: Recipe, validation: Any, seed: int) -> Data
 
 
 def _about(recipe: Recipe, space: Space, data: Dataset) -> dict[str, Any]:
-    """What a stored search is compared by when it continues, also on another machine."""
+    """Returns the settings that must be the same when a stored search is resumed."""
     settings = runs.settings(recipe)
     kept = {name: value for name, value in settings.items() if name not in _NOT_OF_A_SEARCH}
     return {**kept, "space": str(space), "examples": len(data.train)}
@@ -246,12 +246,12 @@ def _about(recipe: Recipe, space: Space, data: Dataset) -> dict[str, Any]:
 
 def _why_none(trials: Sequence[Trial]) -> str:
     faults = [trial.fault for trial in trials if trial.fault]
-    return faults[-1] if faults else f"{len(trials)} that are pruned or diverged"
+    return faults[-1] if faults else f"{len(trials)} pruned or diverged trials"
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a trial has ended: its values by epoch, and why it is not complete."""
+    """The outcome of a trial: its values by epoch, and the reason if it is not complete."""
 
     by_epoch: Sequence[float]
     pruned: bool = False
@@ -261,17 +261,17 @@ class _Outcome:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains what a trial has drawn."""
+    """Trains the settings of trials."""
 
     recipe: Recipe
     data: Dataset
     metric: str
-    seeds: tuple[int, int]  # the first, and their number
+    seeds: tuple[int, int]  # the first seed, and the number of seeds
     prepare: Prepare
     options: Mapping[str, Any]
 
     def one(self, trial: "optuna.Trial", values: Mapping[str, Any]) -> _Outcome:
-        """One training, which reports each epoch and may be pruned."""
+        """Trains one setting; reports each epoch to Optuna, and stops if the trial is pruned."""
         by_epoch: list[float] = []
         epochs = self.recipe.epochs
 
@@ -291,7 +291,7 @@ class _Trainer:
         return _Outcome(by_epoch, pruned=len(by_epoch) < epochs)
 
     def several(self, values: Sequence[Mapping[str, Any]]) -> list[_Outcome]:
-        """Several trainings in one program: from several seeds, with several learning rates."""
+        """Trains several seeds and learning rates in one program."""
         first, count = self.seeds
         recipe, weights = _prepared(self.prepare, applied(self.recipe, values[0]), self.data)
         rates = [each["lr"] for each in values] if len(values) > 1 else None
@@ -304,7 +304,7 @@ class _Trainer:
         return [self._mean(some.members) for some in made.by_learning_rate.values()]
 
     def _mean(self, members: Sequence[Any]) -> _Outcome:
-        """Of the seeds of a trial, which is diverged if one of them is."""
+        """Averages over the seeds of a trial, which has diverged if one of its seeds has."""
         if any(member.diverged is not None for member in members):
             return _Outcome((), diverged=True)
         each = [[self._value(record) for record in member.history] for member in members]
@@ -316,7 +316,7 @@ class _Trainer:
 
 
 class _Search:
-    """Takes trials from the queue until none is left."""
+    """Runs the trials in the queue."""
 
     def __init__(
         self,
@@ -330,7 +330,7 @@ class _Search:
         self._together, self._told = together, told
 
     def run(self, sampler: str, seed: int) -> None:
-        """Trains all trials that are left."""
+        """Trains trials until the queue is empty."""
         self._sampler = self._study.sampler = studies.seeded_sampler(sampler, seed)
         studies.retry_lost(self._study)
         while not self._hopeless() and (begun := self._begin()):
@@ -339,21 +339,21 @@ class _Search:
                     for group in _alike(begun):
                         self._train(group)
             except studies.imported().exceptions.UpdateFinishedTrialError:
-                # this process was stopped for so long that another worker has taken its trials
+                # this process was suspended for so long that another one has taken over its trials
                 self._give_up([trial for trial, _ in begun])
-            except BaseException:  # whoever continues the search begins these again
+            except BaseException:  # the trials are queued again, for a resumed search
                 self._give_up([trial for trial, _ in begun])
                 raise
             studies.retry_lost(self._study)
 
     def _hopeless(self) -> bool:
-        """Whether all trials so far have failed, and there were several."""
+        """Whether all trials so far have failed, and there were at least ``_HOPELESS``."""
         begun = studies.begun(self._study)
         failed = [trial for trial in begun if studies.FAULT in trial.user_attrs]
         return len(failed) == len(begun) >= _HOPELESS
 
     def _begin(self) -> list[tuple["optuna.Trial", dict[str, Any]]]:
-        """The next trials of the queue; those after the first share all but its learning rate."""
+        """Takes trials from the queue; they differ from the first one only in the learning rate."""
         begun: list[tuple[Any, dict[str, Any]]] = []
         self._sampler.fixed = {}
         while len(begun) < self._together and (trial := studies.next_trial(self._study)):
@@ -364,7 +364,7 @@ class _Search:
         return begun
 
     def _train(self, group: Sequence[tuple["optuna.Trial", dict[str, Any]]]) -> None:
-        """Trains trials that differ in the learning rate alone."""
+        """Trains trials that differ only in the learning rate."""
         began = time.perf_counter()
         try:
             if len(group) == 1 and self._trainer.seeds[1] == 1:
@@ -375,7 +375,7 @@ class _Search:
                     for epoch, value in enumerate(outcome.by_epoch, start=1):
                         trial.report(value, epoch)
         except InputError as error:
-            if error.argument in ("metric", "prepare"):  # of the search, not of the trial
+            if error.argument in ("metric", "prepare"):  # arguments of the search, not the trial
                 raise
             outcomes = [_Outcome((), fault=str(error))] * len(group)
         seconds = (time.perf_counter() - began) / len(group)
@@ -383,7 +383,7 @@ class _Search:
             self._tell(trial, outcome, seconds)
 
     def _tell(self, trial: "optuna.Trial", outcome: _Outcome, seconds: float) -> None:
-        """Stores how a trial has ended, and says so."""
+        """Stores the outcome of a trial, and reports it."""
         state = studies.imported().trial.TrialState
         trial.set_user_attr("seconds", seconds)
         if outcome.fault is not None:
@@ -419,7 +419,7 @@ class _Search:
 def _alike(
     begun: Sequence[tuple[Any, dict[str, Any]]],
 ) -> list[list[tuple[Any, dict[str, Any]]]]:
-    """Trials that differ in the learning rate alone, together."""
+    """Groups trials that differ only in the learning rate."""
     groups: dict[str, list[Any]] = {}
     for trial, values in begun:
         rest = {name: value for name, value in values.items() if name != "lr"}

@@ -1,4 +1,4 @@
-"""What a search varies: parameters of a training, each with a range or with its choices."""
+"""The space of a search: parameters of a training, each with a range or with choices."""
 
 import dataclasses
 import inspect
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 #: Arguments of the optimizer that have a short name.
 _SHORT = ("lr", "momentum", "weight_decay")
-#: Parameters whose ranges are searched on a logarithmic scale, if nothing else is said.
+#: Parameters whose ranges are logarithmic by default.
 _RATES = ("lr", "weight_decay", "eps")
-_DIGITS = 4  # significant digits of a float that is drawn, so that its command is readable
+_DIGITS = 4  # significant digits of drawn floats, so that commands are readable
 _RANGE = re.compile(r"\s*(?P<low>[^.,\s]\S*?)\s*\.\.\s*(?P<high>[^:\s]+)\s*(:(?P<scale>\w+))?\s*")
 _FORMS = "a range such as 1e-4..1e-1, or choices such as 32,64,128"
 NAMES = "lr, momentum, weight_decay, optimizer, batch_size, optimizer.NAME or model.NAME"
@@ -32,15 +32,16 @@ NAMES = "lr, momentum, weight_decay, optimizer, batch_size, optimizer.NAME or mo
 
 @dataclass(frozen=True)
 class Between:
-    """A range, both ends included.
+    """A range, which includes both ends.
 
     Args:
-        low: its lower end.
-        high: its upper end; if both are integers, so is what is drawn.
-        log: whether all factors are equally likely, rather than all differences; from above 0.
+        low: the lower end.
+        high: the upper end. If both ends are integers, values are integers.
+        log: whether the scale is logarithmic rather than linear; both ends must then be positive.
 
     Raises:
-        InputError: if an end is not finite, they are not in order, or ``log`` begins at 0 or below.
+        InputError: if an end is not finite, ``low`` is not below ``high``, or a logarithmic range
+            is not positive.
     """
 
     low: float
@@ -56,7 +57,7 @@ class Between:
         if self.low >= self.high:
             raise InputError("range", "a lower end below the upper one", str(self))
         if self.log and self.low <= 0:
-            expected = "a range above 0, as its scale is logarithmic (0..1:linear is not)"
+            expected = "a positive range, as its scale is logarithmic (or a..b:linear)"
             raise InputError("range", expected, str(self))
 
     def __str__(self) -> str:
@@ -64,7 +65,7 @@ class Between:
 
     @property
     def whole(self) -> bool:
-        """Whether it is one of integers."""
+        """Whether the values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def has(self, value: Any) -> bool:
@@ -73,7 +74,7 @@ class Between:
         return number and not isinstance(value, bool) and self.low <= value <= self.high
 
     def drawn(self, trial: "optuna.Trial", name: str) -> Any:
-        """A value for an Optuna trial; floats have four significant digits."""
+        """Draws a value for an Optuna trial; floats have four significant digits."""
         if self.whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         value = float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.{_DIGITS}g}")
@@ -82,10 +83,10 @@ class Between:
 
 @dataclass(frozen=True)
 class Choices:
-    """One of a few values.
+    """A choice of values.
 
     Args:
-        values: which; a single one is fixed.
+        values: the values; a single value is fixed.
     """
 
     values: tuple[Any, ...]
@@ -94,11 +95,11 @@ class Choices:
         return ",".join(map(str, self.values))
 
     def has(self, value: Any) -> bool:
-        """Whether a value is one of them."""
+        """Whether a value is one of the choices."""
         return _storable(value) in map(_storable, self.values)
 
     def drawn(self, trial: "optuna.Trial", name: str) -> Any:
-        """A value for an Optuna trial."""
+        """Draws a value for an Optuna trial."""
         if len(self.values) == 1:
             return self.values[0]
         known = {_storable(value): value for value in self.values}
@@ -106,50 +107,50 @@ class Choices:
 
 
 def _storable(value: Any) -> Any:
-    """The value as Optuna stores it: one that a database has no type for as text."""
+    """Converts a value to one that Optuna can store: other types become text."""
     return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters of a search by name, each with what it may be.
+    """The parameters of a search, each with its range or choices.
 
     Args:
-        parameters: by the names ``lr``, ``momentum``, ``weight_decay``, ``optimizer``,
-            ``batch_size``, ``optimizer.NAME`` for another argument of the optimizer and
-            ``model.NAME`` for one of the network.
+        parameters: a range or choices for each name. Names are ``lr``, ``momentum``,
+            ``weight_decay``, ``optimizer``, ``batch_size``, ``optimizer.NAME`` for another argument
+            of the optimizer and ``model.NAME`` for an argument of the network.
     """
 
     parameters: Mapping[str, Between | Choices]
 
     def __post_init__(self) -> None:
         """Checks the names and the kinds."""
-        expected = f"what may vary, by the names {NAMES}"
+        expected = f"a dict of ranges or choices, with the keys {NAMES}"
         if not isinstance(self.parameters, Mapping):
             raise InputError("parameters", expected, self.parameters)
         for name, values in self.parameters.items():
             if not isinstance(name, str) or not _is_name(name):
                 raise InputError("space", NAMES, shown(name))
             if not isinstance(values, Between | Choices):
-                raise InputError(name, "a Between or Choices, as Space.of makes", shown(values))
+                raise InputError(name, "a Between or Choices", shown(values))
 
     @classmethod
     def of(cls, given: Any) -> "Space":
-        """The space of what a user gives: for each name a ``Between``, choices, or either as text.
+        """Makes a space from a dict of ranges and choices.
 
         Args:
-            given: such as ``{"lr": "1e-4..1e-1", "batch_size": [32, 64]}``. Text is a range
-                ``a..b``, of integers if both ends are, with a logarithmic scale for ``lr``,
-                ``weight_decay`` and ``eps`` or where it ends in ``:log``; or choices ``a,b,c``.
+            given: for each name a ``Between``, a sequence of choices, or text, such as
+                ``{"lr": "1e-4..1e-1", "batch_size": [32, 64]}``. Text is a range ``a..b`` or
+                choices ``a,b,c``. A range has integers if both ends are integers. Its scale is
+                logarithmic for ``lr``, ``weight_decay`` and ``eps``, or if it ends in ``:log``.
 
         Raises:
-            InputError: if a name or what it may be is not one of these, or nothing is to be
-                searched.
+            InputError: if a name, a range or choices are invalid, or nothing varies.
         """
         if isinstance(given, Space):
             return given
         if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-            raise InputError("space", f"what may vary, by the names {NAMES}", given)
+            raise InputError("space", f"a dict with the keys {NAMES}", given)
         space = cls({name: _parameter(name, value) for name, value in given.items()})
         if not space.searched:
             raise InputError("space", "at least one range, or several choices", shown(dict(given)))
@@ -171,8 +172,8 @@ class Space:
         """Checks that a recipe has these parameters.
 
         Raises:
-            InputError: if an optimizer is unknown, a batch size is not a positive integer, or
-                optimizer or network take no such argument.
+            InputError: if an optimizer is unknown, a batch size is not a positive integer, or the
+                optimizer or the network does not have an argument.
         """
         optimizers = self._choices("optimizer", recipe.optimizer)
         for optimizer in optimizers:
@@ -182,7 +183,7 @@ class Space:
         for name in self.parameters:
             argument = name.removeprefix("model.")
             if argument != name and taken is not None and argument not in taken:
-                raise InputError("space", f"model. and one of {', '.join(taken)}", name)
+                raise InputError("space", f"model.NAME with one of {', '.join(taken)}", name)
             option = _option(name)
             if option is not None and not any(_takes(kind, option) for kind in optimizers):
                 expected = f"an argument of {' or '.join(optimizers)}"
@@ -197,7 +198,7 @@ class Space:
         return values.values if isinstance(values, Choices) else (str(values),)
 
     def drawn(self, trial: "optuna.Trial", recipe: Recipe) -> dict[str, Any]:
-        """A value for each parameter but those that the optimizer drawn does not take."""
+        """Draws a value for each parameter, except for those that the drawn optimizer lacks."""
         drawn: dict[str, Any] = {}
         first = sorted(self.parameters, key=lambda name: name != "optimizer")
         for name in first:
@@ -208,7 +209,7 @@ class Space:
         return {name: drawn[name] for name in self.parameters if name in drawn}
 
     def start(self, recipe: Recipe) -> dict[str, Any]:
-        """What the recipe itself has of the parameters that are searched, as Optuna stores it."""
+        """Returns the recipe's own values of the searched parameters, as Optuna stores them."""
         parts = {"model": recipe.model_options, "optimizer": recipe.optimizer_options}
         own = {
             f"{part}.{name}": v for part, options in parts.items() for name, v in options.items()
@@ -219,7 +220,7 @@ class Space:
         return {n: _storable(own[n]) for n in known if self.parameters[n].has(own[n])}
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination of the choices and of the integers in ranges, for a grid.
+        """Returns every combination of choices and integers, for a grid.
 
         The learning rate changes fastest.
 
@@ -231,7 +232,7 @@ class Space:
             values = self.parameters[name]
             if isinstance(values, Between):
                 if not values.whole:
-                    expected = f"choices for {name}, such as 0.001,0.01,0.1, as a grid has"
+                    expected = f"choices for {name} in a grid, such as 0.001,0.01,0.1"
                     raise InputError("space", expected, f"the range {values}")
                 every: Sequence[Any] = range(int(values.low), int(values.high) + 1)
             else:
@@ -246,7 +247,7 @@ def _is_name(name: str) -> bool:
 
 
 def _parameter(name: str, given: Any) -> Between | Choices:
-    """What a parameter may be."""
+    """Makes the range or the choices of a parameter."""
     if isinstance(given, Between | Choices):
         return given
     try:
@@ -257,13 +258,13 @@ def _parameter(name: str, given: Any) -> Between | Choices:
         raise InputError(name, expected, given) from error
     values = entries(given)
     if not values or len({repr(value) for value in values}) < len(values):
-        expected = "a Between, or choices of which no two are the same"
+        expected = "a Between, or a sequence of different choices"
         raise InputError(name, expected, shown(given))
     return Choices(values)
 
 
 def _parsed(name: str, text: str) -> Between | Choices:
-    """What a text says that a parameter may be."""
+    """Parses a range or choices."""
     match = _RANGE.fullmatch(text)
     if match is None:
         values, named = arguments_of(text)
@@ -289,7 +290,7 @@ def _number(name: str, word: str) -> float:
 
 
 def _option(name: str) -> str | None:
-    """The optimizer's argument that a parameter is; None if it is another's."""
+    """Returns the optimizer's argument that a parameter sets; None if it sets none."""
     if name in _SHORT:
         return name
     option = name.removeprefix("optimizer.")
@@ -301,9 +302,9 @@ def _takes(optimizer: str, option: str) -> bool:
 
 
 def _arguments_of_network(recipe: Recipe) -> list[str] | None:
-    """The names of the network's arguments; None if it takes any."""
+    """Returns the names of the network's arguments; None if it accepts any."""
     make = recipe.model.make if isinstance(recipe.model, OwnNetwork) else MODELS[recipe.model]
-    # of a module class itself, signature sees Flax's metaclass
+    # for a module class, inspect.signature would return that of Flax's metaclass
     called: Any = make
     made_by = called.__init__ if inspect.isclass(make) and issubclass(make, nnx.Module) else called
     parameters = inspect.signature(made_by).parameters.values()
@@ -313,11 +314,11 @@ def _arguments_of_network(recipe: Recipe) -> list[str] | None:
 
 
 def applied(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with values for its parameters; another optimizer begins with its own defaults.
+    """Returns the recipe with new values; another optimizer starts from its default options.
 
     Args:
-        recipe: the one that is searched.
-        values: by the names of a ``Space``.
+        recipe: the recipe that is searched.
+        values: the values, by the names of a ``Space``.
     """
     changes: dict[str, Any] = {
         name: values[name] for name in ("optimizer", "batch_size") if name in values
@@ -344,14 +345,14 @@ def _of_network(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_arguments(text: str, more: Mapping[str, Any]) -> str:
-    """The arguments of a call as text, with some more by name."""
+    """Adds keyword arguments to the arguments of a call, as text."""
     places, named = arguments_of(text)
     named = {**named, **more}
     return ", ".join([*map(repr, places), *(f"{name}={value!r}" for name, value in named.items())])
 
 
 def flags(recipe: Recipe, values: Mapping[str, Any]) -> list[str]:
-    """The flags of ``jaxnets train`` that give a recipe these values."""
+    """Returns the flags of ``jaxnets train`` that set these values."""
     words = []
     for name, value in values.items():
         kind, _, option = name.rpartition(".")
@@ -368,7 +369,7 @@ def flags(recipe: Recipe, values: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(values: Mapping[str, Any]) -> str:
-    """Values on one line."""
+    """Formats values on one line."""
     return "  ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
@@ -376,5 +377,5 @@ def in_words(values: Mapping[str, Any]) -> str:
 
 
 def joined(words: Sequence[str]) -> str:
-    """The words of a command as a shell reads them."""
+    """Joins the words of a command, quoted for a shell."""
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: where its trials are kept, and how several workers share them."""
+"""The Optuna study of a search: its storage, and how several processes share its trials."""
 
 import contextlib
 import json
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("halving", "median", "none")
-#: What is kept of a search and of its trials, beside Optuna's own.
+#: The keys of user attributes of a study (about, count) and of its trials (worker, fault).
 ABOUT, COUNT, WORKER, FAULT = "about", "count", "worker", "fault"
 _HEARTBEAT, _GRACE = 30, 150  # seconds
-#: What databases say if another worker makes the same tables at the same time.
+#: Errors of databases if another process creates the same tables at the same time.
 _BEING_MADE = re.compile("already exists|unique|duplicate|is locked", re.IGNORECASE)
-_PATIENCE = 10.0  # seconds in which another worker fills the queue
-_QUEUED = "fixed_params"  # what Optuna keeps of a queued trial
-_ETA = 3  # of successive halving: one trial in so many trains on
+_PATIENCE = 10.0  # seconds to wait for another process to fill the queue
+_QUEUED = "fixed_params"  # Optuna's key for the values of a queued trial
+_ETA = 3  # the reduction factor of successive halving: one in three trials continues
 
 
 def imported() -> ModuleType:
-    """Optuna, which the extra ``search`` installs."""
+    """Imports Optuna, which the extra ``search`` installs."""
     return require("optuna", extra="search", feature="a search")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without its own lines and its warnings of what is experimental."""
+    """Suppresses Optuna's log messages and its warnings about experimental features."""
     optuna = imported()
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -54,20 +54,20 @@ def quiet() -> Iterator[None]:
 def opened(
     storage: Path | str | None, name: str, *, grows: bool, pruner: Any, about: Mapping[str, Any]
 ) -> "tuple[optuna.Study, bool]":
-    """The study of a search: a new one, or the one that is stored under this name.
+    """Creates the study of a search, or loads the one with this name.
 
     Args:
         storage: a database URL, the path of an SQLite file, or None for memory.
-        name: of the study.
-        grows: whether the metric is to be large.
-        pruner: Optuna's.
-        about: what decides the numbers of a search, ready for JSON.
+        name: the name of the study.
+        grows: whether a larger metric is better.
+        pruner: Optuna's pruner.
+        about: the settings that determine the results of a search, ready for JSON.
 
     Returns:
-        The study, and whether it was there already.
+        The study, and whether it existed already.
 
     Raises:
-        InputError: if the storage cannot be reached, or has another search under this name.
+        InputError: if the storage cannot be reached, or has another search with this name.
     """
     optuna = imported()
     about = json.loads(json.dumps(about))
@@ -86,11 +86,11 @@ def opened(
 
 
 def made_pruner(kind: str, epochs: int) -> Any:
-    """Optuna's pruner.
+    """Makes Optuna's pruner.
 
     Args:
         kind: one of ``PRUNERS``.
-        epochs: of a trial.
+        epochs: the number of epochs of a trial.
     """
     pruners = imported().pruners
     if kind == "halving":
@@ -99,20 +99,20 @@ def made_pruner(kind: str, epochs: int) -> Any:
 
 
 def _storage(storage: Path | str | None) -> Any:
-    """Optuna's storage."""
+    """Makes Optuna's storage."""
     if storage is None:
         return imported().storages.InMemoryStorage()
     place = check_path("storage", storage, "a database URL or the path of a file")
-    if "://" in str(storage):  # which a path reduces to one slash
+    if "://" in str(storage):  # not ``place``, as Path would collapse the two slashes
         return _database(str(storage))
     return _database(f"sqlite:///{place.expanduser().absolute()}")
 
 
 def _database(url: str) -> Any:
-    """The database of a URL, which is made if need be.
+    """Opens the database of a URL, and creates its tables if they are missing.
 
     Raises:
-        InputError: if it cannot be opened.
+        InputError: if the database cannot be opened.
     """
     optuna = imported()
     from sqlalchemy.exc import SQLAlchemyError
@@ -122,7 +122,7 @@ def _database(url: str) -> Any:
             return _connected(url)
         except (
             ImportError,
-            RuntimeError,  # of a database of another version of Optuna
+            RuntimeError,  # the database is of another version of Optuna
             ValueError,
             optuna.exceptions.StorageInternalError,
             SQLAlchemyError,
@@ -136,7 +136,7 @@ def _database(url: str) -> Any:
 
 
 def _connected(url: str) -> Any:
-    # several workers wait for each other's turn
+    # with SQLite, processes wait for each other's transactions
     patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     return imported().storages.RDBStorage(
         url,
@@ -152,27 +152,27 @@ def _without_password(url: str) -> str:
 
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except Exception:  # of what is no URL
+    except Exception:  # not a URL
         return url
 
 
 def _check_same(
     study: "optuna.Study", storage: Path | str | None, about: Mapping[str, Any]
 ) -> None:
-    """Checks that a stored search is the one to continue."""
+    """Checks that a stored search has the same settings."""
     before = _waited_for(study, ABOUT)
     if not isinstance(before, dict):
-        expected = f"a search of jaxnets under the name {study.study_name!r}, or another name"
+        expected = f"a search of jaxnets with the name {study.study_name!r}, or another name"
         raise InputError("storage", expected, _without_password(str(storage)))
     differing = [key for key in about if about[key] != before.get(key)]
     if differing:
         key = differing[0]
-        expected = f"the search {study.study_name!r} as it began, or another name for this one"
+        expected = f"the settings of the search {study.study_name!r}, or another name"
         raise InputError("name", expected, f"{key} {about[key]}, which was {before.get(key)}")
 
 
 def _waited_for(study: "optuna.Study", key: str) -> Any:
-    """What is kept of a study under a key; another worker may be about to write it."""
+    """Returns an attribute of a study; waits for it, as another process may be writing it."""
     until = time.monotonic() + _PATIENCE
     while key not in study.user_attrs and time.monotonic() < until:
         time.sleep(0.05)
@@ -180,12 +180,12 @@ def _waited_for(study: "optuna.Study", key: str) -> Any:
 
 
 def fill(study: "optuna.Study", queue: Sequence[Mapping[str, Any]], *, joined: bool) -> None:
-    """Queues the trials that are not there yet. Workers take them, each one once.
+    """Queues the trials that are missing; each is run by one process.
 
     Args:
-        study: of the search.
-        queue: for each trial what it is given; the sampler draws the rest.
-        joined: whether the study was there already, and another worker may be filling its queue.
+        study: the study of the search.
+        queue: the fixed values of each trial; the sampler draws the others.
+        joined: whether the study existed already, so that another process may be filling the queue.
     """
     before = _waited_for(study, COUNT) if joined else None
     for given in queue[len(kept(study)) :]:
@@ -194,11 +194,11 @@ def fill(study: "optuna.Study", queue: Sequence[Mapping[str, Any]], *, joined: b
 
 
 def forget_unbegun(study: "optuna.Study", storage: Path | str | None) -> None:
-    """Removes a new search whose settings were wrong, so that no trial has ended.
+    """Removes a new search that failed before any trial was finished.
 
     Args:
-        study: of the search.
-        storage: as in ``opened``; the file of a database with no other search is removed too.
+        study: the study of the search.
+        storage: see ``opened``; a database file without another search is removed, too.
     """
     optuna = imported()
     state = optuna.trial.TrialState
@@ -211,14 +211,14 @@ def forget_unbegun(study: "optuna.Study", storage: Path | str | None) -> None:
 
 
 def kept(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
-    """The trials of a study but those that were lost with their worker."""
+    """Returns the trials of a study, except for those whose process crashed."""
     lost = imported().trial.TrialState.FAIL
     trials = study.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.state != lost or FAULT in trial.user_attrs]
 
 
 def begun(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
-    """Those of ``kept`` that wait no longer."""
+    """Returns the trials of ``kept`` that have begun."""
     waiting = imported().trial.TrialState.WAITING
     return [trial for trial in kept(study) if trial.state != waiting]
 
@@ -231,20 +231,20 @@ def next_trial(study: "optuna.Study") -> "optuna.Trial | None":
     with quiet():
         trial = study.ask()
         if _QUEUED not in study.get_trials(deepcopy=False)[trial.number].system_attrs:
-            study.tell(trial, state=state.FAIL)  # another worker has taken the last one
+            study.tell(trial, state=state.FAIL)  # another process has taken the last queued trial
             return None
     trial.set_user_attr(WORKER, worker())
     return trial
 
 
 def retry_lost(study: "optuna.Study") -> int:
-    """Marks trials as failed whose worker is gone, and queues them again.
+    """Marks trials as failed whose process has ended, and queues them again.
 
-    A worker on this machine is gone if its process is; another one if nothing has been heard of it
-    for some minutes.
+    A process on another machine is assumed to have ended if it has sent no heartbeat for
+    ``_GRACE`` seconds.
 
     Returns:
-        How many there were.
+        The number of trials of processes on this machine.
     """
     optuna = imported()
     running = optuna.trial.TrialState.RUNNING
@@ -272,32 +272,32 @@ def _queue_again(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> No
 
 
 def worker() -> str:
-    """Who this process is."""
+    """Returns an identifier of this process, ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _is_gone(name: Any) -> bool:
-    """Whether a worker was a process of this machine that has ended."""
+    """Whether a worker was a process on this machine that has ended."""
     host, _, process = str(name).rpartition(":")
     if host != socket.gethostname() or not process.isdigit():
         return False
     if int(process) == os.getpid():
-        return True  # one of an earlier search of this process
+        return True  # a trial of an earlier search in this process
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # somebody else's
+    except OSError:  # a process of another user
         return False
     return False
 
 
 class Heart:
-    """Tells the storage, from a thread, that the trials under way have a worker.
+    """A thread that sends heartbeats for running trials to the storage.
 
     Args:
-        study: of the search.
-        trials: under way.
+        study: the study of the search.
+        trials: the running trials.
     """
 
     def __init__(self, study: "optuna.Study", trials: "Sequence[optuna.Trial]") -> None:
@@ -317,7 +317,7 @@ class Heart:
 
     def _beat(self) -> None:
         while True:
-            with contextlib.suppress(Exception):  # what is lasting is said by the next result
+            with contextlib.suppress(Exception):  # a lasting error is raised by the next result
                 for trial in self._trials:
                     self._storage.record_heartbeat(trial)
             if self._ended.wait(_HEARTBEAT):
@@ -325,14 +325,14 @@ class Heart:
 
 
 def seeded_sampler(kind: str, seed: int) -> Any:
-    """A sampler whose draws follow from the seed and from the number of trials begun before.
+    """Makes a sampler whose draws depend only on the seed and the number of earlier trials.
 
-    So a search that was interrupted draws what it would have drawn. ``fixed`` holds values that are
-    not drawn.
+    So a resumed search draws the same values as an uninterrupted one. The attribute ``fixed`` has
+    values that are not drawn.
 
     Args:
         kind: one of ``SAMPLERS``.
-        seed: of the search.
+        seed: the seed of the search.
     """
     optuna = imported()
 

@@ -1,4 +1,4 @@
-"""A trained network as an HTTP service, with a page to try it on."""
+"""Serves a trained network over HTTP, with a web page to try it."""
 
 from jaxnets.serve.application import Limits, application
 from jaxnets.serve.server import serve

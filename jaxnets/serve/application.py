@@ -1,4 +1,4 @@
-"""The service's addresses, its limits and its errors."""
+"""The routes, limits and errors of the service."""
 
 import asyncio
 import contextlib
@@ -22,20 +22,20 @@ from jaxnets.serve.questions import answer, check_served, question
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
 _POLICY += "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 _SHORT = 2**15  # bytes
-_EXPLAINED = 8  # examples in a request that are explained
+_EXPLAINED = 8  # largest number of examples in a request with explanations
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes.
+    """The limits of the service.
 
     Args:
-        batch: examples that are computed at once, a power of two.
-        wait: how long an example waits for others, in seconds.
-        body: bytes in a request.
-        examples: examples in a request.
-        waiting: examples that may wait; more are answered with 503.
-        seconds: how long a request may take, in seconds.
+        batch: the largest batch, a power of two.
+        wait: the time to wait for further examples of a batch, in seconds.
+        body: the largest size of a request's body, in bytes.
+        examples: the largest number of examples in a request.
+        waiting: the largest number of waiting examples; further requests get status 503.
+        seconds: the longest duration of a request, in seconds.
 
     Raises:
         InputError: if a limit is out of range.
@@ -59,11 +59,11 @@ class Limits:
 
 
 class Refused(Exception):
-    """A request that is answered with an error.
+    """An error response to a request.
 
     Args:
-        status: of HTTP.
-        message: in a sentence.
+        status: the HTTP status.
+        message: the message, a sentence.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -72,7 +72,7 @@ class Refused(Exception):
 
 
 class _Service:
-    """A run behind its batches."""
+    """A run with its batches and explanations."""
 
     def __init__(self, saved: SavedRun, limits: Limits) -> None:
         self.saved, self.limits = saved, limits
@@ -81,7 +81,7 @@ class _Service:
         self._explaining = 0
 
     def warm(self) -> None:
-        """Compiles the programs, so that no request waits for one."""
+        """Compiles the programs for all batch sizes, so that no request waits for compilation."""
         spec = self.saved.inputs
         example = np.zeros(spec.shape, jnp_dtype(spec.dtype))
         size = self.limits.batch
@@ -93,20 +93,20 @@ class _Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
-        """Computes while the application runs."""
+        """Runs the batches while the application runs."""
         self.batches.start()
         yield
         await self.batches.stop()
         self._explainer.shutdown(wait=False, cancel_futures=True)
 
     async def answered(self, request: Any) -> dict[str, Any]:
-        """The answer to a request."""
+        """Returns the response to a request to predict."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind != "application/json":
             raise Refused(415, "content-type: expected application/json")
         body = await self._body(request)
         read = functools.partial(question, self.saved, body, self.limits.examples)
-        # a short body is read sooner than a thread begins
+        # parsing a short body takes less time than starting a thread
         examples, options = read() if len(body) < _SHORT else await asyncio.to_thread(read)
         outputs = await self.batches.ask(examples)
         answers = [answer(self.saved, output) for output in outputs]
@@ -116,9 +116,9 @@ class _Service:
 
     async def _body(self, request: Any) -> bytes:
         most = self.limits.body
-        told = request.headers.get("content-length", "0")
+        declared = request.headers.get("content-length", "0")
         parts, size = [], 0
-        if not told.isdecimal() or int(told) <= most:
+        if not declared.isdecimal() or int(declared) <= most:
             async for part in request.stream():
                 size += len(part)
                 if size > most:
@@ -131,7 +131,7 @@ class _Service:
     async def _explain(
         self, answers: list[dict], examples: list[np.ndarray], outputs: list[np.ndarray]
     ) -> None:
-        """Adds to each answer why it is so, and what the network was given."""
+        """Adds to each prediction its explanation and its input."""
         if len(examples) > _EXPLAINED:
             raise Refused(400, f"explain: expected at most {_EXPLAINED} examples")
         if self._explaining + len(examples) > 4 * _EXPLAINED:
@@ -139,15 +139,15 @@ class _Service:
         self._explaining += len(examples)
         loop = asyncio.get_running_loop()
         try:
-            for told, example, output in zip(answers, examples, outputs, strict=True):
+            for made, example, output in zip(answers, examples, outputs, strict=True):
                 explain = functools.partial(explanation, self.saved, example, output)
-                told["explanation"] = await loop.run_in_executor(self._explainer, explain)
-                told["given"] = self._given(example)
+                made["explanation"] = await loop.run_in_executor(self._explainer, explain)
+                made["given"] = self._given(example)
         finally:
             self._explaining -= len(examples)
 
     def _given(self, example: np.ndarray) -> Any:
-        """An example as the page shows it: words of a text, else its numbers."""
+        """Returns an example for the page: the words of a text, or nested lists of numbers."""
         encoder = self.saved.encoder
         if encoder is None:
             return example.tolist()
@@ -155,33 +155,34 @@ class _Service:
 
 
 def jnp_dtype(dtype: Any) -> np.dtype:
-    """The dtype of NumPy in which examples are made; of 32 bits where JAX has no 64."""
+    """Returns the NumPy dtype for examples, with 32 bits instead of 64."""
     return np.dtype({"float64": "float32", "int64": "int32"}.get(str(dtype), dtype))
 
 
 def application(saved: SavedRun, limits: Limits | None = None) -> Any:
-    """The service as an ASGI application, which any ASGI server runs.
+    """Makes the service, an ASGI application for any ASGI server.
 
-    ``GET /`` is a page to try the network on, ``GET /health`` says that it answers, ``GET /about``
-    describes it, ``POST /predict`` predicts. Programs are compiled before this returns.
+    ``GET /`` is a web page to try the network, ``GET /health`` returns the status, ``GET /about``
+    describes the network, ``POST /predict`` predicts. All programs are compiled before the function
+    returns.
 
     Args:
-        saved: the run, as ``jaxnets.load`` reads it.
-        limits: what the service takes; None for the defaults.
+        saved: the run, from ``jaxnets.load``.
+        limits: the limits of the service; None for the defaults.
 
     Returns:
         A Starlette application.
 
     Raises:
-        InputError: if the run does not answer to single examples.
+        InputError: if the run does not predict for single examples.
         ImportError: if starlette is not installed.
     """
     if not isinstance(saved, SavedRun):
-        raise InputError("saved", "a run, as jaxnets.load reads it", saved)
+        raise InputError("saved", "a run from jaxnets.load", saved)
     if not isinstance(limits, Limits | None):
         raise InputError("limits", "Limits, or None", limits)
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
-        raise InputError("run", "a run that predicts", "a network that writes text")
+        raise InputError("run", "a classifier or a regression", "a network that writes text")
     check_served(saved)
     starlette = require("starlette.applications", extra="serve", feature="serving")
     responses = require("starlette.responses", extra="serve", feature="serving")
@@ -201,8 +202,8 @@ def application(saved: SavedRun, limits: Limits | None = None) -> Any:
         return responses.JSONResponse(about)
 
     async def predict(request: Any) -> Any:
-        status, told = await _told(service, request)
-        return responses.JSONResponse(told, status)
+        status, content = await _response(service, request)
+        return responses.JSONResponse(content, status)
 
     async def unknown(request: Any, error: Any) -> Any:
         return responses.JSONResponse({"error": str(error.detail)}, error.status_code)
@@ -219,8 +220,8 @@ def application(saved: SavedRun, limits: Limits | None = None) -> Any:
     )
 
 
-async def _told(service: _Service, request: Any) -> tuple[int, dict[str, Any]]:
-    """The status and the JSON of an answer, or of an error in one sentence."""
+async def _response(service: _Service, request: Any) -> tuple[int, dict[str, Any]]:
+    """Returns the status and the JSON of a response, or of an error message."""
     seconds = service.limits.seconds
     try:
         return 200, await asyncio.wait_for(service.answered(request), seconds)
@@ -229,13 +230,13 @@ async def _told(service: _Service, request: Any) -> tuple[int, dict[str, Any]]:
     except InputError as error:
         return 400, {"error": str(error)}
     except Busy:
-        return 503, {"error": "busy: too many examples wait; try again later"}
+        return 503, {"error": "busy: too many waiting examples; try again later"}
     except TimeoutError:
-        return 503, {"error": f"no answer within {seconds:g} seconds"}
+        return 503, {"error": f"timeout: no prediction within {seconds:g} seconds"}
 
 
 def described(saved: SavedRun) -> dict[str, Any]:
-    """What the page has to know of a run."""
+    """Returns a description of a run for the page and for ``GET /about``."""
     spec = saved.inputs
     takes = "inputs"
     if saved.encoder is not None:

@@ -1,4 +1,4 @@
-"""The examples of many requests, computed together."""
+"""Computes the examples of concurrent requests in batches."""
 
 import asyncio
 import contextlib
@@ -10,19 +10,19 @@ import numpy as np
 
 
 class Busy(Exception):
-    """There is no room for another example."""
+    """The queue of examples is full."""
 
 
 class Batches:
-    """Collects examples until there are enough or the first has waited, then computes all at once.
+    """Collects examples until a batch is full or a time has passed, then computes the batch.
 
-    A batch is filled up to a power of two, so that few programs are compiled.
+    A batch is padded to a power of two, so that few programs are compiled.
 
     Args:
-        compute: a predictor: inputs [batch, …] → outputs [batch, …].
-        most: examples in a batch, a power of two.
-        wait: how long the first example waits for others, in seconds.
-        room: examples that may wait; more are refused.
+        compute: a predictor, inputs [batch, …] → outputs [batch, …].
+        most: the largest batch, a power of two.
+        wait: the time that the first example waits for others, in seconds.
+        room: the largest number of waiting examples.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Batches:
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to compute, within a running event loop."""
+        """Starts the computation, within a running event loop."""
         self._worker = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Ends; examples that still wait get no answer."""
+        """Stops the computation; waiting examples are not computed."""
         if self._worker is not None:
             self._worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -46,10 +46,10 @@ class Batches:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def ask(self, examples: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs for some examples, which may be computed in several batches.
+        """Returns the outputs for examples, which may be computed in several batches.
 
         Raises:
-            Busy: if there is no room for them.
+            Busy: if the queue does not have space for the examples.
         """
         if self._queue.qsize() + len(examples) > self._queue.maxsize:
             raise Busy
@@ -60,7 +60,7 @@ class Batches:
         try:
             return list(await asyncio.gather(*waiting))
         finally:
-            for future in waiting:  # of a request that is gone
+            for future in waiting:  # if the request was canceled, its examples are skipped
                 future.cancel()
 
     async def _run(self) -> None:
@@ -81,7 +81,7 @@ class Batches:
                 _settle(future, output)
 
     async def _collected(self) -> list[tuple[np.ndarray, asyncio.Future]]:
-        """The first example and those that come while it waits."""
+        """Waits for an example, and collects those that arrive within ``wait`` seconds."""
         batch = [await self._queue.get()]
         end = asyncio.get_running_loop().time() + self._wait
         while len(batch) < self._most:
@@ -98,9 +98,9 @@ class Batches:
         return batch
 
     def compute(self, examples: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs for at most ``most`` examples."""
+        """Returns the outputs for at most ``most`` examples."""
         width = max(len(example) for example in examples) if examples[0].ndim == 1 else None
-        if width is not None:  # texts of several lengths end in padding
+        if width is not None:  # texts of different lengths are padded
             examples = [np.pad(each, (0, width - len(each))) for each in examples]
         size = 1 << (len(examples) - 1).bit_length()
         filled = [*examples, *[examples[0]] * (size - len(examples))]

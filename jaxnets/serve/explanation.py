@@ -1,4 +1,4 @@
-"""Why the network gives its answer, as the page shows it."""
+"""Explains a prediction for the web page."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ _STEPS = 16
 
 
 def explanation(saved: SavedRun, example: np.ndarray, output: np.ndarray) -> Any:
-    """How much each part of an example speaks for the answer, from -1 to 1.
+    """Computes the attribution of each part of an example to the prediction, from -1 to 1.
 
     Args:
         saved: the run.
-        example: as the network's transform takes it.
-        output: the network's, for this example.
+        example: the example before the transform, without a batch axis.
+        output: the network's output for the example.
 
     Returns:
-        Of an image a number for each pixel, by rows; of a text a number for each token; else one
-        for each input.
+        Nested lists: for an image a number for each pixel, by rows; for a text a number for each
+        token; otherwise a number for each input.
     """
     if example.dtype.kind in "iu" and not is_image(saved.inputs):
         found = token_attributions(saved.model, example[None], n_steps=_STEPS).attributions
@@ -39,13 +39,13 @@ def explanation(saved: SavedRun, example: np.ndarray, output: np.ndarray) -> Any
         values = values.sum(-1)
     values = values.reshape(example.shape[: 2 if is_image(saved.inputs) else None])
     if saved.classifies and len(output) == 1 and saved.probabilities(output)[0] > 0.5:
-        values = -values  # the one output is that of the second class, and the answer the first
+        values = -values  # the single output is that of class 1, but class 0 is predicted
     largest = np.abs(values).max()
     return (values / largest if largest > 0 else values).round(4).tolist()
 
 
 def _baseline(saved: SavedRun, example: np.ndarray) -> Any:
-    """An input that says nothing: an image of the background alone, zeros of anything else."""
+    """Returns the baseline: an image of the background color, or 0 for other inputs."""
     if saved.background is None:
         return 0.0
     empty = np.full_like(example, round(255 * saved.background))

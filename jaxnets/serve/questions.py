@@ -1,4 +1,4 @@
-"""What a request asks, and what it is answered."""
+"""Parses requests, and makes their responses."""
 
 import base64
 import binascii
@@ -13,21 +13,24 @@ from jaxnets.data.spec import described
 from jaxnets.data.survey import is_image
 from jaxnets.runs import SavedRun, open_image
 
-#: What a request may give: its examples in one of these forms.
+#: The keys of a request's examples, of which a request has one.
 FORMS = ("inputs", "images", "texts", "rows")
 _OPTIONS = ("explain", "invert")
 
 
 def question(saved: SavedRun, body: bytes, most: int) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """The examples of a request, as the network's transform takes them, and its options.
+    """Parses a request.
 
     Args:
         saved: the run.
-        body: JSON: one of ``FORMS`` with a list of examples, and options.
-        most: examples in a request.
+        body: JSON with a list of examples under one of ``FORMS``, and options.
+        most: the largest number of examples.
+
+    Returns:
+        The examples before the transform, and the options by name.
 
     Raises:
-        InputError: if it is anything else.
+        InputError: if the request is invalid.
     """
     expected = f"a JSON object with one of {', '.join(FORMS)}"
     try:
@@ -57,11 +60,13 @@ def _examples(saved: SavedRun, form: str, several: list[Any], invert: bool | Non
         return [_image(saved, each, invert) for each in several]
     if form == "texts":
         if saved.encoder is None or not all(isinstance(each, str) for each in several):
-            raise InputError("texts", "texts, for a network on texts", shown(several[0]))
+            raise InputError("texts", "strings, for a text classifier", shown(several[0]))
         return saved.encoder(several)
     if form == "rows":
         if saved.table is None:
-            raise InputError("rows", "none, as the network is not on a table", shown(several[0]))
+            raise InputError(
+                "rows", "none, as the network was not trained on a table", shown(several[0])
+            )
         if not all(isinstance(row, dict | list) for row in several):
             raise InputError("rows", "rows, each a list or an object", shown(several[0]))
         rows = saved.table(several)
@@ -70,7 +75,7 @@ def _examples(saved: SavedRun, form: str, several: list[Any], invert: bool | Non
 
 
 def _image(saved: SavedRun, text: Any, invert: bool | None) -> np.ndarray:
-    expected = "base64 of an image file, for a network on images"
+    expected = "an image file in base64, for a network on images"
     if not isinstance(text, str) or not is_image(saved.inputs):
         raise InputError("images", expected, shown(text))
     try:
@@ -84,7 +89,7 @@ def _image(saved: SavedRun, text: Any, invert: bool | None) -> np.ndarray:
 
 
 def _array(saved: SavedRun, values: Any) -> np.ndarray:
-    """An example of nested lists of numbers."""
+    """Converts nested lists of numbers to an example."""
     spec = saved.inputs
     try:
         array = np.asarray(values)
@@ -95,12 +100,21 @@ def _array(saved: SavedRun, values: Any) -> np.ndarray:
     narrow = array.astype(spec.dtype)
     exact = spec.dtype.kind == "f" or np.array_equal(narrow, array)
     if not np.isfinite(array).all() or not exact:
-        raise InputError("inputs", f"numbers that {spec.dtype} holds", "others")
+        raise InputError("inputs", f"finite numbers of {spec.dtype}", "others")
     return narrow
 
 
 def answer(saved: SavedRun, output: np.ndarray, top: int = 10) -> dict[str, Any]:
-    """What is said of one example: classes by their probability, or values."""
+    """Returns the prediction for one example, for the response.
+
+    Args:
+        saved: the run.
+        output: the network's output for the example.
+        top: the largest number of classes.
+
+    Returns:
+        The predicted class and the most likely classes with their probabilities, or the values.
+    """
     if not saved.classifies:
         scaler = saved.labels_scaler
         values = output if scaler is None else scaler.inverse(np.atleast_1d(output))
@@ -114,14 +128,14 @@ def answer(saved: SavedRun, output: np.ndarray, top: int = 10) -> dict[str, Any]
 
 
 def check_served(saved: SavedRun) -> None:
-    """Checks that a run answers to single examples.
+    """Checks that a run predicts for single examples.
 
     Raises:
-        InputError: if it does not.
+        InputError: if the run does not.
     """
     spec = saved.inputs
     if spec is None or isinstance(spec, tuple | dict):
         got = "none" if spec is None else described(spec)
-        raise InputError("run", "a network of one array of a known shape", got)
+        raise InputError("run", "a network with one input array of a known shape", got)
     if saved.table is not None and len(spec.shape) != 1:
-        raise InputError("run", "a network on images, texts, rows or arrays", "one of a series")
+        raise InputError("run", "a network on images, texts, rows or arrays", "one on a series")

@@ -1,4 +1,4 @@
-"""The process that serves, until it is told to stop."""
+"""Runs the HTTP server until a signal arrives."""
 
 import ipaddress
 import signal
@@ -12,7 +12,7 @@ from jaxnets.optional import require
 from jaxnets.runs import SavedRun
 from jaxnets.serve.application import Limits, application
 
-_GRACE = 5  # seconds for requests under way
+_GRACE = 5  # seconds to finish requests after a signal
 
 
 def serve(
@@ -22,17 +22,17 @@ def serve(
     limits: Limits | None = None,
     say: Callable[[str], Any] = print,
 ) -> None:
-    """Serves a run over HTTP until Ctrl-C or SIGTERM; requests under way are answered first.
+    """Serves a run over HTTP until Ctrl-C or SIGTERM, and finishes current requests.
 
     Args:
-        saved: the run, as ``jaxnets.load`` reads it.
-        host: the address to listen at; the default is reached from this machine alone.
-        port: to listen at; 0 takes a free one.
-        limits: what the service takes; None for the defaults.
-        say: is given the line that says where it listens.
+        saved: the run, from ``jaxnets.load``.
+        host: the address to listen on; the default can only be reached from this machine.
+        port: the port to listen on; 0 for any free port.
+        limits: the limits of the service; None for the defaults.
+        say: a function to call with a line that has the address.
 
     Raises:
-        InputError: if the run cannot be served, or the address cannot be listened at.
+        InputError: if the run cannot be served, or the address cannot be used.
         ImportError: if starlette or uvicorn is not installed.
     """
     uvicorn = require("uvicorn", extra="serve", feature="serving")
@@ -61,7 +61,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            "host", "an address and a port to listen at", f"{host}:{port} ({reason})"
+            "host", "an address and a port to listen on", f"{host}:{port} ({reason})"
         ) from error
 
 
@@ -72,18 +72,19 @@ def _address(saved: SavedRun, host: str, port: int) -> str:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
-    return line if local else f"{line}; whoever reaches this address can ask it"
+    return line if local else f"{line}; anyone who can reach this address can use it"
 
 
 def _run(server: Any, listening: socket.socket) -> None:
-    """Runs the server in a thread, as in the main one it would end the process by the signal."""
+    """Runs the server in a thread; in the main thread, uvicorn would re-raise the signal."""
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     if threading.current_thread() is not threading.main_thread():
         server.run(sockets=[listening])
         return
 
     def stop(number: int, frame: Any) -> None:
-        server.force_exit = server.should_exit  # the second time at once
+        server.force_exit = server.should_exit  # a second signal stops immediately
+
         server.should_exit = True
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}

@@ -109,10 +109,14 @@ def cut(
         stops = {*stops, *(np.flatnonzero(np.diff(widths)) + 1).tolist()}
     ends = {stop for stop in stops if start < stop < full}
     if room is not None:
+        # At multiples of ``room`` from the start of the epoch, also if the run resumes in between,
+        # so that a resumed run is divided like an uninterrupted one.
         ends |= set(range(start - start % room + room, full, room))
     edges = [start, *sorted(ends), full]
     last_room = None if room is None else 1
     if start or ends:
+        # Parts of an epoch have different lengths, so one program with room for all of them is
+        # compiled. Whole epochs need no padding.
         room = room or full
     pieces = [
         Piece(plan.full[first:last], room, None if widths is None else int(widths[first]))
@@ -191,6 +195,7 @@ class StreamedFeed:
 
     def batches(self, pieces: Sequence[Piece]) -> Iterator[Stacked]:
         """See ``Feed``."""
+        # All rows in advance, so that the split reads ahead across pieces.
         rows = [self._placement.own_rows(row) for piece in pieces for row in piece.rows]
         reading: Any = self._split.batches(rows)
         with contextlib.closing(reading) as stream:

@@ -57,6 +57,7 @@ class Bridge:
             with contextlib.suppress(OSError):
                 far = socket.create_connection(self._there, timeout=self._patience)
                 far.settimeout(None)
+                # Small messages are forwarded at once, as on a direct connection of gRPC.
                 far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return far
             time.sleep(0.05)

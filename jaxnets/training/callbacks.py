@@ -99,9 +99,11 @@ class RunSoFar:
                 number of groups, or the optimizer follows a schedule or is not one of
                 ``jaxnets.optimizers``.
         """
+        # A schedule has changed the rates since they were set, and would overwrite these too.
         if self._rates and self.learning_rates != self._rates:
-            expected = "learning rates that are numbers, as a callback sets them"
+            expected = "one without a schedule, as a callback sets the learning rates"
             raise InputError("optimizer", expected, "one that follows a schedule")
+        # Unchanged arrays are kept, so that their buffers are not copied.
         old = self._journal.state.optimizer_state
         new = jax.tree.map(_in_place_of, old, optimizers.set_learning_rate(old, rates))
         self._journal.state = dataclasses.replace(self._journal.state, optimizer_state=new)
@@ -190,6 +192,7 @@ class EarlyStopping(Callback):
         self._check(self.run.history)
 
     def _check(self, history: Sequence[EpochRecord]) -> None:
+        # Recomputed from the whole history instead of kept, so that a resumed run needs no state.
         best, waiting = -np.inf, 0
         for record in history:
             value = goodness(record, self.metric)
@@ -224,7 +227,7 @@ class LossSpikes(Callback):
             if 10 * len(before) < self._window:
                 continue
             median = float(np.median(before))
-            if not known[number] <= self._factor * abs(median):
+            if not known[number] <= self._factor * abs(median):  # also true for NaN
                 self._warn(number, float(known[number]), median)
 
     def _warn(self, number: int, loss: float, median: float) -> None:
@@ -361,6 +364,7 @@ class Listeners:
         self._journal, self.reason = run._journal, run._journal.stopped
         with contextlib.ExitStack() as stack:
             for each in self._more:
+                # Before ``begin``, so that ``end`` is also called if ``begin`` raises.
                 stack.callback(self._call, each.end)
                 self._call(each.begin, run)
             yield

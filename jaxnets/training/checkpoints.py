@@ -288,7 +288,7 @@ class Checkpoints:
             OSError: if this checkpoint or the previous one cannot be written; existing checkpoints
                 remain.
         """
-        self.wait()
+        self.wait()  # one checkpoint at a time, and to report the error of the previous one
         arrays = storage.named(state)
         storage.check(arrays)
         about = _about(record, step, score, metric)
@@ -297,6 +297,7 @@ class Checkpoints:
         with _in_one_sentence(path):
             _on_first_process(lambda: _begin(path))
             arrays_written = storage.start_writing(_partial(path), arrays)
+        # In the background, so that training continues while files are written.
         self._writing = self._writer.submit(self._finish, path, about, abandoned, arrays_written)
 
     def wait(self) -> None:
@@ -359,6 +360,7 @@ class Checkpoints:
             (_partial(path) / _ABOUT).write_text(about)
             self._remove(abandoned)
             appear(_partial(path), path)
+        # Only after the new checkpoint is complete: there is always at least one.
         self._prune()
 
     def _prune(self) -> None:

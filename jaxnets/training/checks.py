@@ -55,7 +55,7 @@ class Checks:
         self._rows_of_computed: list[int] = []
         self._in_range = False  # indices that do not depend on the batch have been checked
         self.labels: dict[str, Labels] = {}
-        self.outputs = jax.eval_shape(self._look, state, dict(batch))
+        self.outputs = jax.eval_shape(self._trace, state, dict(batch))
 
     def check(self, argument: str, batch: Mapping[str, Any]) -> None:
         """Checks the indices and labels of some examples.
@@ -82,13 +82,15 @@ class Checks:
             ends = jax.device_get(self._ends(self._state, chunk))
             for (low, high), rows in zip(ends, self._rows_of_computed, strict=True):
                 _check(f"{prefix}inputs", low, high, rows)
-            if not self._vary:
+            if not self._depend_on_batch:  # the same for every batch, so one check is enough
                 self._in_range = True
                 break
 
-    def _look(self, state: TrainState, batch: dict[str, Any]) -> Any:
+    def _trace(self, state: TrainState, batch: dict[str, Any]) -> Any:
+        # Without kernels, whose rewrite traces the function with other tracers.
         with native.aside(), noted_lookups() as found, noted_labels() as read:
             made = self._function(state, batch)
+        # By identity: a column that a transform has changed is another tracer.
         names = {id(column): name for name, column in _named(batch).items()}
         others = []
         for one in found:
@@ -118,7 +120,7 @@ class Checks:
         return jax.jit(ends)
 
     @functools.cached_property
-    def _vary(self) -> bool:
+    def _depend_on_batch(self) -> bool:
         """Whether the computed indices depend on the batch; the positions of tokens do not."""
         graph = Graph(self._ends.trace(self._state, self._spec).jaxpr)
         columns = set(graph.inputs[len(jax.tree.leaves(self._state)) :])

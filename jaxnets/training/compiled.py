@@ -26,6 +26,7 @@ class _Computation:
     def __init__(self, traced: Any, placement: Placement) -> None:
         config: Any = jax.config
         quick = config.values["jax_disable_most_optimizations"]
+        # A jaxpr is flat: programs with the same one may differ in the structure of their results.
         structures = tuple(map(jax.tree.structure, (traced.args_info, traced.out_info)))
         self._jaxpr = traced.jaxpr
         self._seen = structures, placement, quick, tuple(self._jaxpr.in_avals)
@@ -80,6 +81,7 @@ class Compiled:
         config: Any = jax.config  # these debugging modes of JAX do not run compiled programs
         if not self.ahead or config.jax_disable_jit or config.jax_debug_nans:
             return _jitted(function, program)(state, batches, count)
+        # The state's shapes do not change during a run, so only those of the batches are compared.
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batches))
         key = (function, run, shapes, count is None)
         if key not in self._compiled:
@@ -112,5 +114,6 @@ def _jitted(function: Callable[..., Any], program: Program) -> Any:
 
 
 def _to_be_jitted(function: Callable[..., Any], program: Program) -> Any:
+    # Training overwrites the buffers of the old state, which halves its memory.
     donated = 0 if function in (train_steps, train_members) else ()
     return jax.jit(functools.partial(function, program), donate_argnums=donated)

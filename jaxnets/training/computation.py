@@ -81,6 +81,7 @@ class _Digest:
                 return self._computation(value)
             if _is_array(value):
                 return self._array(value)
+        # A cycle, or a structure so deep that its content is not worth hashing.
         if id(value) in self._within or len(self._within) > _DEEPEST:
             return _sum("within", b"")
         self._within.add(id(value))
@@ -93,7 +94,7 @@ class _Digest:
         """Hashes a value that consists of other values."""
         if isinstance(value, dict | Mapping):
             pairs = [self.of(key) + self.of(each) for key, each in value.items()]
-            return _sum("mapping", *sorted(pairs))
+            return _sum("mapping", *sorted(pairs))  # independent of the order of insertion
         name = "sequence" if type(value) in (tuple, list) else _qualified(type(value))
         if isinstance(value, tuple | list):
             return _sum(name, *map(self.of, value))
@@ -154,6 +155,7 @@ class _Digest:
         parameters = {key: value for key, value in given.items() if key not in _IDLE}
         if name.startswith(_WITH_RULES):
             parameters = {key: value for key, value in parameters.items() if not callable(value)}
+        # This setting changes the random numbers but is not a parameter of the primitive.
         if name.startswith(("random_", "threefry")):
             parameters["partitionable"] = equation.ctx.threefry_partitionable
         return self.of(parameters)

@@ -155,8 +155,9 @@ def _most(correct: Count, outputs: Any, labels: jax.Array) -> int:
         filled = [next(following) if isinstance(x, jax.Array) else x for x in leaves]
         return correct(*jax.tree.unflatten(structure, filled))
 
+    # Only arrays are traced: the user's function may depend on Python values among the leaves.
     traced = jax.make_jaxpr(of_arrays)(*arrays)
-    (most,) = _bounds(traced.jaxpr, [math.inf] * len(traced.in_avals))
+    (most,) = _bounds(traced.jaxpr, [math.inf] * len(traced.in_avals))  # inputs are unbounded
     return int(most) if 0 < most < math.inf else len(labels)
 
 

@@ -85,6 +85,7 @@ def train_members(
         state, rows = one
         return train_steps(program, state, batches._replace(rows=rows), count)
 
+    # The columns are not mapped: all members read one copy of the examples.
     every = states, jnp.moveaxis(batches.rows, 2, 0)
     return _for_each(member, every, _trained_at_once(program.run, states, batches))
 
@@ -165,7 +166,7 @@ def one_step(step: Step, mesh: Mesh | None = None) -> Callable[..., tuple[TrainS
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
     """Applies a function to each member of arrays [members, …], ``at_once`` members at a time."""
-    if at_once >= len(jax.tree.leaves(every)[0]):
+    if at_once >= len(jax.tree.leaves(every)[0]):  # without the loop of ``lax.map``
         return jax.vmap(function)(every)
     return lax.map(function, every, batch_size=at_once if at_once > 1 else None)
 
@@ -179,6 +180,7 @@ def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
         return train_step(step, state, batches._replace(rows=rows).batch(jnp.int32(0)))
 
     one = jax.tree.map(lambda array: array[0], states)
+    # Without kernels, whose calls would hide the primitives.
     with native.aside():
         traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
     return _TRAINED_ON_CPU if _LONG.isdisjoint(primitives(traced)) else 1
@@ -213,5 +215,6 @@ def _collect(
         )
         return state, place
 
+    # A ``fori_loop`` and not a scan, because ``count`` may be a traced number.
     last = np.int32(room) if count is None else count
     return lax.fori_loop(np.int32(0), last, body, (state, empty))

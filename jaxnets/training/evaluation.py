@@ -117,6 +117,7 @@ def evaluate(
     here = one_device()
     state = here.place(initialize(model, untrained))
     source = checked_feed("split", split, objective, state, here, batch_size=batch_size)
+    # Not ahead of time: ``jax.jit`` then reuses the program of an earlier call.
     run = Compiled(here, ahead=False).run
     return evaluate_state(run, objective, state, split, source, batch_size)
 
@@ -234,6 +235,7 @@ def measure_split(
     metrics have an axis for the members before the axis of the steps.
     """
     axis = 0 if function is evaluate_batches else 1
+    # The seed has no effect without shuffling.
     plan = epoch_plan(len(split), batch_of(split, batch_size), seed=0, epoch=0, shuffle=False)
     pieces = cut(plan, room=source.room(plan.steps, batch_size))
     measured = []
@@ -256,6 +258,7 @@ def evaluation(examples: int, measured: Sequence[Measured]) -> Evaluation:
     accuracy = metrics.get("accuracy")
     if isinstance(accuracy, Ratio) and np.issubdtype(accuracy.total.dtype, np.integer):
         check_counted(metrics)
+        # Summed as integers in 64 bits: counts of tokens or pixels may exceed 32 bits.
         correct = int(accuracy.total.sum(dtype=np.int64))
         total = int(accuracy.count.sum(dtype=np.int64))
     values = over_batches(metrics)
@@ -302,6 +305,8 @@ def checked_feed(
         return feed(split, functools.partial(checks.check, name), placement)
     outputs = _outputs_of_supervised(name, objective, state, batch)
     checks, labels = Checks(functools.partial(_evaluated, objective), state, batch), batch["labels"]
+    # Losses over classes note the range of their labels while they are traced; losses over
+    # probabilities are recognized by the function.
     if hasattr(labels, "dtype") and (found := expected_probabilities(objective.loss, labels)):
         checks.labels["labels"] = found
     source = feed(split, functools.partial(checks.check, name), placement)
@@ -343,7 +348,11 @@ def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, 
         shapes = functools.partial(jax.eval_shape, functools.partial(applied, objective.transform))
         changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
         if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
-            raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
+            raise InputError(
+                "transform",
+                f"{expected} that returns an array",
+                f"one that returns {shown(changed)}",
+            )
     shapes = functools.partial(jax.eval_shape, lambda s, x: objective.outputs(s.model, x))
     outputs = called(f"{name}.inputs", "what the model takes", shapes, state, inputs, got=got)
     check_outputs(objective.loss, outputs)

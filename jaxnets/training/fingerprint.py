@@ -63,11 +63,14 @@ def fingerprint(
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     parts: dict[str, Any] = {"network": {"is": f"{count} parameters"}}
     if isinstance(step, Minimize) and isinstance(step.objective, Supervised):
+        # Two examples are enough: the parts are hashed separately, and the batch size is compared
+        # as a setting.
         parts |= _of_supervised(step, step.objective, shapes, state, as_batch(data.train, 2))
     else:
         batch = _batch(data.train, settings["batch_size"])
         computes = _digest(functools.partial(train_step, step), shapes, batch)
         parts["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
+    # The step's own objective is already part of the step's hash.
     own = getattr(step, "evaluation", None)
     another = objective is not own and objective != own
     if objective is not None and data.test is not None and another:
@@ -104,6 +107,8 @@ def _of_supervised(
             model = step.model(graphdef, parameters, rest)
             return objective.outputs(model, inputs), step.others(model)
 
+        # The gradient is hashed too, because a custom differentiation rule is not visible in the
+        # forward jaxpr.
         made, pull_back, after = jax.vjp(run, parameters, has_aux=True)
         tested = objective.outputs(state.model, inputs)
         return tested, made, pull_back(_cotangents(made)), after
@@ -194,6 +199,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     faults = []
     for name in sorted({*before, *now} - {"versions", "form"}):
         one, other = _plain(before.get(name)), _plain(now.get(name))
+        # Older forms of the description may have data without a checksum.
         if not same_form and isinstance(one, str) and isinstance(other, str):
             other = other if _CHECK in one else other.partition(_CHECK)[0]
         if one != other:
@@ -212,6 +218,7 @@ def _numbers(initial: Any) -> str:
 
     Optimizers keep hyperparameters either there or as constants in the jaxpr.
     """
+    # Larger arrays are accumulators such as momentum, which start at zero.
     return digest_of([x for x in jax.tree.leaves(initial) if np.size(x) < 5])
 
 

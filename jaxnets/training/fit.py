@@ -216,7 +216,7 @@ def _run(
         members[0].journal = begin(save, resume, about, placement.shards, state, shapes)
     journal, epochs = members[0].journal, work.epochs
     if len(journal.history) > epochs:
-        raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
+        raise InputError("epochs", f"at least the {len(journal.history)} that are done", epochs)
     best = Best(metric, journal, save, shapes) if listeners.restore_best else None
     loop = Loop(Compiled(placement), work, feeds, members, together=together, best=best)
     so_far = RunSoFar(work.data, epochs, steps, resume, journal)

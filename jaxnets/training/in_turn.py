@@ -48,7 +48,7 @@ class InTurn:
         after, found = [], []
         for number, (step, own) in enumerate(zip(self.steps, every, strict=True)):
             run = _Run(step, model, batch, jax.random.fold_in(key, number))
-            if self.every[number] == 1:
+            if self.every[number] == 1:  # known while tracing, so no conditional is needed
                 own, metrics = run.take(own)
             else:
                 due = (calls + 1) % self.every[number] == 0

@@ -62,7 +62,7 @@ class Interrupts:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)  # for the second one
 
 
 class Heard:

@@ -172,7 +172,7 @@ def adds_up(loss: Loss, outputs: Any, labels: Any) -> bool:
     if function in _KNOWN:
         return options.get("reduction", "mean") == "sum"
     leaves, structure = jax.tree.flatten((outputs, labels))
-    if not all(jnp.ndim(leaf) for leaf in leaves):
+    if not all(jnp.ndim(leaf) for leaf in leaves):  # no batch axis to double
         return False
     return _found_to_add_up(loss, structure, tuple((x.shape[1:], x.dtype) for x in leaves))
 
@@ -187,6 +187,7 @@ def _found_to_add_up(loss: Loss, structure: Any, shapes: tuple[Any, ...]) -> boo
         return loss(outputs, labels), loss(*twice)
 
     rng = np.random.default_rng(0)
+    # Between 0 and 1, so that the values are valid logits and probabilities.
     drawn = jax.tree.map(lambda x: rng.uniform(0.1, 0.9, x.shape).astype(x.dtype), outputs)
     try:
         with jax.disable_jit(False):

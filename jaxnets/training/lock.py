@@ -19,7 +19,7 @@ def lock(directory: Path) -> IO[str]:
     Raises:
         InputError: if the folder cannot be written to, or another process has locked it.
     """
-    import fcntl
+    import fcntl  # not available on Windows, where the package can still be imported
 
     with contextlib.ExitStack() as failing:
         try:

@@ -105,6 +105,8 @@ class Work:
             InputError: see ``checked_feed``.
         """
         data, names = self.data, self.data.class_names
+        # Training data are checked with the step's own objective, which may be None for a custom
+        # step; then nothing is known about them.
         own = getattr(self.step, "evaluation", None)
         train = checked_feed(
             "data.train", data.train, own, state, placement, names, self.batching.batch_size
@@ -200,7 +202,7 @@ class Loop:
         return self._members[0].journal
 
     @property
-    def _sound(self) -> list[Member]:
+    def _not_diverged(self) -> list[Member]:
         return [member for member in self._members if member.diverged is None]
 
     def run(self, report: Reporter, keep: Keeper, listeners: Listeners) -> None:
@@ -213,9 +215,11 @@ class Loop:
         journal, epochs = self._journal, self._work.epochs
         self._compiled.watched = report.compiling
         for epoch in range(len(journal.history), epochs):
+            # A run that a callback stopped within an epoch first completes the epoch, so that its
+            # history consists of whole epochs.
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
-            active = self._sound
+            active = self._not_diverged
             self._train_epoch(self._plan(epoch), report, keep, listeners)
             self._evaluate()
             record = self._end_epoch(active, report)
@@ -244,6 +248,7 @@ class Loop:
             self._measure(ended)
         seconds = max(sum(record.seconds for record in each.history) for each in journals)
         epochs = max(len(each.history) for each in journals)
+        # ``seconds`` is zero if the clock is too coarse for a tiny run.
         speed = epochs * self._work.batching.examples / seconds if seconds else math.nan
         stopped = reason if len(self._journal.history) < self._work.epochs else None
         made = []
@@ -277,6 +282,7 @@ class Loop:
         if not self._together:
             return batching.plan(self._members[0].seed, epoch)
         seeds = list(dict.fromkeys(member.seed for member in self._members))
+        # Threads help because NumPy releases the GIL while it sorts.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             plans = pool.map(lambda seed: batching.plan(seed, epoch), seeds)
             of_seed = dict(zip(seeds, plans, strict=True))
@@ -302,17 +308,18 @@ class Loop:
                 train, self._work.step, journal.state, upcoming, piece.count
             )
             upcoming = next(source, None)  # read while the device computes
-            every = self._each(jax.device_get(found))
+            every = self._each(jax.device_get(found))  # waits for the device
             seconds = time.perf_counter() - began - (compiled.seconds - compiling)
             for member, measured in zip(self._members, every, strict=True):
+                # The program returns ``room`` entries, of which the last ones may be padding.
                 done = jax.tree.map(operator.itemgetter(slice(len(piece.rows))), measured)
                 member.add(state, done, seconds)
             journal.state = state
             self._raise_if_all_diverged()
-            last = [member.journal.losses[-1][-1] for member in self._sound]
+            last = [member.journal.losses[-1][-1] for member in self._not_diverged]
             report.advance(len(piece.rows), float(np.mean(last)))
             listeners.steps(journal.step, journal.losses[-1])
-            if upcoming is not None:
+            if upcoming is not None:  # the checkpoint after the last piece is that of the epoch
                 keep.after_steps(journal)
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
@@ -324,12 +331,12 @@ class Loop:
         for member in active:
             if member.diverged is not None:
                 report.say(f"{member.name}: {member.diverged}")
-        record = _mean([member.journal.history[-1] for member in self._sound])
+        record = _mean([member.journal.history[-1] for member in self._not_diverged])
         report.epoch(record)
         return record
 
     def _raise_if_all_diverged(self) -> None:
-        if not self._sound:
+        if not self._not_diverged:
             assert self._members[0].diverged is not None
             raise self._members[0].diverged
 

@@ -35,6 +35,7 @@ def write_manifest(folder: Path) -> None:
         json.dump({"files": files, "sha256": _digest(files)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+    # Flushing a file does not flush its entry in the folder.
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         _sync(inner)
 

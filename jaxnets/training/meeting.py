@@ -62,12 +62,13 @@ def gather(port: int, address: str, processes: int, patience: float) -> dict[int
                     other.close()
                 raise TimeoutError(late) from None
             _welcome(line, came, processes)
-    for line in came.values():
+    for line in came.values():  # an empty message: all processes have connected
         _send(line, {})
     return came
 
 
 def _listening(port: int) -> socket.socket:
+    # One socket for IPv4 and IPv6, because ``coordinator`` may be either.
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:

@@ -94,7 +94,7 @@ class Minimize:
             gradients,
             slots,
             trained,
-            value=loss,
+            value=loss,  # the extra arguments are for line searches, such as L-BFGS
             grad=gradients,
             value_fn=_differentiable(gradients_at),
         )
@@ -324,6 +324,7 @@ def _network_in_parts(
 
     loss, pull_back, metrics = jax.vjp(loss_of, parts.joined(outputs, last), has_aux=True)
     cotangents, last_cotangent = parts.cut(pull_back(jnp.ones_like(loss))[0])
+    # The carry accumulates the sum, so that only one part's gradient is in memory.
     gradients = jax.tree.map(jnp.zeros_like, trained)
     gradients, _ = lax.scan(backward, gradients, (before, stacked, cotangents))
     if left is not None:
@@ -342,7 +343,7 @@ def _in_parts(
 
         def loss_of(trained: Any) -> tuple[jax.Array, Any]:
             model = step.model(graphdef, trained, rest)
-            own = jax.random.fold_in(key, number)
+            own = jax.random.fold_in(key, number)  # parts must not repeat each other's noise
             loss, metrics = measure(step.objective, model, part, own)
             return loss * weight, (metrics, step.others(model))
 

@@ -90,6 +90,7 @@ class JsonLines(_Log):
             return
         self._check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Rewritten, because a killed run may have written lines after its last checkpoint.
         with replacing(self._path) as partial:
             partial.write_text(_lines(self._new()), encoding="utf-8")
 

@@ -169,6 +169,8 @@ class Supervised:
         check_scalar("loss", _EXPECTED_LOSS, loss)
         made: dict[str, Any] = {}
         if adds_up(self.loss, outputs, labels):
+            # The gradient is that of the sum, but the reported loss is the mean over examples, so
+            # that it does not depend on the batch size.
             made["loss"] = Ratio(loss, jnp.int32(size_of({"labels": labels})))
         count = counter(self.correct, self.loss, outputs, given)
         if count is not None:
@@ -254,7 +256,7 @@ def outputs_of(model: nnx.Module, inputs: Any, compute_dtype: Any = None) -> Any
     low = nnx.merge(graphdef, _cast(parameters, compute_dtype), rest, copy=True)
     outputs = _called(low, _cast(inputs, compute_dtype))
     nnx.pop(low, nnx.Intermediate)
-    nnx.update(model, nnx.split(low, nnx.Param, ...)[2])
+    nnx.update(model, nnx.split(low, nnx.Param, ...)[2])  # such as running statistics
     wide = jnp.dtype(compute_dtype).itemsize > 4
     return _cast(outputs, compute_dtype if wide else jnp.float32)
 

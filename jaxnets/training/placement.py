@@ -55,7 +55,9 @@ class Sharding:
         if isinstance(given, tuple | list | ItemsView) and all(map(_is_pair, given)):
             rules = tuple(given)
         else:
-            raise InputError("rules", "mesh axes by patterns of paths", shown(self.rules))
+            raise InputError(
+                "rules", "a mapping from path patterns to mesh axes", shown(self.rules)
+            )
         object.__setattr__(self, "rules", rules)
         for pattern, axes in rules:
             _check_pattern(pattern)
@@ -176,6 +178,7 @@ class Placement:
             tree: arrays on the host, [steps, rows, …].
             size: number of examples in a batch, over all processes.
         """
+        # A batch that cannot be divided, such as a smaller last one, is copied to every device.
         even = size % self.shards == 0
         sharding = self._over(None, DATA_AXIS) if even else self._over()
 
@@ -308,7 +311,7 @@ def _chosen(devices: int | Sequence[jax.Device] | None) -> tuple[jax.Device, ...
     check_positive("devices", devices)
     if devices > len(there):
         kind = there[0].platform.upper()
-        hint = "; jax_num_cpu_devices makes more of a CPU" if kind == "CPU" else ""
+        hint = "; set jax_num_cpu_devices for more" if kind == "CPU" else ""
         expected = f"at most {len(there)}, the number of {kind} devices{hint}"
         raise InputError("devices", expected, devices)
     each, left = divmod(devices, jax.process_count())

@@ -90,6 +90,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
 
     looks_up = has_embeddings(model)
 
+    # Traced once for each structure and shape of the inputs.
     @cache
     def checks(structure: Any, shapes: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> Checks:
         specs = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
@@ -116,10 +117,11 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
             check_fits(name, array)
         if looks_up:
             check(inputs)
+        # The program may read NumPy arrays in place, so ``run`` waits until it has finished.
         in_place = on_cpu and any(isinstance(array, np.ndarray) for array in arrays.values())
         try:
             made = run(inputs) if in_place else compiled(inputs)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # raised while the model is traced
             raise _refused(inputs, error) from error
         if on_cpu and not in_place:
             _poll(made)

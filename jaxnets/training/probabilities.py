@@ -57,6 +57,7 @@ def kind_of(
     if outputs.shape[-1] > 1:
         sums = outputs.sum(-1, dtype=np.float64)
         return "probabilities" if positive and abs(sums - 1).max() < _ROUNDING else "logits"
+    # binary_cross_entropy was handled above, so this is the loss that takes logits.
     taken_for_logits = loss is not None and unwrapped(loss)[0] in OF_PROBABILITIES
     if taken_for_logits or not positive or outputs.max() > 1:
         return "logits"
@@ -78,6 +79,6 @@ def class_probabilities(outputs: np.ndarray, kind: Kind) -> np.ndarray:
         return np.concatenate([1 - second, second], axis=-1)
     if kind == "probabilities":
         return outputs
-    exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
+    exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))  # cannot overflow
     shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
     return shares

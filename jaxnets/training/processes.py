@@ -80,6 +80,7 @@ def joined(
         return
     with contextlib.ExitStack() as open_until_the_end:
         if process_id == 0:
+            # JAX's service listens on the same port after ``gather`` has closed it.
             lines = meeting.gather(port, coordinator, processes, patience)
             address = f"localhost:{port}"
         else:
@@ -109,7 +110,7 @@ def gathered(value: np.ndarray) -> np.ndarray:
 
 def of_first(text: str) -> str:
     """Returns process 0's text, of up to 4096 bytes, on every process; all must call this."""
-    letters = np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8)
+    letters = np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8)  # all need one shape
     return gathered(letters)[0].tobytes().rstrip(b"\0").decode()
 
 
@@ -150,6 +151,7 @@ class Watch(threading.Thread):
 
     def leave(self) -> None:
         """Sends a goodbye, and waits until all processes have done so."""
+        # Process 0 sends its goodbye last, so that the others wait until all are done.
         if self._process_id > 0:
             self._send(_GOODBYE)
         self._all_left.wait()
@@ -173,7 +175,7 @@ class Watch(threading.Thread):
             return
         sentence = heard.decode().strip()
         sentence = sentence or f"process {process} has ended before the others: see its messages"
-        self._send(f"{sentence}\n".encode())
+        self._send(f"{sentence}\n".encode())  # process 0 forwards the reason to the others
         _end(sentence)
 
     def _send(self, message: bytes) -> None:
@@ -184,7 +186,7 @@ class Watch(threading.Thread):
 
 def _end(sentence: str) -> NoReturn:
     print(f"jaxnets: {sentence}", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(1)  # the main thread may be blocked in a collective, which cannot be interrupted
 
 
 def _after(error: BaseException, watch: Watch) -> None:

@@ -62,7 +62,7 @@ class Lines(Silence):
     def compiling(self) -> Iterator[None]:
         """Prints a message the first time that compilation takes more than ``PATIENCE`` s."""
         timer = threading.Timer(PATIENCE, self._say_compiling)
-        timer.daemon = True
+        timer.daemon = True  # does not keep the process alive after an error
         timer.start()
         try:
             yield

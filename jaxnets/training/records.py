@@ -95,6 +95,7 @@ class EpochRecord:
 
     def row(self) -> dict[str, Any]:
         """Returns the record as plain values by full name, for JSON and CSV."""
+        # Loss and accuracy are always included, so that all CSV files have these columns.
         named = {
             f"{part}_{name}": value.tolist() if isinstance(value, np.ndarray) else value
             for part, metrics in (("train", self.train), ("test", self.test))

@@ -169,6 +169,7 @@ class Best:
             self.see(journal)
             return
         assert saving is not None  # only a resumed run has a history
+        # All epochs have the same number of steps, so this is the last step of epoch ``best``.
         step = (journal.step - journal.step_in_epoch) // done * best
         self.epoch = best
         self.state = _saved_state(saving, step, best, Journal(journal.state), shapes)
@@ -232,6 +233,8 @@ class Keeper:
         every = None if self._saving is None else self._saving.steps
         if every is None:
             return range(0)
+        # Checkpoints are due at multiples of ``every`` over all epochs; this is the first one in
+        # the current epoch.
         return range(-len(journal.history) * steps % every, steps, every)
 
     def after_steps(self, journal: Journal) -> None:
@@ -266,6 +269,8 @@ class Keeper:
             if self._interrupts.signal is not None:  # its KeyboardInterrupt was swallowed
                 raise KeyboardInterrupt
             return None, False
+        # All processes must save at the same step, although clocks differ and a signal may reach
+        # only one of them.
         own = np.array([self._interrupts.signal or 0, self._due(step)])
         asked, due = gathered(own).max(axis=0)
         return int(asked) or None, bool(due)
@@ -342,6 +347,9 @@ def begin(
         return Journal(state)
     journals: list[Journal] = []
 
+    # ``read`` calls this for each checkpoint until one is usable. A checkpoint whose arrays cannot
+    # be restored counts as damaged, so it is restored here. One of another run does not, because
+    # that must be reported instead of searching for an older one.
     def fault(saved: Saved) -> str | None:
         if wrong := unusable(saved):
             return wrong
@@ -403,17 +411,18 @@ def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: 
     now = {"versions": about["versions"], **machine(devices, before.get("kernels", ()))}
     if not saving.same_bits:
         before.pop("devices", None)  # an argument of ``fit``, so the user has chosen it
+    # Process 0 decides, so that either all processes raise or none.
     changed = of_first("; ".join(other_bits(before, now))[:1000])
     if changed and saving.same_bits:
-        expected = f"what the run in {saving.directory} was saved with, for the same bits"
+        expected = f"the machine and versions of the run in {saving.directory}, for the same bits"
         raise InputError("resume", expected, changed)
     if changed and jax.process_index() == 0:
-        text = f"the run may end with other bits than without a pause: {changed}"
+        text = f"the resumed run may differ in some bits from an uninterrupted one: {changed}"
         warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _tree(journal: Journal) -> dict[str, Any]:
-    none = np.zeros(0, jnp.zeros(0, float).dtype)
+    none = np.zeros(0, jnp.zeros(0, float).dtype)  # float64 only with jax_enable_x64
     measured = journal.epoch_measured if journal.measured else {}
     losses = np.concatenate([none, *journal.losses])
     return {"state": journal.state, "losses": losses, "measured": measured}

@@ -162,11 +162,11 @@ class TrainingRuns:
         Returns:
             The summary over the members that did not diverge; None if the metric was not measured.
         """
-        values = [member.epoch.value(check_metric(metric)) for member in self._sound]
+        values = [member.epoch.value(check_metric(metric)) for member in self._not_diverged]
         return Summary.of(value for value in values if not np.ndim(value))
 
     def _of_tests(self, value: Callable[[Any], float | None]) -> Summary | None:
-        tests = [member.test for member in self._sound if member.test is not None]
+        tests = [member.test for member in self._not_diverged if member.test is not None]
         return Summary.of(map(value, tests))
 
     @property
@@ -179,7 +179,7 @@ class TrainingRuns:
         return tuple(member for member in self.members if member.learning_rate == rate)
 
     @property
-    def _sound(self) -> Sequence[MemberRun]:
+    def _not_diverged(self) -> Sequence[MemberRun]:
         return [member for member in self.members if member.diverged is None]
 
     @staticmethod
@@ -216,6 +216,7 @@ def begun_members(
     begun = _begun(step, build, chosen)
     if rates is not None:
         _check_rate_counts(step, begun[0])
+    # Each model is made once per seed and shared by all learning rates.
     pairs = itertools.product(rates or [None], range(len(chosen)))  # type: ignore[list-item]
     return [
         Member(chosen[place], Journal(_with_rate(begun[place], rate)), rate)
@@ -263,6 +264,7 @@ def _begun(step: Step, build: Build, seeds: Sequence[int]) -> list[TrainState]:
         model = built(build, seed)
         check_model(model)
         made.append(initialize(model, step, seed))
+    # A model may choose its structure by random numbers, which ``vmap`` cannot express.
     first = made[0]
     for seed, state in zip(seeds, made, strict=True):
         if _shapes(state) != _shapes(first):

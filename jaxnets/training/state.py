@@ -85,6 +85,7 @@ def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
     model = nnx.clone(model)
     nnx.pop(model, nnx.Intermediate)  # values sown in earlier calls
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
+    # All arrays are copied, because training donates their buffers.
     parameters, model_state, slots = _copied((parameters, model_state, step.init(model)))
     return TrainState(
         graphdef=graphdef,

@@ -103,6 +103,7 @@ def train_step(step: Step, state: TrainState, batch: Batch) -> tuple[TrainState,
         1
     """
     _check_step(step, state, batch)
+    # A copy, because the step mutates the model and ``state`` must not change.
     model = nnx.merge(state.graphdef, state.parameters, state.model_state, copy=True)
     model.train()
     reseed(model, jax.random.fold_in(state.key, state.step))
@@ -138,6 +139,7 @@ def step_metrics(found: Any, size: int) -> StepMetrics:
     others = {name: value for name, value in found.items() if name != SKIPPED}
     metrics = as_metrics(others, size)
     loss: Any = metrics["loss"]
+    # A loss that is a sum is a ``Ratio`` of the sum and the number of examples.
     raw = loss.value if isinstance(loss, Mean) else getattr(loss, "total", loss)
     check_scalar("step", "one whose loss is a floating-point scalar", raw)
     return StepMetrics(jnp.asarray(raw), metrics, found.get(SKIPPED))
@@ -210,6 +212,7 @@ def _of_kind(key: jax.Array, kind: Any) -> jax.Array:
     """Returns a key of another generator ``kind``, drawn from this key."""
     if jax.random.key_impl(key) == kind:
         return key
+    # Generators have keys of different sizes.
     words = jax.random.key_data(jax.random.key(0, impl=kind)).shape
     return jax.random.wrap_key_data(jax.random.bits(key, words, jnp.uint32), impl=kind)
 

@@ -90,6 +90,7 @@ def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]
     Raises:
         OSError: if the arrays cannot be written; the returned function raises this too.
     """
+    # Orbax stores neither the generators of random keys nor arrays without elements.
     about = json.dumps({"shapes": _shapes(arrays), "keys": _keys(arrays)}, indent=1)
     encoded = {name: _local_on_host(_encode(_array(value))) for name, value in arrays.items()}
     written = _start_orbax(folder, {name: value for name, value in encoded.items() if value.size})
@@ -117,10 +118,11 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     _, keys = _stored(folder)
     abstract = {name: _abstract(leaf) for name, leaf in like.items()}
     found = _read_orbax(folder, {name: leaf for name, leaf in abstract.items() if leaf.size})
-    for name in abstract.keys() - found.keys():
+    for name in abstract.keys() - found.keys():  # arrays without elements, which are not stored
         found[name] = np.zeros(abstract[name].shape, abstract[name].dtype)
     with _as_os_error():
         arrays = {name: _decode(found[name], leaf, keys.get(name)) for name, leaf in like.items()}
+    # JAX silently converts 64-bit dtypes to 32 bits if they are disabled.
     expected, got = _shapes(like), _shapes(arrays)
     if expected != got:
         names = ", ".join(

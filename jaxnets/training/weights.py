@@ -47,6 +47,7 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
         got = f"{error.filename}: {error.strerror}"
         raise InputError("directory", "a folder that can be made", got) from error
     try:
+        # Under process 0's path, which contains its process id.
         storage.start_writing(Path(of_first(str(partial / path.name))), _flat(model))()
         if first:
             appear(partial / path.name, path)

@@ -113,11 +113,11 @@ def called(models, how="probabilities"):
         (lambda: ensemble(networks()[0]), "members: expected a list of runs or networks, got"),
         (
             lambda: called([*networks(), MLP((4, 2), rngs=nnx.Rngs(0))]),
-            r"models\[3\]: expected outputs \(9, 3\) as of models\[0\], got \(9, 2\)",
+            r"models\[3\]: expected outputs \(9, 3\) like models\[0\], got \(9, 2\)",
         ),
         (
             lambda: called([MLP((4, 1), rngs=nnx.Rngs(0))], "votes"),
-            r"models: expected networks that give \[batch, classes\], as how is 'votes', got float",
+            r"models: expected networks with outputs \[batch, classes\] for how='votes', got float",
         ),
     ],
 )

@@ -138,7 +138,7 @@ BAD = [
     ),
     (
         lambda: functional.embedding(jnp.array([3]), X[0, 0], max_norm=1.0),
-        "max_norm: expected None, as no row is scaled down in a call, got 1.0",
+        "max_norm: expected None, the only supported value, got 1.0",
     ),
     (
         lambda: functional.embedding(jnp.array([3]), X[0, 0], 4),

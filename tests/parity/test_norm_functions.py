@@ -86,7 +86,7 @@ def test_running_statistics_move_as_torchs(name, dtype):
             "batch_norm",
             (jnp.zeros(3), jnp.ones(3)),
             {"training": True},
-            r"running_mean: expected an nnx.Variable, which is moved, or None, got float32\[3\]",
+            r"running_mean: expected an nnx.Variable to update, or None, got float32\[3\]",
         ),
         ("batch_norm", (None, None, jnp.ones(2)), {"training": True}, r"weight: .* \[3\], got"),
         ("instance_norm", (), {"bias": jnp.ones(2)}, r"bias: .* \[3\], got float32\[2\]"),

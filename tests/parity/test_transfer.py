@@ -184,10 +184,10 @@ def test_weights_come_as_far_as_they_fit_and_the_rest_is_named(tmp_path):
     assert "new: 3.weight (is float64[7, 4], not float64[3, 4]" in text
     assert "not used: extra.weight torch.float32[2, 2], extra.bias torch.float32[2]" in text
     fresh = load_pretrained(model, network(), head="3")
-    assert fresh.new == {"3.weight": "of the head", "3.bias": "of the head"}
+    assert fresh.new == {"3.weight": "part of the head", "3.bias": "part of the head"}
     assert fresh.unused == {}
     absent = load_pretrained(model, {"0.weight": np.zeros((4, 5))})
-    assert absent.new["0.bias"] == "float64[4], of which the source has none"
+    assert absent.new["0.bias"] == "float64[4], not in the source"
 
 
 class Trunk(nnx.Module):
@@ -228,16 +228,16 @@ ADAM = optimizers.adam(1e-3)
         (lambda: load_pretrained(plain_network(), {"conv.weight": np.ones(3)}), "missing: fc1"),
         (
             lambda: load_pretrained(plain_network(), plain_network(), head="fc9"),
-            "head: expected what matches one of fc1.weight, .* got 'fc9'",
+            "head: expected a pattern that matches one of fc1.weight, .* got 'fc9'",
         ),
         (
             lambda: load_pretrained(plain_network(), plain_network(), head="fc*"),
-            "source: expected weights of which some fit outside of the head, got none",
+            "source: expected weights that fit outside of the head, got none",
         ),
         (lambda: load_pretrained(3, {}), "model: expected an nnx.Module, got a int"),
         (
             lambda: unfrozen(plain_network(), "conv*"),
-            r"freeze: expected what matches one of fc1.bias, fc1.kernel, .* got 'conv\*'",
+            r"freeze: expected a pattern that matches one of fc1.bias, fc1.kernel, .* got 'conv\*'",
         ),
         (
             lambda: unfrozen(plain_network(), "*"),
@@ -253,19 +253,22 @@ ADAM = optimizers.adam(1e-3)
         (lambda: gradual_unfreezing(3, {"fc1": 1}, 1), "optimizer: expected a gradient transfor"),
         (
             lambda: gradual_unfreezing(ADAM, {"no": 1}, 1).init({"fc1": jnp.ones(2)}),
-            r"groups\[0\]: expected a selector that picks one of fc1, got no",
+            r"groups\[0\]: expected a selector that matches one of fc1, got no",
         ),
         (lambda: layer_wise(3, 0.1, []), "optimizer: expected a function from a learning rate"),
-        (lambda: layer_wise(lambda lr: lr, 0.1, []), "optimizer: .* got one to 0.1"),
+        (lambda: layer_wise(lambda lr: lr, 0.1, []), "optimizer: .* returned 0.1"),
         (lambda: layer_wise(optimizers.adam, -1, []), "lr: expected a finite number >= 0"),
         (lambda: layer_wise(optimizers.adam, 1, "fc1", 0), "factor: expected a finite number > 0"),
         (lambda: layer_wise(optimizers.adam, 1, [3]), "layers: expected names or patterns"),
         (lambda: lora(plain_network(), 0), "rank: expected a positive integer, got 0"),
         (lambda: lora(plain_network(), 1, 0), "alpha: expected a finite number > 0, got 0"),
-        (lambda: lora(plain_network(), layers="conv"), "layers: expected what matches one of fc1"),
+        (
+            lambda: lora(plain_network(), layers="conv"),
+            "layers: expected a pattern that matches one of fc1",
+        ),
         (lambda: lora(layers.BatchNorm1d(3)), "model: expected a network with linear layers, got"),
         (lambda: lora(plain_network(), rngs=3), "rngs: expected nnx.Rngs or None, got 3"),
-        (lambda: merge_lora(plain_network()), "model: expected a network that lora has made, got"),
+        (lambda: merge_lora(plain_network()), "model: expected a network that lora returned, got"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, message):

@@ -1,4 +1,4 @@
-"""Data sets larger than memory: examples are read from their files, a few batches ahead."""
+"""Data sets larger than memory, read from their files during training, a few batches ahead."""
 
 from jaxnets.data.streaming.examples import Chosen, Examples, Joined, Range
 from jaxnets.data.streaming.records import RecordPairs, Records

@@ -1,7 +1,7 @@
-"""Those who read batches ahead: threads of this process, or worker processes.
+"""Readers of batches: threads of this process, or worker processes.
 
-Workers are spawned, never forked: a fork of a process in which JAX runs may hang. They outlive a
-pass over the data, as it takes one seconds to start.
+Workers are spawned, not forked: a fork of a process in which JAX runs may hang. They are kept after
+a pass over the data, because starting one takes seconds.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ Batch = tuple[Any, Any]
 
 
 class Crew:
-    """Reads batches in threads, each of which may have a worker process read for it.
+    """A pool of threads that read batches, each with its own worker process if there are workers.
 
     Args:
-        examples: what to read from.
-        workers: how many processes; 0 for none.
-        threads: how many threads, if there are no processes.
+        examples: the examples to read from.
+        workers: number of worker processes; 0 for none.
+        threads: number of threads if there are no workers.
 
     Raises:
-        InputError: if there are to be workers and the examples cannot be pickled.
+        InputError: if there are workers and the examples cannot be pickled.
     """
 
     def __init__(self, examples: Examples, workers: int, threads: int) -> None:
@@ -46,7 +46,7 @@ class Crew:
         self._threads = ThreadPoolExecutor(workers or threads, "jaxnets-data")
 
     def submit(self, rows: np.ndarray) -> Future[Batch]:
-        """Has a batch read as soon as somebody is free."""
+        """Starts to read a batch as soon as a reader is free."""
         return self._threads.submit(self._read, rows)
 
     def _read(self, rows: np.ndarray) -> Batch:
@@ -57,7 +57,7 @@ class Crew:
             self._free.put(read)
 
     def close(self) -> None:
-        """Ends all workers, whatever they are at."""
+        """Ends all workers, even while they read."""
         for worker in self._workers:
             worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -66,10 +66,10 @@ class Crew:
 
 
 class Worker:
-    """A process that reads batches for one thread of this one.
+    """A process that reads batches for one thread of this process.
 
     Args:
-        examples: what to read from, pickled.
+        examples: the examples to read from, pickled.
     """
 
     def __init__(self, examples: bytes) -> None:
@@ -80,32 +80,32 @@ class Worker:
         theirs.close()  # so that the end of the process ends the connection
 
     def read(self, rows: np.ndarray) -> Batch:
-        """Has the worker read a batch.
+        """Reads a batch in the worker.
 
         Raises:
             RuntimeError: if the worker has ended.
-            Exception: what was raised in the worker.
+            Exception: any exception that the worker raised.
         """
         try:
             self._connection.send(rows)
-            answer = self._connection.recv()
+            result = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join()
             raise RuntimeError(
                 f"a worker process that reads data ended with exit code {self._process.exitcode}: "
                 "it was killed, or a script starts training outside `if __name__ == '__main__':`"
             ) from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def kill(self) -> None:
-        """Ends the process: a thread that waits for its answer gets an exception."""
+        """Ends the process; a thread that waits for its result gets an exception."""
         self._process.kill()
         self._process.join()
 
     def close(self) -> None:
-        """Gives back what the ended process held."""
+        """Releases the resources of the ended process."""
         self._connection.close()
         self._process.close()
 
@@ -114,29 +114,29 @@ def _pickled(examples: Examples) -> bytes:
     try:
         return pickle.dumps(examples)
     except Exception as error:  # pickle raises whatever the object does
-        expected = "what pickle can write, as worker processes are sent them; or workers=0"
+        expected = "an object that can be pickled for worker processes, or workers=0"
         raise InputError("examples", expected, f"{type(error).__name__}: {error}") from error
 
 
 def _serve(connection: Connection, packed: bytes) -> None:
-    """What a worker does: reads batches until the other end of the connection is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # these are for the process that trains
+    """Runs a worker: reads batches until the other end of the connection is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # handled by the training process
         signal.signal(number, signal.SIG_IGN)
-    jax.config.update("jax_platforms", "cpu")  # and so is the accelerator
+    jax.config.update("jax_platforms", "cpu")  # the accelerator belongs to the training process
     examples: Examples | None = None
-    with contextlib.suppress(EOFError, OSError):  # the other end is gone
+    with contextlib.suppress(EOFError, OSError):  # the other end is closed
         while True:
             rows = connection.recv()
             try:
                 examples = examples or pickle.loads(packed)
-                answer: Batch | Exception = examples.gather(rows)
+                result: Batch | Exception = examples.gather(rows)
             except Exception as error:
-                answer = _sendable(error)
-            connection.send(answer)
+                result = _sendable(error)
+            connection.send(result)
 
 
 def _sendable(error: Exception) -> Exception:
-    """The exception, or one that says the same if it cannot be pickled and read again."""
+    """Returns the exception, or one with the same text if it cannot be pickled and unpickled."""
     if not isinstance(error, InputError):
         error.add_note(f"In a worker process:\n{traceback.format_exc()}")
     try:

@@ -1,4 +1,4 @@
-"""Examples that are read by their numbers, and parts of them put together."""
+"""Examples that are read by number, and ranges, selections and concatenations of them."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -16,9 +16,10 @@ _EXPECTED = "(input, label) for its number, or an input alone"
 
 
 class Examples(ABC):
-    """Examples of one shape and dtype that are read by their numbers, wherever they are.
+    """Base class of examples of one shape and dtype that are read by number.
 
-    It goes to worker processes by ``pickle``, so it holds the place of the data, not the data.
+    An object is pickled for worker processes, so it should contain the location of the data and not
+    the data.
     """
 
     @abstractmethod
@@ -30,25 +31,25 @@ class Examples(ABC):
         """Reads examples.
 
         Args:
-            rows: their numbers, integers [b] with b ≥ 1, from 0 and below ``len(self)``.
+            rows: numbers of the examples, integers [b] with b ≥ 1, from 0 to ``len(self) - 1``.
 
         Returns:
             The inputs and the labels, each an array [b, ...], or a tuple or dictionary of them;
             None for no labels.
 
         Raises:
-            InputError: if the data are damaged; it names the file and the place in it.
+            InputError: if the data are damaged; the message names the file and the place in it.
         """
 
     def known_labels(self) -> Any:
-        """All labels, if they can be had without reading the inputs; otherwise None."""
+        """Returns all labels if that does not require reading the inputs; otherwise None."""
         return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {len(self):,} examples"
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
-        """One example and its label, which is None if there is none."""
+        """Returns one example and its label, which is None if there are no labels."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         inputs, labels = jax.tree.map(lambda array: array[0], self.gather(np.array([number])))
@@ -57,10 +58,10 @@ class Examples(ABC):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Indexed(Examples):
-    """Any object that has a length and gives (input, label), or an input alone, for a number.
+    """Examples of any object with a length and indexing.
 
     Args:
-        source: the object.
+        source: an object that returns (input, label), or an input alone, for a number.
     """
 
     source: Any
@@ -76,12 +77,12 @@ class Indexed(Examples):
 
 
 def _pair(source: Any, number: int) -> tuple[Any, Any]:
-    """An example and its label, as columns of arrays; None for no label."""
+    """Returns an example and its label as columns of arrays; None without a label."""
     try:
         example = source[number]
     except (TypeError, ValueError, LookupError) as error:
         own = isinstance(error, KeyError) and not isinstance(source, Mapping)
-        if isinstance(error, InputError) or own:  # of code that looks something up elsewhere
+        if isinstance(error, InputError) or own:  # an error within the user's __getitem__
             raise
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"example {number}", _EXPECTED, got) from error
@@ -97,7 +98,7 @@ def _pair(source: Any, number: int) -> tuple[Any, Any]:
 
 def _array(number: int, name: str, value: Any) -> np.ndarray:
     what = f"{name} of example {number}"
-    # Python's own numbers have no size: JAX takes them for 32 bits, NumPy for 64.
+    # Python's numbers have no size: JAX treats them as 32-bit, NumPy as 64-bit.
     if isinstance(value, float):
         return narrowed(what, np.asarray(value), np.float32)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -106,15 +107,15 @@ def _array(number: int, name: str, value: Any) -> np.ndarray:
 
 
 def stacked(what: str, columns: tuple[Any, ...], rows: np.ndarray) -> Any:
-    """Stacks columns whose arrays are of one shape and dtype.
+    """Stacks columns whose arrays have the same shapes and dtypes.
 
     Args:
-        what: they are, for the message.
-        columns: one for each row.
+        what: name of the columns in error messages.
+        columns: one column for each row.
         rows: the numbers of the examples.
 
     Raises:
-        InputError: if one differs from the first; it names the example.
+        InputError: if a column differs from the first; the message names the example.
     """
     first = columns[0]
     for column, row in zip(columns, rows, strict=True):
@@ -131,12 +132,12 @@ def stacked(what: str, columns: tuple[Any, ...], rows: np.ndarray) -> Any:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Range(Examples):
-    """The examples from one number up to another.
+    """A range of examples, ``start`` to ``stop - 1``.
 
     Args:
         whole: all examples.
-        start: the first one's number.
-        stop: the number after the last one's.
+        start: number of the first example.
+        stop: number after that of the last example.
     """
 
     whole: Examples
@@ -158,11 +159,11 @@ class Range(Examples):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Chosen(Examples):
-    """Some of the examples.
+    """A selection of examples.
 
     Args:
         whole: all examples.
-        numbers: which, int32 [n].
+        numbers: numbers of the selected examples, int32 [n].
     """
 
     whole: Examples
@@ -183,10 +184,10 @@ class Chosen(Examples):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Joined(Examples):
-    """Examples of the same kind, one after the other.
+    """A concatenation of examples of the same kind.
 
     Args:
-        parts: what is joined.
+        parts: the examples to concatenate.
     """
 
     parts: tuple[Examples, ...]
@@ -208,7 +209,7 @@ class Joined(Examples):
         every: tuple[Any, Any] = concatenated(read)
         came = np.concatenate(places)
         if (np.diff(came) == 1).all():
-            return every  # not copied once more: it may be the whole set
+            return every  # avoids another copy, as it may be the whole data set
         order = np.argsort(came)
         inputs, labels = jax.tree.map(lambda array: array[order], every)
         return inputs, labels
@@ -220,7 +221,7 @@ class Joined(Examples):
 
 
 def concatenated(parts: Sequence[Any]) -> Any:
-    """Columns of several parts of a split, one after the other.
+    """Concatenates columns of several parts of a split.
 
     Raises:
         InputError: if examples differ in shape or dtype.
@@ -234,7 +235,7 @@ def concatenated(parts: Sequence[Any]) -> Any:
 
 
 def check_count(argument: str, value: Any, most: int) -> None:
-    """Checks that a value is a number of examples that there are.
+    """Checks that a value is a possible number of examples.
 
     Raises:
         InputError: if it is not an integer from 1 to ``most``.

@@ -1,4 +1,4 @@
-"""Records of one size in a file, read in place."""
+"""Records of fixed size in a file, read on demand."""
 
 import itertools
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from jaxnets.data.streaming.examples import Examples
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """An array in a file, cut along its first axis.
+    """An array in a file, of which records along the first axis are read.
 
-    The file is read, not mapped into memory: a mapped file that is cut short under way ends the
-    process without a word, and its pages count as the process's memory.
+    The file is read and not memory-mapped: if a mapped file is truncated, access to it kills the
+    process without a message, and its pages count as memory of the process.
 
     Args:
         path: the file.
-        start: how many bytes come before the array.
-        shape: of the array, [N, ...], in C order.
-        dtype: of the array, in the file's byte order.
+        start: offset of the array in bytes.
+        shape: shape of the array, [N, ...], in C order.
+        dtype: dtype of the array, in the file's byte order.
 
     Raises:
-        InputError: if the file is too short for it.
+        InputError: if the file is too short for the array.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Records:
     dtype: np.dtype
 
     def __post_init__(self) -> None:
-        """Checks that the file has it all."""
+        """Checks that the file is long enough."""
         end, size = self.start + len(self) * self.size, self.path.stat().st_size
         if size < end:
             expected = f"{end} bytes for {describe(self)}"
@@ -49,14 +49,14 @@ class Records:
 
     @property
     def size(self) -> int:
-        """The bytes of a record."""
+        """Size of a record in bytes."""
         return prod(self.shape[1:]) * self.dtype.itemsize
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Reads records.
 
         Args:
-            rows: their numbers, integers [b] with b ≥ 1.
+            rows: numbers of the records, integers [b] with b ≥ 1.
 
         Returns:
             An array [b, ...] in the byte order of this machine.
@@ -66,9 +66,8 @@ class Records:
         """
         data = np.empty((len(rows), self.size), np.uint8)
         view = data.reshape(-1).data
-        firsts = np.flatnonzero(
-            np.diff(rows, prepend=rows[0]) != 1
-        )  # others follow their neighbour
+        # Consecutive records are read at once; these are the first ones of each run.
+        firsts = np.flatnonzero(np.diff(rows, prepend=rows[0]) != 1)
         offsets = (self.start + rows[firsts].astype(np.int64) * self.size).tolist()
         edges = [*(firsts * self.size).tolist(), len(view)]
         with open(self.path, "rb", buffering=0) as file:
@@ -90,7 +89,7 @@ class Records:
 
 
 def as_they_are(array: np.ndarray) -> np.ndarray:
-    """The array itself."""
+    """Returns the array unchanged."""
     return array
 
 
@@ -99,11 +98,12 @@ class RecordPairs(Examples):
     """Inputs and labels in arrays on disk.
 
     Args:
-        inputs: the inputs, or a tuple or dictionary of ``Records``.
-        labels: as many labels, likewise; None for no labels.
-        as_inputs: what becomes of the inputs of a batch: a function of a module, or one for each
-            array of the inputs.
-        as_labels: what becomes of the labels of a batch, likewise.
+        inputs: ``Records``, or a tuple or dictionary of them.
+        labels: ``Records`` of the same length, or a tuple or dictionary of them; None for none.
+        as_inputs: a function that converts the inputs of a batch, or one for each array; must be
+            picklable.
+        as_labels: a function that converts the labels of a batch, or one for each array; must be
+            picklable.
     """
 
     inputs: Any
@@ -126,6 +126,6 @@ class RecordPairs(Examples):
 
 
 def _converted(records: Any, convert: Any, rows: np.ndarray) -> Any:
-    """What becomes of some rows of a column."""
+    """Reads some rows of a column and converts them."""
     each = jax.tree.map(lambda _: convert, records) if callable(convert) else convert
     return jax.tree.map(lambda one, function: function(one.gather(rows)), records, each)

@@ -1,4 +1,4 @@
-"""A split of a data set that is read as it is used."""
+"""``StreamedSplit``, a split of a data set that is read during training."""
 
 import functools
 import itertools
@@ -28,23 +28,23 @@ _MOST_CHECKED, _PIECE = 2**29, 2**22  # bytes
 
 
 class StreamedSplit:
-    """A ``Split`` for sets larger than memory: examples and labels are read as they are used.
+    """A ``Split`` for data sets larger than memory: examples are read during training.
 
     Args:
-        examples: any object that has a length and gives (input, label) for a number from 0: NumPy
-            arrays or numbers, or tuples or dictionaries of them, all of one shape and dtype.
-            Without labels it gives (input,), or the input itself unless that is a tuple or list.
-            With workers it must be picklable.
-        workers: how many processes read; 0 for threads of this process.
-        prefetch: how many batches ahead each worker reads, or all threads together.
-        classes: if labels are class numbers, how many classes there are; None if that is not known.
+        examples: any object with a length that returns (input, label) for a number from 0. Inputs
+            and labels are NumPy arrays or numbers, or tuples or dictionaries of them, all of one
+            shape and dtype. Without labels the object returns (input,), or the input itself unless
+            that is a tuple or list. With workers it must be picklable.
+        workers: number of processes that read; 0 for threads of this process.
+        prefetch: number of batches that each worker, or all threads together, read ahead.
+        classes: number of classes if labels are class numbers; None if unknown.
 
     Attributes:
         spec: the shape and dtype of one example and of its label.
 
     Raises:
-        InputError: if there are no examples, the first is not made of arrays of numbers, or
-            another argument is bad.
+        InputError: if there are no examples, the first does not consist of arrays of numbers, or
+            another argument is invalid.
 
     Examples:
         >>> squares = StreamedSplit([(float(n), float(n * n)) for n in range(9)])
@@ -81,12 +81,12 @@ class StreamedSplit:
         return f"StreamedSplit of {self.described()}, read by {read}"
 
     def described(self) -> str:
-        """How many examples there are, and what they are, in words."""
+        """Returns the number and kind of the examples as text."""
         return describe_examples(len(self), self.spec)
 
     @property
     def inputs(self) -> np.ndarray:
-        """None: they are not in memory.
+        """Not available, because the inputs are not in memory.
 
         Raises:
             InputError: always.
@@ -95,7 +95,7 @@ class StreamedSplit:
 
     @property
     def labels(self) -> np.ndarray:
-        """None: they are not in memory.
+        """Not available, because the labels are not in memory.
 
         Raises:
             InputError: always.
@@ -103,20 +103,23 @@ class StreamedSplit:
         raise self.absent("labels")
 
     def absent(self, what: str) -> InputError:
-        """The error where something has to be in memory."""
-        got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
+        """Returns the error to raise if a split must be in memory."""
+        got = f"a streamed split of {len(self)} examples; load it without streaming=True"
         return InputError("split", f"a split whose {what} are in memory", got)
 
     def known_labels(self) -> Any:
-        """All labels, if they can be had without reading the inputs; otherwise None."""
+        """Returns all labels if that does not require reading the inputs; otherwise None."""
         return self.examples.known_labels()
 
     def checksum(self) -> int | None:
-        """A checksum of the examples, from a part of them.
+        """Computes a checksum of the examples.
 
-        All are read or, of a set of more than half a gigabyte, as many as make that, evenly spread;
-        and all labels that can be had without reading the inputs. Where all are read it is the
-        checksum of the same examples in memory. None if an example is another one each time.
+        If the data set has more than half a gigabyte, evenly spaced examples of that total size are
+        read, and all labels if that does not require reading the inputs. Otherwise all examples are
+        read, and the result equals the checksum of the same examples in memory.
+
+        Returns:
+            None if reading an example twice gives different data, such as random augmentation.
         """
         leaves = jax.tree.leaves(self.spec)
         size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in leaves)
@@ -140,31 +143,31 @@ class StreamedSplit:
         """Reads some examples immediately.
 
         Args:
-            rows: their numbers, integers [b].
+            rows: numbers of the examples, integers [b].
 
         Returns:
             The inputs and the labels, each an array [b, ...], or a tuple or dictionary of them;
             None for no labels.
 
         Raises:
-            InputError: as ``batches``.
+            InputError: see ``batches``.
         """
         self._check_rows(rows)
         return self._checked(rows, self.examples.gather(rows)) if len(rows) else self._nothing()
 
     def with_classes(self, classes: int) -> "StreamedSplit":
-        """The same split, whose labels are checked to be below a number of classes."""
+        """Returns the split with a check that labels are below a number of classes."""
         return self._of(self.examples, classes)
 
     def chosen(self, numbers: np.ndarray) -> "StreamedSplit":
-        """The examples with these numbers, integers [n]."""
+        """Returns the split of the examples with these numbers, integers [n]."""
         return self._of(Chosen(self.examples, numbers.astype(np.int32)), self.classes)
 
     def take(self, n: int) -> "StreamedSplit":
-        """The first n examples.
+        """Returns the split of the first n examples.
 
         Args:
-            n: how many, from 1 to ``len(self)``.
+            n: number of examples, from 1 to ``len(self)``.
 
         Raises:
             InputError: if n is not an integer in that range.
@@ -173,17 +176,17 @@ class StreamedSplit:
         return self._of(Range(self.examples, 0, int(n)), self.classes)
 
     def _of(self, examples: Examples, classes: int | None) -> "StreamedSplit":
-        """Other examples, read in the same way."""
+        """Returns a split of other examples with the same settings."""
         options = {"workers": self.workers, "prefetch": self.prefetch}
         return StreamedSplit(examples, **options, classes=classes)
 
     def batches(self, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Reads batches, a few of them ahead.
 
-        They follow from ``rows`` alone, whoever reads them. To resume a pass at a step, leave out
-        the rows before it; to share it among processes, give each its own part of every row.
-        Workers rest after the last batch, for the next pass; if the iterator is closed before, or
-        an exception comes, they are ended at once.
+        The batches depend only on ``rows``, not on the number of readers. To resume a pass at a
+        step, leave out the rows before it; to divide it between processes, pass each process its
+        own part of every row. Workers are kept after the last batch for the next pass. They are
+        ended if the iterator is closed earlier or an exception is raised.
 
         Args:
             rows: for each batch the numbers of its examples, integers [b].
@@ -192,9 +195,9 @@ class StreamedSplit:
             The inputs and the labels of each batch, in order; see ``gather``.
 
         Raises:
-            InputError: if a number is not that of an example, an example has another shape or
-                dtype than the first, a label is no class number, or the data are damaged (it names
-                the file and the place in it).
+            InputError: if there is no example with a number, an example differs from the first in
+                shape or dtype, a label is not a class number, or the data are damaged (the message
+                names the file and the place in it).
             RuntimeError: if a worker ends unexpectedly.
         """
         if len(rows) == 0:
@@ -210,7 +213,7 @@ class StreamedSplit:
                     reading.append((numbers, self._submit(crew, numbers)))
                 numbers, batch = reading.popleft()
                 result = self._checked(numbers, batch.result())
-                if not reading:  # the last: a consumer may count, and never ask for another
+                if not reading:  # the last batch, after which a consumer may stop iterating
                     self._resting.append(crew)
                     crew = None
                 yield result
@@ -283,14 +286,15 @@ _Check = tuple[int, int]
 
 
 def _checked_on(check: _Check, array: np.ndarray) -> _Check:
-    """The checksum of bytes that continue those of an array."""
+    """Continues a checksum with the bytes of an array."""
     return zlib.crc32(array.tobytes(), check[0]), check[1] + array.nbytes
 
 
 def _joined(first: _Check, second: _Check) -> _Check:
-    """The checksum of some bytes and others after them.
+    """Combines the checksums of two byte strings to that of their concatenation.
 
-    CRC-32 is linear: what stands before others changes their checksum as it changes that of zeros.
+    CRC-32 is linear over XOR. So the first string changes the checksum of the second as it changes
+    that of zeros of the same length.
     """
     after, alone = first[0], 0
     for start in range(0, second[1], _PIECE):

@@ -1,4 +1,4 @@
-"""Text files as data sets. None is bundled: each function takes the place of the files."""
+"""Data sets of text files, which are not bundled: each function takes their location."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,21 +25,21 @@ def polarity(
     min_count: int = 2,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """Sentences of film reviews, half of them positive: ``rt-polarity.pos`` and ``.neg``.
+    """Loads sentences of film reviews, half of them positive: ``rt-polarity.pos`` and ``.neg``.
 
-    The sentence polarity data set v1.0 of Pang and Lee (2005): 5,331 sentences of each kind, one a
-    line, in latin-1. There is no standard split: a share of each class, drawn by the seed, is held
-    out. The vocabulary is that of the other sentences, and their 99th percentile is the length.
+    This is the sentence polarity data set v1.0 of Pang and Lee (2005): 5,331 sentences of each
+    class, one per line, in latin-1. It has no standard split, so a random fraction of each class is
+    held out. The vocabulary and the length (the 99th percentile) are those of the other sentences.
 
     Args:
-        folder: with the two files in it.
-        held_out: share of the sentences to test with.
-        seed: draws them.
+        folder: the folder with the two files.
+        held_out: fraction of the sentences to test with.
+        seed: seed of the selection.
         min_count: words that occur less often are unknown.
-        encoder: in place of one that is learnt from these sentences, such as that of a run.
+        encoder: an encoder, for example that of a trained run; None builds one.
 
     Returns:
-        Lower-case words and marks, int32 [N, T]; labels 0 (negative) and 1 (positive).
+        Lower-case words and punctuation marks, int32 [N, T]; labels 0 (negative) and 1 (positive).
 
     Raises:
         InputError: if a file is missing or empty.
@@ -65,17 +65,17 @@ def polarity(
 def names(
     folder: _Path, *, held_out: float = 0.1, seed: int = 0, encoder: TextEncoder | None = None
 ) -> TextDataset:
-    """Family names by language: a folder of ``Language.txt``, one name a line, in UTF-8.
+    """Loads family names by language: a folder of files ``Language.txt``, one name per line, UTF-8.
 
-    The files of PyTorch's tutorial on names are of this kind. In them a name is often repeated
-    within its language (Arabic: 108 names in 2,000 lines); here each counts once, as a repeated
-    name that is held out would have been learnt by heart. A name may occur in several languages.
-    There is no standard split: a share of each language, drawn by the seed, is held out.
+    The files of PyTorch's tutorial on names have this form. In them, names are often repeated
+    within a language (Arabic: 108 names in 2,000 lines). Here each name of a language is used once,
+    because otherwise many test names would also be training names. A name may occur in several
+    languages. There is no standard split, so a random fraction of each language is held out.
 
     Args:
-        folder: with the files in it; each file's name is that of a class.
-        held_out: share of the names to test with.
-        seed: draws them.
+        folder: the folder with the files; each file's name is that of a class.
+        held_out: fraction of the names to test with.
+        seed: seed of the selection.
         encoder: see ``polarity``.
 
     Returns:
@@ -107,17 +107,17 @@ def classified(
     percentile: float = 100.0,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """A data set of texts by class, with a part held out.
+    """Makes a data set of classified texts, and holds out a part of them.
 
     Args:
-        name: of the data set.
-        texts: by the name of the class, in the order of their numbers.
-        tokenizer: cuts them.
+        name: name of the data set.
+        texts: texts by class name, in the order of the class numbers.
+        tokenizer: the tokenizer.
         held_out: see ``hold_out``.
         seed: see ``hold_out``.
         min_count: see ``learn_encoder``.
         percentile: see ``learn_encoder``.
-        encoder: in place of one that is learnt from these texts.
+        encoder: an encoder; None builds one from the training texts.
 
     Raises:
         InputError: if a class has fewer than two texts, or an argument is out of range.
@@ -153,17 +153,18 @@ def characters(
     held_out: float = 0.1,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """A text for a language model: windows of characters, and for each the character after it.
+    """Loads a text for a language model: windows of characters, labelled by the next characters.
 
-    The last part of the text is held out. Characters that occur there alone are unknown.
+    The end of the text is held out. Characters that occur only there are unknown.
 
     Args:
-        path: a file in UTF-8.
-        window: characters in an example.
-        stride: characters from the start of a training window to the start of the next one; less
-            than ``window`` for windows that overlap. None for ``window``, as in the test part.
-        held_out: share of the text to test with.
-        encoder: in place of one that is learnt from this text.
+        path: a text file in UTF-8.
+        window: number of characters in an example.
+        stride: number of characters from the start of a training window to the start of the next;
+            a stride less than ``window`` gives windows that overlap. None for ``window``, as in the
+            test part.
+        held_out: fraction of the text to test with.
+        encoder: an encoder; None builds one from the training part.
 
     Returns:
         Inputs and labels int32 [N, window]; see ``windows``.
@@ -186,39 +187,39 @@ def characters(
 
 
 def check_encoder(encoder: Any) -> None:
-    """Raises unless an encoder is one of texts, or None."""
+    """Checks that an encoder is a ``TextEncoder`` or None."""
     if encoder is not None and not isinstance(encoder, TextEncoder):
-        raise InputError("encoder", "a TextEncoder of texts, or None", encoder)
+        raise InputError("encoder", "a TextEncoder or None", encoder)
 
 
 def _check_share(held_out: Any) -> float:
     try:
         return check_number("held_out", held_out, above=0, below=1)
     except InputError as error:
-        raise InputError("held_out", "a share between 0 and 1", held_out) from error
+        raise InputError("held_out", "a fraction between 0 and 1", held_out) from error
 
 
 def windows(
     stream: np.ndarray, window: int, *, streams: int = 1, stride: int | None = None
 ) -> Split:
-    """Cuts a stream of tokens into windows, each beginning where the one before it ends.
+    """Divides a stream of tokens into consecutive windows.
 
-    With several streams the text is cut into as many equal parts first, and rows k·streams to
-    (k+1)·streams - 1 are the k-th windows of all parts: in batches of that size, not shuffled, each
-    row continues where the same row of the batch before it ended. This is ``batchify`` and
-    ``get_batch`` of PyTorch's word_language_model, batch first; it serves loops that carry the
-    recurrent state from batch to batch.
+    With several streams, the text is first divided into that number of equal parts, and rows
+    k·streams to (k+1)·streams - 1 are the k-th windows of all parts. In batches of that size,
+    without shuffling, each row continues the same row of the previous batch. Use this for training
+    loops that carry the recurrent state from batch to batch. It corresponds to ``batchify`` and
+    ``get_batch`` of PyTorch's word_language_model, with the batch axis first.
 
     Args:
         stream: numbers of tokens [n].
-        window: T, the tokens in an example.
-        streams: parts of the text that are read side by side.
-        stride: tokens from the start of a window to the start of the next one in the same part;
-            None for ``window``, so that each token is in one window.
+        window: number of tokens in an example, T.
+        streams: number of parts of the text that are read in parallel.
+        stride: number of tokens from the start of a window to the start of the next one in the same
+            part; None for ``window``, so that each token is in one window.
 
     Returns:
-        Inputs and labels [N, T]; the labels are the tokens one place further. What is left at the
-        end of a part, less than a window, is dropped.
+        Inputs and labels [N, T]; the labels are the next tokens. A remainder of a part that is
+        shorter than a window is dropped.
 
     Raises:
         InputError: if a part is not longer than a window.
@@ -234,7 +235,7 @@ def windows(
     check_positive("streams", streams)
     if not isinstance(stream, np.ndarray) or stream.ndim != 1 or stream.dtype.kind not in "ui":
         raise InputError("stream", "numbers of tokens, integers [n]", stream)
-    size = (len(stream) - 1) // streams  # the token after a part is the next part's first
+    size = (len(stream) - 1) // streams  # the label of a part's last token is the token after it
     step = window if stride is None else check_positive("stride", stride)
     count = (size - window) // step + 1
     if size < window:
@@ -249,8 +250,8 @@ def read_text(path: _Path, encoding: str = "utf-8") -> str:
     """Reads a text file.
 
     Raises:
-        InputError: if it is missing, holds nothing but white space, or bytes that the encoding does
-            not have; the message names the line.
+        InputError: if the file is missing, contains only white space, or cannot be decoded; the
+            message names the line.
     """
     try:
         data = check_path("path", path, "a text file").read_bytes()
@@ -263,11 +264,11 @@ def read_text(path: _Path, encoding: str = "utf-8") -> str:
         got = f"{path}, line {line}: byte {data[error.start]:#04x}"
         raise InputError("path", f"a text in {encoding}", got) from error
     if not text.strip():
-        raise InputError("path", "a file with text in it", f"{path}, which is empty")
+        raise InputError("path", "a text file that is not empty", f"{path}, which has no text")
     return text
 
 
 def read_lines(path: _Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file, without those that are blank; raises as ``read_text``."""
-    # not splitlines, which also cuts at 0x85 and the like, that latin-1 files hold as letters
+    """Reads the nonblank lines of a text file; see ``read_text``."""
+    # Not splitlines, which also splits at characters such as 0x85, which occur in latin-1 files.
     return [line.strip() for line in read_text(path, encoding).split("\n") if line.strip()]

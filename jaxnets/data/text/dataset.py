@@ -1,4 +1,4 @@
-"""Texts as a data set."""
+"""``TextDataset``, a data set of encoded texts."""
 
 from dataclasses import dataclass, field
 
@@ -14,19 +14,19 @@ from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TextDataset(Dataset):
-    """A ``Dataset`` of numbered tokens, int32 [N, T], with their encoder.
+    """A ``Dataset`` of token numbers, int32 [N, T], with the encoder of the texts.
 
     Args:
-        encoder: what made the inputs of texts, and makes them of new ones.
+        encoder: the encoder of the texts, also for new ones.
 
     Raises:
-        InputError: if a number is not in the encoder's vocabulary, and as ``Dataset``.
+        InputError: if a number is not in the encoder's vocabulary; see also ``Dataset``.
     """
 
     encoder: TextEncoder = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks that the numbers are the vocabulary's."""
+        """Checks that the numbers are in the vocabulary."""
         super().__post_init__()
         if not isinstance(self.encoder, TextEncoder):
             raise InputError("encoder", "a TextEncoder", self.encoder)
@@ -44,31 +44,31 @@ class TextDataset(Dataset):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The encoder's."""
+        """The encoder's vocabulary."""
         return self.encoder.vocabulary
 
     def widths(self, buckets: int) -> np.ndarray:
-        """The padded length of each training text, if texts of similar length share a batch.
+        """Assigns each training text to one of a few padded lengths; see ``bucketed``.
 
         Args:
-            buckets: how many widths there are at most; see ``bucketed``.
+            buckets: largest number of different lengths.
 
         Returns:
-            int32 [N]; what a width leaves out of a text is padding.
+            The lengths, int32 [N]; beyond them a text has only padding.
 
         Raises:
-            InputError: if buckets is not a positive integer, or a text has a label for each token,
-                which would be left out too.
+            InputError: if ``buckets`` is not a positive integer, or texts have a label for each
+                token, which would be cut off too.
         """
         labels = self.spec.labels
         if getattr(labels, "shape", None) != ():
             got = f"labels {list(labels.shape)}" if hasattr(labels, "shape") else described(labels)
-            raise InputError("buckets", "None or 1, but where a text has one label", got)
+            raise InputError("buckets", "None or 1, unless each text has one label", got)
         return bucketed(_lengths(in_memory(self.train)), self.spec.inputs.shape[0], buckets)
 
 
 def _lengths(split: Split) -> np.ndarray:
-    """Tokens of each text up to its last that is no padding."""
+    """Returns the number of tokens of each text without padding at the end."""
     tokens = split.inputs != PAD
     length = tokens.shape[1] - np.argmax(tokens[:, ::-1], axis=1)
     return np.where(tokens.any(axis=1), length, 0)

@@ -1,4 +1,4 @@
-"""From texts to arrays of numbers, and back."""
+"""``TextEncoder``, which converts texts to arrays of token numbers and back."""
 
 import dataclasses
 import json
@@ -18,13 +18,13 @@ from jaxnets.json_files import WRONG, read_object, reason
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer, a vocabulary and a length, which turn a text into a network's input.
+    """Encodes texts as a network's inputs, with a tokenizer, a vocabulary and a length.
 
     Args:
-        tokenizer: cuts the text.
-        vocabulary: numbers the tokens.
-        length: tokens in a row: longer texts lose their end, shorter ones are filled up with 0.
-            None takes each batch's longest.
+        tokenizer: the tokenizer.
+        vocabulary: the vocabulary.
+        length: number of tokens in a row; longer texts are truncated, shorter ones are padded with
+            0. None uses the length of the longest text of each call.
 
     Raises:
         InputError: if the length is not a positive integer.
@@ -41,7 +41,7 @@ class TextEncoder:
     length: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the length."""
+        """Checks the arguments."""
         check_tokenizer(self.tokenizer)
         if not isinstance(self.vocabulary, Vocabulary):
             raise InputError("vocabulary", "a Vocabulary", self.vocabulary)
@@ -49,7 +49,7 @@ class TextEncoder:
             check_positive("length", self.length)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """The texts as rows, int32 [N, length].
+        """Encodes texts as rows, int32 [N, length].
 
         Raises:
             InputError: if there is no text, or a text has no token.
@@ -67,7 +67,7 @@ class TextEncoder:
         return pad(rows, self.length)
 
     def decode(self, numbers: ArrayLike | Sequence[int]) -> str:
-        """The text of one row [n], its padding left out."""
+        """Returns the text of one row [n], without padding."""
         row = np.asarray(numbers)
         return self.tokenizer.join(self.vocabulary.decode(row[row != PAD]))
 
@@ -81,15 +81,15 @@ class TextEncoder:
         """Reads what ``save`` wrote.
 
         Raises:
-            InputError: if the file is missing or holds something else.
+            InputError: if the file is missing or has other content.
         """
         try:
-            held = read_object(Path(path))
-            tokens = held["vocabulary"]["tokens"]
+            saved = read_object(Path(path))
+            tokens = saved["vocabulary"]["tokens"]
             if not isinstance(tokens, list):
                 raise InputError("tokens", "a list of words", type(tokens).__name__)
             vocabulary = Vocabulary(tuple(tokens))
-            return cls(Tokenizer(**held["tokenizer"]), vocabulary, held["length"])
+            return cls(Tokenizer(**saved["tokenizer"]), vocabulary, saved["length"])
         except WRONG as error:
             expected = "a file written by TextEncoder.save"
             raise InputError("path", expected, f"{path}: {reason(error)}") from error
@@ -100,13 +100,13 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
 
     Args:
         rows: integers [n], of any lengths.
-        length: None for the longest row's.
+        length: the length; None for that of the longest row.
 
     Returns:
-        int32 [len(rows), length], with 0 after a row's end.
+        int32 [len(rows), length], padded with 0 at the end.
 
     Raises:
-        InputError: if an int32 does not hold a number.
+        InputError: if a number does not fit into int32.
     """
     if not isinstance(rows, Sequence) or not rows or not all(map(_is_row, rows)):
         raise InputError("rows", "at least one array of integers [n]", rows)
@@ -119,7 +119,7 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
 
 
 def check_tokenizer(tokenizer: Any) -> None:
-    """Raises unless a tokenizer is one."""
+    """Checks that a value is a ``Tokenizer``."""
     if not isinstance(tokenizer, Tokenizer):
         raise InputError("tokenizer", "a Tokenizer", tokenizer)
 
@@ -140,15 +140,15 @@ def learn_encoder(
 ) -> TextEncoder:
     """Builds an encoder from texts.
 
-    Every text takes as many time steps as the longest allowed one, so the length is chosen by
-    percentile: a few long texts lose their end, and all others are that much faster.
+    All texts are padded to one length, which is chosen as a percentile: truncating a few long texts
+    makes the computation of all others faster.
 
     Args:
-        texts: those to learn from, not those to be judged by.
-        tokenizer: cuts them.
+        texts: the training texts.
+        tokenizer: the tokenizer.
         min_count: see ``Vocabulary.from_counts``.
         max_size: see ``Vocabulary.from_counts``.
-        percentile: the share of texts, in (0, 100], that keep all their tokens.
+        percentile: percentage of texts, in (0, 100], that are not truncated.
 
     Raises:
         InputError: if there is no text with a token, or an argument is out of range.

@@ -1,4 +1,4 @@
-"""Finds the files of a set of texts."""
+"""Finds the files of known data sets of texts."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,29 +24,28 @@ def load(
     encoder: TextEncoder | None = None,
     **options: Any,
 ) -> TextDataset:
-    """Loads a set of texts by its name.
+    """Loads a data set of texts by its name.
 
     Args:
         name: one of ``TEXTS``.
-        data_dir: the set's own folder or file, or the folder in which it lies; by default the
-            folder that JAXNETS_DATA names, and TensorFlow Datasets' own.
-        held_out: the share to test with, a tenth by default; without meaning for a set that has a
-            part to test with.
-        seed: decides which examples are held out.
-        encoder: in place of one that is learnt from the texts; None to learn one.
-        **options: those of ``OPTIONS`` that the set takes.
+        data_dir: the data set's own folder or file, or the folder that contains it; by default the
+            folder in JAXNETS_DATA, or that of TensorFlow Datasets.
+        held_out: fraction to test with, by default 0.1; ignored if the data set has a test split.
+        seed: seed of the selection.
+        encoder: an encoder; None builds one from the training texts.
+        **options: the arguments in ``OPTIONS`` that the data set takes.
 
     Raises:
-        InputError: if the files are nowhere to be found, or damaged.
+        InputError: if the files are not found, or are damaged.
     """
     return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed, encoder, **options)
 
 
-#: The arguments that only one set of texts takes.
+#: The arguments that only one data set of texts takes.
 OPTIONS = {"text": ("window", "stride"), "pairs": ("tokens",)}
-#: The endings by which a text is recognized.
+#: Suffixes of text files.
 ENDINGS = (".txt", ".text")
-#: What the files of a set are, below which folders they lie, and by which file they are recognized.
+#: For each data set, a description of its files, the folders to search, and a file that must exist.
 _FILES = {
     "names": (
         "a file Language.txt for each class",
@@ -64,13 +63,13 @@ _FILES = {
 
 
 def place(name: str, root: Path) -> Path | None:
-    """The folder in or below this one in which the files of a set of texts lie; None if in none."""
+    """Returns the folder in or below ``root`` with the files of a data set of texts, or None."""
     _, folders, file = _FILES.get(name, ("", (), ""))
     return next((root / folder for folder in folders if any((root / folder).glob(file))), None)
 
 
 def at(path: Path) -> tuple[str, Path] | None:
-    """The name and the place of the texts at a path that the user gives; None if there are none.
+    """Returns the name and the location of the texts at a user's path; None if there are none.
 
     Args:
         path: an existing file or folder.
@@ -97,7 +96,7 @@ def _first(name: str, data_dir: Path | None) -> Path:
     folder = None if root is None else place(name, root)
     if folder is None:
         looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
-        raise InputError("name", f"{_FILES[name][0]} {looked}", f"{name!r} and no such files")
+        raise InputError("name", f"{_FILES[name][0]} {looked}", f"{name!r} without such files")
     return folder
 
 
@@ -160,7 +159,7 @@ def _dates(
 def _imdb(
     root: Path | None, held_out: float, seed: int, encoder: TextEncoder | None
 ) -> TextDataset:
-    """Long reviews, 25,000 of each part; nine in ten keep all their words."""
+    """Loads the IMDb reviews, 25,000 in each split; 10 % of them are truncated."""
     parts = [from_tfds.texts("imdb_reviews", part, root) for part in ("train", "test")]
     tokenizer = Tokenizer(lowercase=True, split_punctuation=True)
     if encoder is None:
@@ -170,8 +169,8 @@ def _imdb(
     return TextDataset("imdb_reviews", train, test, classes, origin, encoder=encoder)
 
 
-#: What loads each set of texts, by its name: (folder or file, share held out, seed, encoder)
-#: → data.
+#: Functions that load the data sets of texts, by name: (folder or file, held-out fraction, seed,
+#: encoder) → data.
 TEXTS: dict[str, Callable[..., TextDataset]] = {
     "dates": _dates,
     "imdb_reviews": _imdb,

@@ -1,4 +1,4 @@
-"""From a text to its tokens."""
+"""Tokenization of texts into words or characters."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Literal
 
 from jaxnets.arrays import InputError, check_bool
 
-# A word keeps the apostrophes inside it; any other character except a space is a token.
+# A word may contain apostrophes; every other character except white space is a token.
 _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
@@ -16,13 +16,12 @@ class Tokenizer:
     """Splits a text into words or characters.
 
     Args:
-        level: ``"words"``, separated by white space; or ``"characters"``, every one.
-        lowercase: whether the text is turned to lower case first.
-        split_punctuation: whether a punctuation mark is a token of its own; characters are so
-            anyway.
+        level: ``"words"``, separated by white space, or ``"characters"``.
+        lowercase: whether the text is converted to lower case first.
+        split_punctuation: whether punctuation marks are separate tokens; no effect on characters.
 
     Raises:
-        InputError: if the level is neither of the two.
+        InputError: if an argument is invalid.
 
     Examples:
         >>> Tokenizer(lowercase=True, split_punctuation=True)("It's good, not great.")
@@ -34,17 +33,17 @@ class Tokenizer:
     split_punctuation: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the level."""
+        """Checks the arguments."""
         if not isinstance(self.level, str) or self.level not in ("words", "characters"):
             raise InputError("level", "'words' or 'characters'", self.level)
         check_bool("lowercase", self.lowercase)
         check_bool("split_punctuation", self.split_punctuation)
 
     def __call__(self, text: str) -> list[str]:
-        """The tokens of a text, in order.
+        """Returns the tokens of a text, in order.
 
         Raises:
-            InputError: if it is not a string.
+            InputError: if ``text`` is not a string.
         """
         if not isinstance(text, str):
             raise InputError("text", "a string", text)
@@ -55,5 +54,5 @@ class Tokenizer:
         return _WORD_OR_MARK.findall(text) if self.split_punctuation else text.split()
 
     def join(self, tokens: Sequence[str]) -> str:
-        """A text of these tokens: words with a space between them, characters without."""
+        """Joins tokens to a text: words with spaces between them, characters without."""
         return ("" if self.level == "characters" else " ").join(tokens)

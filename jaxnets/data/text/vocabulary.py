@@ -1,4 +1,4 @@
-"""A vocabulary: tokens and their numbers."""
+"""``Vocabulary``, which numbers tokens."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,23 +11,24 @@ import numpy as np
 from jaxnets.arrays import ArrayLike, InputError, check_positive, describe, shortened
 
 PAD = 0
-"""The number of padding, which fills a text up to a fixed length."""
+"""The number of the padding token."""
 UNKNOWN = 1
-"""The number of every token that is not in the vocabulary."""
+"""The number of all tokens that are not in the vocabulary."""
 _SPECIALS = ("<pad>", "<unk>")
 
 
 @dataclass(frozen=True, repr=False)
 class Vocabulary:
-    """Tokens and their numbers: the place of each in ``tokens``.
+    """A mapping between tokens and their numbers, the positions in ``tokens``.
 
-    A text cannot spell padding: its tokens ``<pad>`` and ``<unk>`` are unknown ones.
+    The tokens ``<pad>`` and ``<unk>`` in a text are unknown tokens, so a text cannot contain
+    padding.
 
     Args:
-        tokens: ``<pad>``, ``<unk>`` and then any strings, each once.
+        tokens: ``<pad>``, ``<unk>``, and then any other strings, each once.
 
     Raises:
-        InputError: if they are not.
+        InputError: if ``tokens`` has another form.
 
     Examples:
         >>> vocabulary = Vocabulary.from_counts({"good": 3, "bad": 3, "rare": 1}, min_count=2)
@@ -53,15 +54,16 @@ class Vocabulary:
     def from_counts(
         cls, counts: Mapping[str, int], *, min_count: int = 1, max_size: int | None = None
     ) -> "Vocabulary":
-        """The vocabulary of the most frequent tokens; of equally frequent ones, the first by name.
+        """Makes the vocabulary of the most frequent tokens; equal counts are ordered by token.
 
         Args:
-            counts: how often each token occurs, as of a ``collections.Counter``.
+            counts: number of occurrences of each token, such as a ``collections.Counter``.
             min_count: tokens that occur less often are left out.
-            max_size: the most tokens, the two specials among them; None for all.
+            max_size: largest number of tokens, including the two special ones; None for no limit.
 
         Raises:
-            InputError: if min_count is not a positive integer, or max_size not one of at least 3.
+            InputError: if ``min_count`` is not a positive integer, or ``max_size`` is not an
+                integer of at least 3.
         """
         check_positive("min_count", min_count)
         if max_size is not None:
@@ -73,7 +75,7 @@ class Vocabulary:
         return cls((*_SPECIALS, *found)[:max_size])
 
     def __len__(self) -> int:
-        """The number of tokens, the specials among them."""
+        """The number of tokens, including the special ones."""
         return len(self.tokens)
 
     def __repr__(self) -> str:
@@ -85,14 +87,14 @@ class Vocabulary:
         return {token: number for number, token in enumerate(self.tokens) if number > UNKNOWN}
 
     def encode(self, tokens: Iterable[str]) -> np.ndarray:
-        """The number of each token, int32 [n]."""
+        """Returns the number of each token, int32 [n]."""
         return np.array([self._numbers.get(token, UNKNOWN) for token in tokens], np.int32)
 
     def decode(self, numbers: ArrayLike | Sequence[int]) -> list[str]:
-        """The token of each number [n]; the inverse of ``encode`` for known tokens.
+        """Returns the token of each number [n]; the inverse of ``encode`` for known tokens.
 
         Raises:
-            InputError: if the numbers are no integers [n] or one is not in the vocabulary.
+            InputError: if ``numbers`` are not integers [n], or one is not in the vocabulary.
         """
         numbers = np.asarray(numbers)
         if numbers.size == 0:
@@ -114,7 +116,7 @@ class Vocabulary:
         """Reads what ``save`` wrote.
 
         Raises:
-            InputError: if the file is missing or holds something else.
+            InputError: if the file is missing or has other content.
         """
         try:
             return cls(tuple(json.loads(Path(path).read_text(encoding="utf-8"))))

@@ -1,8 +1,8 @@
-"""Transforms of a batch, inside the compiled step: images are [B, H, W, C].
+"""Transforms of a batch of inputs, which run inside the compiled step. Images are [B, H, W, C].
 
-Each transform is a frozen, hashable value that is called on a batch. Two with the same settings are
-equal, so a transform can be a static argument of ``jax.jit`` without compiling twice. Random ones
-take a key besides, and each image of the batch draws its own numbers.
+Each transform is a frozen, hashable object that is called on a batch. Two transforms with the same
+settings are equal, so a transform can be a static argument of ``jax.jit`` without recompilation.
+Random transforms also take a key, and draw different numbers for each image of the batch.
 """
 
 from jaxnets.data.transforms.affine import Affine, RandomAffine, RandomRotation, Rotate

@@ -1,4 +1,4 @@
-"""Rotation, translation, scaling and shearing, by a fixed amount or a random one."""
+"""Fixed and random rotation, translation, scaling and shearing of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 class Affine:
     """Rotates, scales, shears and translates: ``torchvision.transforms.functional.affine``.
 
-    The images keep their size; the centre stays in its place except for ``translate``.
+    The size of the images does not change, and the centre moves only by ``translate``.
 
     Args:
-        angle: degrees, clockwise.
+        angle: rotation in degrees, clockwise.
         translate: pixels to the right and downwards.
         scale: a positive factor.
-        shear: degrees, between -90 and 90: along x, or along x and along y.
-        interpolation: ``"nearest"`` or ``"bilinear"``, of which uint8 is rounded.
-        fill: the value outside of the image. Under ``"bilinear"`` a pixel on the border is a
-            mean of the image and the fill; torchvision weakens it once more.
+        shear: degrees between -90 and 90: along x, or along x and along y.
+        interpolation: ``"nearest"`` or ``"bilinear"``, which is rounded for uint8.
+        fill: the value outside of the image. With ``"bilinear"``, a pixel at the border is a mean
+            of the image and ``fill``; torchvision mixes in ``fill`` a second time.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the batch is not one of images or
-            the fill is not one of its values.
+        InputError: if an argument is invalid; on a call, if the input is not a batch of images, or
+            the dtype cannot represent ``fill``.
     """
 
     angle: float
@@ -74,12 +74,12 @@ class Rotate:
     """Rotates each image around its centre: ``torchvision.transforms.functional.rotate``.
 
     Args:
-        angle: degrees, counter-clockwise (which ``Affine`` counts clockwise, as PyTorch does).
-        interpolation: as in ``Affine``.
-        fill: as in ``Affine``.
+        angle: degrees, counter-clockwise. ``Affine`` counts clockwise, as in PyTorch.
+        interpolation: see ``Affine``.
+        fill: see ``Affine``.
 
     Raises:
-        InputError: as ``Affine``.
+        InputError: see ``Affine``.
     """
 
     angle: float
@@ -94,7 +94,7 @@ class Rotate:
         )
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Turns a batch [B, H, W, C]."""
+        """Rotates a batch [B, H, W, C]."""
         return self.affine(x)
 
 
@@ -102,20 +102,20 @@ class Rotate:
 class RandomAffine(RandomTransform):
     """Rotates, translates, scales and shears at random: ``torchvision.transforms.RandomAffine``.
 
-    Each number is uniform in its range; a translation is then rounded to whole pixels.
+    Each parameter is uniform in its range; translations are then rounded to whole pixels.
 
     Args:
         degrees: the range of angles (low, high), clockwise; a number d means (-d, d).
-        translate: the largest move along x and along y as shares of width and height, from 0 to 1;
-            None for no move.
+        translate: the largest translation along x and y as fractions of width and height, from 0 to
+            1; None for none.
         scale: the range of factors; None for 1.
         shear: the range of angles along x, in degrees; or four numbers, for x and y; a number s
-            stands for (-s, s); None for 0.
-        interpolation: as in ``Affine``.
-        fill: as in ``Affine``.
+            means (-s, s); None for 0.
+        interpolation: see ``Affine``.
+        fill: see ``Affine``.
 
     Raises:
-        InputError: as ``Affine``.
+        InputError: see ``Affine``.
     """
 
     degrees: tuple[float, float]
@@ -155,7 +155,7 @@ class RandomAffine(RandomTransform):
         low = (self.degrees[0], -reach[0], -reach[1], self.scale[0], *self.shear[::2])
         high = (self.degrees[1], reach[0], reach[1], self.scale[1], *self.shear[1::2])
         draws = jax.random.uniform(key, (6,), dtype)
-        # exactly ``low`` where the two are one
+        # This formula gives exactly ``low`` if low == high.
         draws = jnp.asarray(low, dtype) + draws * (
             jnp.asarray(high, dtype) - jnp.asarray(low, dtype)
         )
@@ -169,11 +169,11 @@ class RandomRotation(RandomTransform):
 
     Args:
         degrees: the range of angles (low, high), counter-clockwise; a number d means (-d, d).
-        interpolation: as in ``Affine``.
-        fill: as in ``Affine``.
+        interpolation: see ``Affine``.
+        fill: see ``Affine``.
 
     Raises:
-        InputError: as ``Affine``.
+        InputError: see ``Affine``.
     """
 
     degrees: tuple[float, float]

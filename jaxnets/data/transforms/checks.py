@@ -1,4 +1,4 @@
-"""What the transforms expect of their settings and batches."""
+"""Checks of the arguments and batches of transforms."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ from jaxnets.arrays import (
 
 
 def check_images(x: ArrayLike) -> jax.Array:
-    """The batch as a JAX array.
+    """Converts a batch of images to a JAX array.
 
     Raises:
-        InputError: if it has not four axes.
+        InputError: if it does not have four axes.
     """
     x = as_array("x", x)
     if x.ndim != 4:
@@ -30,7 +30,7 @@ def check_images(x: ArrayLike) -> jax.Array:
 
 
 def check_pixels(x: ArrayLike) -> jax.Array:
-    """The image or images [..., H, W, C] as a JAX array.
+    """Converts one or several images [..., H, W, C] to a JAX array.
 
     Raises:
         InputError: if they are neither uint8 nor floating.
@@ -42,10 +42,10 @@ def check_pixels(x: ArrayLike) -> jax.Array:
 
 
 def check_key(key: Any) -> jax.Array:
-    """A key to draw from.
+    """Checks a random key, and returns it.
 
     Raises:
-        InputError: if it is not valid.
+        InputError: if it is not a key.
     """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.ndim == 1
@@ -55,7 +55,7 @@ def check_key(key: Any) -> jax.Array:
 
 
 def numbers(name: str, values: Any) -> tuple[float, ...]:
-    """One number or several as a tuple, all of them finite."""
+    """Checks one or several finite numbers, and returns them as a tuple."""
     several = entries(values)
     given = (values,) if several is None else several
     if not given:
@@ -66,7 +66,7 @@ def numbers(name: str, values: Any) -> tuple[float, ...]:
 def interval(
     name: str, values: Any, low: float | None = None, high: float | None = None
 ) -> tuple[float, float]:
-    """Two numbers from low to high, the smaller first."""
+    """Checks two numbers between ``low`` and ``high``, the smaller first."""
     pair = entries(values)
     if pair is None or len(pair) != 2:
         raise InputError(name, "two numbers", values)
@@ -77,7 +77,7 @@ def interval(
 
 
 def around(name: str, value: Any) -> tuple[float, float]:
-    """The interval itself, or that from -value to value."""
+    """Checks an interval; a number stands for that from -value to value."""
     if entries(value) is not None:
         return interval(name, value)
     reach = check_number(name, value, least=0)
@@ -85,7 +85,7 @@ def around(name: str, value: Any) -> tuple[float, float]:
 
 
 def height_and_width(name: str, value: Any) -> tuple[int, int]:
-    """Height and width; one number is used for both."""
+    """Checks height and width; one number is used for both."""
     several = entries(value)
     pair = (value, value) if several is None else several
     if len(pair) != 2:
@@ -94,7 +94,7 @@ def height_and_width(name: str, value: Any) -> tuple[int, int]:
 
 
 def fitting(name: str, value: float, dtype: np.dtype) -> float | int:
-    """The number, as one that pixels of this dtype can hold."""
+    """Converts a number to one that the dtype of the pixels can represent."""
     if jnp.issubdtype(dtype, jnp.floating):
         return value
     limits = jnp.iinfo(dtype)
@@ -105,7 +105,7 @@ def fitting(name: str, value: float, dtype: np.dtype) -> float | int:
 
 
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Means and standard deviations as tuples of one length, the latter positive."""
+    """Checks means and positive standard deviations, and returns tuples of one length."""
     means, stds = numbers("mean", mean), numbers("std", std)
     if min(stds) <= 0:
         raise InputError("std", "positive numbers", std)

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation and hue of images, uint8 or floats from 0 to 1."""
+"""Adjustment of brightness, contrast, saturation and hue of uint8 or float images in [0, 1]."""
 
 import functools
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from jaxnets.data.transforms.checks import around, check_pixels, interval
 from jaxnets.data.transforms.pixels import ToFloat
 from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
-_GREY = (0.2989, 0.587, 0.114)  # how much red, green and blue add to grey
-_WIDEST = 255.999  # times a float from 0 to 1, cut to a whole number, gives a pixel
+_GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in grayscale
+_WIDEST = 255.999  # a float in [0, 1] times this, truncated, is a uint8 pixel
 
 
 def adjust_brightness(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Gives factor · x, within the range of pixels, a uint8 result cut to a whole number.
+    """Returns factor · x, clipped to the range of pixels; uint8 results are truncated.
 
     Args:
-        x: images [..., H, W, C] of one or three channels.
-        factor: 0 is black, 1 leaves the images as they are.
+        x: images [..., H, W, C] with one or three channels.
+        factor: 0 gives black, 1 does not change the images.
 
     Raises:
-        InputError: for images of another kind, or a factor out of range.
+        InputError: if the images are invalid, or the factor is out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_brightness``.
     """
@@ -35,14 +35,14 @@ def adjust_brightness(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_contrast(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Gives factor · x + (1 - factor) · m, with m the mean of the image in grey.
+    """Returns factor · x + (1 - factor) · m, where m is the mean of the grayscale image.
 
     Args:
-        x: as in ``adjust_brightness``.
-        factor: 0 is even grey, 1 leaves the images as they are.
+        x: see ``adjust_brightness``.
+        factor: 0 gives uniform gray, 1 does not change the images.
 
     Raises:
-        InputError: for images of another kind, or a factor out of range.
+        InputError: if the images are invalid, or the factor is out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_contrast``.
     """
@@ -52,16 +52,16 @@ def adjust_contrast(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Gives factor · x + (1 - factor) · grey, pixel by pixel.
+    """Returns factor · x + (1 - factor) · g, where g is the grayscale image.
 
-    Images of one channel stay as they are.
+    Images with one channel are not changed.
 
     Args:
-        x: as in ``adjust_brightness``.
-        factor: 0 is grey, 1 leaves the images as they are.
+        x: see ``adjust_brightness``.
+        factor: 0 gives grayscale, 1 does not change the images.
 
     Raises:
-        InputError: for images of another kind, or a factor out of range.
+        InputError: if the images are invalid, or the factor is out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_saturation``.
     """
@@ -70,14 +70,14 @@ def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Shifts the hue in HSV; images of one channel are unchanged.
+    """Shifts the hue in HSV; images with one channel are not changed.
 
     Args:
-        x: as in ``adjust_brightness``.
-        factor: the part of a whole turn, from -0.5 to 0.5; 0 leaves the images as they are.
+        x: see ``adjust_brightness``.
+        factor: the shift as a fraction of a full turn, from -0.5 to 0.5; 0 changes nothing.
 
     Raises:
-        InputError: for images of another kind, or a factor out of range.
+        InputError: if the images are invalid, or the factor is out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_hue``.
     """
@@ -89,8 +89,8 @@ def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
     red, green, blue = jnp.moveaxis(pixels, -1, 0)
     value = jnp.max(pixels, axis=-1)
     chroma = value - jnp.min(pixels, axis=-1)
-    divisor = jnp.where(chroma == 0, 1, chroma)  # of grey the hue is 0, whatever it is divided by
-    # The wheel has six parts. Red is at 0, green at 2, blue at 4.
+    divisor = jnp.where(chroma == 0, 1, chroma)  # the hue of gray is 0 with any divisor
+    # The hue circle has six sectors. Red is at 0, green at 2, blue at 4.
     hue = jnp.where(
         value == red,
         (green - blue) / divisor,
@@ -98,11 +98,11 @@ def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
     )
     hue = hue + 6 * jnp.asarray(factor, dtype)
 
-    # A channel keeps the value within one part of its own place on the wheel, loses the chroma
-    # two parts away, and falls linearly between.
+    # A channel equals the value within one sector of its own position, value - chroma from two
+    # sectors on, and is linear between.
     places = jnp.asarray([5, 3, 1], dtype).reshape((1,) * hue.ndim + (3,))
     away = (hue[..., None] + places) / 6
-    away = 6 * (away - jnp.floor(away))  # several times as fast as % on a CPU
+    away = 6 * (away - jnp.floor(away))  # several times faster than % on a CPU
     turned = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
     if x.dtype == jnp.uint8:
         turned = jnp.clip(turned, 0, 1) * _WIDEST
@@ -113,18 +113,18 @@ def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 class ColorJitter(RandomTransform):
     """Brightness, contrast, saturation, hue, in random order: ``torchvision``'s ``ColorJitter``.
 
-    Each image draws its own factors, uniformly, and its own order. It belongs before ``Normalize``:
-    floats are taken to lie from 0 to 1.
+    Factors, which are uniform, and the order are drawn for each image. Use it before ``Normalize``,
+    because floats must be in [0, 1].
 
     Args:
         brightness: the range of factors (low, high); a number b means (max(0, 1 - b), 1 + b),
             so that 0 changes nothing.
-        contrast: likewise.
-        saturation: likewise.
-        hue: the range within (-0.5, 0.5); a number h means (-h, h).
+        contrast: the range of factors, like ``brightness``.
+        saturation: the range of factors, like ``brightness``.
+        hue: the range of shifts within (-0.5, 0.5); a number h means (-h, h).
 
     Raises:
-        InputError: if a range is none; on a call, for images of another kind.
+        InputError: if a range is invalid; on a call, if the images are invalid.
     """
 
     brightness: tuple[float, float]
@@ -164,7 +164,7 @@ class ColorJitter(RandomTransform):
             return image
         order = jax.random.permutation(order_key, len(adjustments))
 
-        # A loop, as XLA would fuse the four rounds and compute each of the earlier ones many times.
+        # A loop, because XLA would fuse four unrolled rounds and recompute the earlier ones.
         def adjust(turn: int, image: jax.Array) -> jax.Array:
             return lax.switch(order[turn], adjustments, image)
 
@@ -186,7 +186,7 @@ def _images(x: ArrayLike) -> jax.Array:
 
 
 def _grey(x: jax.Array) -> jax.Array:
-    """The images in grey, [..., H, W, 1], in their dtype: uint8 is cut to a whole number."""
+    """Converts images to grayscale, [..., H, W, 1], in their dtype; uint8 is truncated."""
     if x.shape[-1] == 1:
         return x
     pixels = x.astype(dtype_of_draws(x.dtype))
@@ -195,7 +195,7 @@ def _grey(x: jax.Array) -> jax.Array:
 
 
 def _factor(factor: Any, least: float, most: float | None = None) -> Any:
-    """The factor, checked where its value is known: not under ``jax.jit``."""
+    """Checks a factor if its value is known, that is, not under ``jax.jit``."""
     if isinstance(factor, jax.core.Tracer):
         return factor
     return check_number("factor", factor, least=least, most=most)

@@ -1,4 +1,4 @@
-"""Several transforms as one, and the one way to apply any kind of them."""
+"""Composition of transforms, and application of any kind of transform."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +20,16 @@ from jaxnets.data.transforms.transform import (
 class Compose:
     """Applies several transforms in order: ``torchvision.transforms.Compose``.
 
-    PyTorch's takes one list; this one takes the transforms themselves. Of none, it changes nothing.
-    With random ones among them it takes a key; each then draws from a key of its own.
+    The transforms are separate arguments; torchvision takes a list. Without transforms, inputs are
+    not changed. If a transform is random, a call takes a key, from which each transform gets its
+    own key.
 
     Args:
-        *transforms: the first is applied first.
+        *transforms: the transforms, in the order in which they are applied.
 
     Raises:
-        InputError: if one of them cannot be called or hashed; on a call, if a random one has no
-            key, or one works on labels besides (``augment`` applies such).
+        InputError: if a transform cannot be called or hashed; on a call, if a random one gets no
+            key, or one also changes labels (``augment`` applies those).
 
     Examples:
         >>> import jax.numpy as jnp
@@ -48,9 +49,11 @@ class Compose:
         object.__setattr__(self, "transforms", transforms)
 
     def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
-        """Applies all of them to a batch."""
+        """Applies the transforms to a batch."""
         if needs_labels(self):
-            raise InputError("labels", "to be given through augment, as they change too", "none")
+            raise InputError(
+                "labels", "labels through augment, as the transform changes them", "none"
+            )
         return augment(self, x, None, key)[0]
 
 
@@ -58,16 +61,16 @@ class Compose:
 class OnColumn:
     """Applies a transform to one array of inputs that are a tuple or dictionary.
 
-    The other arrays stay as they are. A transform that changes labels too, such as ``Mixup``, gets
-    the labels.
+    The other arrays are not changed. A transform that changes labels too, such as ``Mixup``,
+    receives the labels.
 
     Args:
-        column: the array's name in a dictionary, or its place in a tuple, from 0.
+        column: the name of the array in a dictionary, or its position in a tuple, from 0.
         transform: any transform of one array, random or not.
 
     Raises:
-        InputError: if the column is no name or number, or the transform cannot be called or hashed;
-            on a call, if the inputs have no such array, or as ``Compose``.
+        InputError: if ``column`` is not a name or a number, or the transform cannot be called or
+            hashed; on a call, if the inputs have no such array; see also ``Compose``.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -92,11 +95,13 @@ class OnColumn:
     def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
         """Transforms a batch of inputs."""
         if needs_labels(self):
-            raise InputError("labels", "to be given through augment, as they change too", "none")
+            raise InputError(
+                "labels", "labels through augment, as the transform changes them", "none"
+            )
         return augment(self, x, None, key)[0]
 
     def varied(self, x: Any, labels: Any, key: jax.Array | None) -> tuple[Any, Any]:
-        """Inputs and labels, as ``augment`` returns them."""
+        """Transforms inputs and labels; see ``augment``."""
         name, arrays = self._named(x)
         try:
             arrays[name], labels = augment(self.transform, arrays[name], labels, key)
@@ -107,7 +112,7 @@ class OnColumn:
         return jax.tree.unflatten(jax.tree.structure(x), arrays.values()), labels
 
     def _named(self, x: Any) -> tuple[str, dict[str, Any]]:
-        """The name of the array, and all arrays by name."""
+        """Returns the name of the array, and all arrays by name."""
         name = f"inputs[{self.column}]" if isinstance(self.column, int) else f"inputs.{self.column}"
         arrays = named("inputs", x)
         if name not in arrays:
@@ -122,19 +127,19 @@ def augment(
     """Applies a transform of any kind to a batch of inputs and its labels.
 
     Args:
-        transform: a ``RandomTransform`` is called with (x, key), a ``PairTransform`` with
-            (x, labels, key), a ``Compose`` goes through its parts, an ``OnColumn`` applies its own
-            to one array of x, and anything else is called with x alone.
+        transform: the transform. A ``RandomTransform`` is called with (x, key), a ``PairTransform``
+            with (x, labels, key), a ``Compose`` applies its parts, an ``OnColumn`` transforms one
+            array of x, and any other function is called with x.
         x: inputs [B, ...], or a tuple or dictionary of them.
-        labels: [B, ...]; as they are unless a ``PairTransform`` changes them.
-        key: the source of all draws.
+        labels: labels [B, ...]; only a ``PairTransform`` changes them.
+        key: the random key.
 
     Returns:
-        Inputs and labels.
+        The transformed inputs, and the labels.
 
     Raises:
-        InputError: if x or the transform is none, there is no key and something is random, or a
-            transform of one array is given several.
+        InputError: if ``x`` or ``transform`` is invalid, ``key`` is None and the transform is
+            random, or a transform of one array receives several.
     """
     x = x if isinstance(x, tuple | dict) else as_array("x", x)
     if isinstance(transform, Compose):
@@ -149,24 +154,24 @@ def augment(
     if not isinstance(transform, RandomTransform | PairTransform):
         return called("transform", "a function of a batch", transform, x), labels
     if key is None:
-        raise InputError("key", "a key, as something is random: jax.random.key(0)", "None")
+        raise InputError("key", "a key, such as jax.random.key(0), for a random transform", "None")
     if isinstance(transform, PairTransform):
         return transform(x, labels, key)
     return transform(x, key), labels
 
 
 def applied(transform: Transform | None, x: Any) -> Any:
-    """What a transform that is not random makes of a batch of inputs.
+    """Applies a transform that is not random to a batch of inputs.
 
     Args:
-        transform: any that takes no key and no labels; None changes nothing.
+        transform: a transform that takes no key and no labels; None changes nothing.
         x: inputs [B, ...], or a tuple or dictionary of them.
 
     Returns:
         The inputs, transformed.
 
     Raises:
-        InputError: if the transform takes one array and is given several.
+        InputError: if the transform takes one array and receives several.
     """
     if transform is None:
         return x
@@ -175,16 +180,16 @@ def applied(transform: Transform | None, x: Any) -> Any:
 
 
 def _check_takes(transform: Any, x: Any) -> None:
-    """Raises if a transform of one array is given several."""
+    """Checks that a transform of one array does not receive several."""
     if not isinstance(x, tuple | dict) or isinstance(transform, Compose | OnColumn):
         return
     package, _, module = str(getattr(transform, "__module__", "")).rpartition(".")
-    own = package == __package__ and module != "record"  # those of records refuse by themselves
+    own = package == __package__ and module != "record"  # ``UnknownTransform`` raises itself
     if own or isinstance(transform, RandomTransform):
         name = getattr(transform, "__name__", type(transform).__name__)
         first = sorted(x)[0] if isinstance(x, dict) else 0
         columns = ", ".join(named("inputs", x))
-        expected = f"OnColumn({first!r}, {name}(…)), or of another array of {columns}"
+        expected = f"OnColumn({first!r}, {name}(…)) for one array of {columns}"
         raise InputError("transform", expected, f"{name}, which takes one array")
 
 
@@ -192,8 +197,8 @@ def is_random(transform: Any) -> bool:
     """Whether a transform takes a key.
 
     Args:
-        transform: any transform; a ``Compose`` takes one if a part of it does, and an ``OnColumn``
-            if its own does.
+        transform: any transform. A ``Compose`` or an ``OnColumn`` takes a key if a transform in it
+            does.
     """
     if isinstance(transform, OnColumn):
         return is_random(transform.transform)
@@ -203,7 +208,7 @@ def is_random(transform: Any) -> bool:
 
 
 def needs_labels(transform: Any) -> bool:
-    """Whether a transform changes labels besides inputs."""
+    """Whether a transform changes labels in addition to inputs."""
     if isinstance(transform, OnColumn):
         return needs_labels(transform.transform)
     if isinstance(transform, Compose):

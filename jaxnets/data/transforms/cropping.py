@@ -1,4 +1,4 @@
-"""Random crops and mirror images."""
+"""Random crops and flips of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class RandomCrop(RandomTransform):
-    """Crops each image at a random place: ``torchvision.transforms.RandomCrop``.
+    """Crops each image at a random position: ``torchvision.transforms.RandomCrop``.
 
-    Every place is equally likely.
+    All positions are equally likely.
 
     Args:
         size: height and width; one number is used for both.
-        padding: pixels to be added first, as in ``Pad``.
-        fill: as in ``Pad``.
-        padding_mode: as in ``Pad``.
+        padding: number of pixels to add first; see ``Pad``.
+        fill: see ``Pad``.
+        padding_mode: see ``Pad``.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the images are smaller.
+        InputError: if an argument is invalid; on a call, if the padded images are smaller than
+            ``size``.
     """
 
     size: tuple[int, int]
@@ -60,13 +61,14 @@ class RandomCrop(RandomTransform):
 
 @dataclass(frozen=True, init=False)
 class RandomHorizontalFlip(RandomTransform):
-    """Mirrors each image, left to right, or not: ``torchvision.transforms.RandomHorizontalFlip``.
+    """Flips each image left to right at random: ``torchvision.transforms.RandomHorizontalFlip``.
 
     Args:
-        p: the probability of a mirror image.
+        p: the probability of a flip.
 
     Raises:
-        InputError: if p is not a number from 0 to 1; on a call, if the batch is not one of images.
+        InputError: if ``p`` is not a number from 0 to 1; on a call, if the input is not a batch of
+            images.
     """
 
     p: float
@@ -75,6 +77,6 @@ class RandomHorizontalFlip(RandomTransform):
         object.__setattr__(self, "p", check_number("p", p, least=0, most=1))
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
-        """Mirrors one image [H, W, C], or not."""
+        """Flips one image [H, W, C] at random."""
         mirrored = jax.random.uniform(key, (), dtype_of_draws(image.dtype)) < self.p
         return jnp.where(mirrored, image[:, ::-1], image)

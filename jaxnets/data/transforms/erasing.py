@@ -1,4 +1,4 @@
-"""Random erasing, of which cutout is a case."""
+"""Random erasing, which includes cutout."""
 
 import math
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ _TRIES = 10  # as in torchvision
 
 @dataclass(frozen=True, init=False)
 class RandomErasing(RandomTransform):
-    """Overwrites a rectangle at a random place: ``torchvision.transforms.RandomErasing``.
+    """Overwrites a rectangle at a random position: ``torchvision.transforms.RandomErasing``.
 
-    The share of the area is uniform in ``scale``, the logarithm of height / width uniform in that
-    of ``ratio``. Of ten such rectangles the first that is smaller than the image is taken, and none
-    if there is none. ``RandomErasing(1, (a, a), (1, 1))`` is cutout, with its square inside of the
-    image.
+    The fraction of the area is uniform in ``scale``, and the logarithm of height / width is uniform
+    between the logarithms of ``ratio``. Ten rectangles are drawn, and the first that is smaller
+    than the image is used, or none. ``RandomErasing(1, (a, a), (1, 1))`` is cutout with the square
+    inside the image.
 
     Args:
         p: the probability that an image is changed.
-        scale: the range of the share of the area, from 0 to 1.
+        scale: the range of the fraction of the area, from 0 to 1.
         ratio: the range of height / width.
-        value: what is written: a number, one for each channel, or ``"random"``, a standard normal
-            draw for each number of floating images.
+        value: the new value: a number, one number for each channel, or ``"random"`` for standard
+            normal numbers in floating images.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the batch is not one of images or
-            cannot hold the value.
+        InputError: if an argument is invalid; on a call, if the input is not a batch of images, or
+            its dtype cannot represent ``value``.
     """
 
     p: float
@@ -59,7 +59,7 @@ class RandomErasing(RandomTransform):
         object.__setattr__(self, "value", constant)
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
-        """Changes one image [H, W, C], or not."""
+        """Erases a rectangle of one image [H, W, C] at random."""
         height, width, _ = image.shape
         chance, shape, place, noise = jax.random.split(key, 4)
         dtype = dtype_of_draws(image.dtype)
@@ -73,7 +73,7 @@ class RandomErasing(RandomTransform):
     def _size(
         self, height: int, width: int, key: jax.Array, dtype: jnp.dtype
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Height and width of the rectangle, and whether there is one."""
+        """Draws height and width of the rectangle, and whether one fits."""
         share, ratio = jax.random.uniform(key, (2, _TRIES), dtype)
         low, high = self.scale
         area = height * width * (low + share * (high - low))

@@ -1,4 +1,4 @@
-"""Which pixels an image has: padding, the crop at its centre, another size, its rows."""
+"""Padding, cropping, resizing and reshaping of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,15 +33,17 @@ class Pad:
     """Adds pixels around each image: ``torchvision.transforms.Pad``.
 
     Args:
-        padding: pixels on each side; or (left and right, top and bottom); or (left, top, right,
-            bottom). They are kept as the last.
-        fill: the new pixels' value under ``"constant"``.
-        padding_mode: ``"constant"``; ``"edge"``, the nearest pixel; ``"reflect"`` the image in its
-            outermost pixels; or ``"symmetric"``, in its edges, so that these occur twice.
+        padding: number of pixels on each side; or (left and right, top and bottom); or (left, top,
+            right, bottom), which is the form of the attribute.
+        fill: value of the new pixels with ``"constant"``.
+        padding_mode: ``"constant"``; ``"edge"`` repeats the nearest pixel; ``"reflect"`` mirrors
+            the image at its outermost pixels; ``"symmetric"`` mirrors it at its edges, so that the
+            outermost pixels occur twice.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the batch is not one of images, the
-            fill is not one of its values, or a reflection is larger than the image.
+        InputError: if an argument is invalid; on a call, if the input is not a batch of images, the
+            dtype cannot represent ``fill``, or the padding of a mirrored image is larger than the
+            image.
     """
 
     padding: tuple[int, int, int, int]
@@ -81,14 +83,14 @@ class Pad:
 class CenterCrop:
     """Crops the centre of each image: ``torchvision.transforms.CenterCrop``.
 
-    Where an image is smaller, it is first padded with zeros.
+    Smaller images are first padded with zeros.
 
     Args:
         size: height and width; one number is used for both.
 
     Raises:
-        InputError: if the size is not one or two positive integers; on a call, if the batch is not
-            one of images.
+        InputError: if ``size`` is not one or two positive integers; on a call, if the input is not
+            a batch of images.
     """
 
     size: tuple[int, int]
@@ -101,7 +103,7 @@ class CenterCrop:
         x = check_images(x)
         missing = [max(0, want - have) for want, have in zip(self.size, x.shape[1:3], strict=True)]
         x = jnp.pad(x, ((0, 0), *((m // 2, (m + 1) // 2) for m in missing), (0, 0)))
-        # Python's round, to the even neighbour, as in torchvision
+        # Python's round, half to even, as in torchvision.
         top, left = (round((x.shape[1 + axis] - self.size[axis]) / 2) for axis in (0, 1))
         return x[:, top : top + self.size[0], left : left + self.size[1]]
 
@@ -111,13 +113,12 @@ class Resize:
     """Resizes images by linear interpolation: ``torchvision.transforms.Resize``.
 
     Args:
-        size: height and width; or one number for the shorter side, to which the longer one keeps
-            its ratio.
-        antialias: whether each pixel of a smaller image is an average of all that it covers.
+        size: height and width; or one number for the shorter side, which keeps the aspect ratio.
+        antialias: whether downscaling averages over all pixels that an output pixel covers.
 
     Raises:
-        InputError: if the size is not one or two positive integers; on a call, if the batch is not
-            one of images, uint8 (of which the result is rounded) or floating.
+        InputError: if ``size`` is not one or two positive integers; on a call, if the input is not
+            a batch of images, uint8 (for which the result is rounded) or floating.
     """
 
     size: int | tuple[int, int]
@@ -148,7 +149,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class ImageRows:
-    """An image as the sequence of its rows: [B, H, W, C] becomes [B, H, W·C].
+    """Reshapes images to sequences of rows: [B, H, W, C] becomes [B, H, W·C].
 
     For one channel this is ``x.reshape(-1, 28, 28)`` in the PyTorch tutorials that feed MNIST to an
     LSTM.

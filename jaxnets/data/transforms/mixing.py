@@ -1,4 +1,4 @@
-"""Mixing each example, and its label, with the one before it in the batch."""
+"""Mixup and CutMix, which mix each example and its label with another one of the batch."""
 
 import functools
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from jaxnets.data.transforms.transform import PairTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class OneHot:
-    """Class numbers as probabilities: ``torch.nn.functional.one_hot``, in a floating dtype.
+    """Encodes class numbers as one-hot vectors: ``torch.nn.functional.one_hot`` in a float dtype.
 
     Args:
-        num_classes: how many classes there are.
+        num_classes: number of classes.
         dtype: the floating dtype of the result.
 
     Raises:
-        InputError: if num_classes is not a positive integer or the dtype not a floating one; on a
-            call, if the labels are not integers from 0 to num_classes - 1. Under ``jax.jit``,
-            where they cannot be refused, one that is no class becomes a row of NaN.
+        InputError: if ``num_classes`` is not a positive integer or ``dtype`` is not a floating
+            dtype; on a call, if the labels are not integers from 0 to num_classes - 1. Under
+            ``jax.jit``, where labels cannot be checked, an invalid label gives a row of NaN.
 
     Examples:
         >>> print(OneHot(3)(np.array([2, 0])))
@@ -66,20 +66,21 @@ class OneHot:
 class Mixup(PairTransform):
     """Mixes each example with the previous one, λ to 1 - λ: ``torchvision.transforms.v2.MixUp``.
 
-    λ is drawn from Beta(alpha, alpha) for each example; torchvision draws one for the batch. The
-    partner is the example before it in the batch, and the last one for the first, as there: it is
-    a random one, as training shuffles. Labels become probabilities, which
-    ``jaxnets.losses.cross_entropy`` takes.
+    λ is drawn from Beta(alpha, alpha) for each example; torchvision draws one λ for the batch. As
+    in torchvision, the partner is the previous example of the batch, or the last one for the first;
+    it is random because training shuffles. Labels become probabilities, which
+    ``jaxnets.losses.cross_entropy`` accepts.
 
     Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018.
 
     Args:
-        alpha: positive; the smaller, the nearer λ is to 0 or 1. The paper has 0.2 to 1.
-        num_classes: how many classes there are.
+        alpha: positive number; the smaller it is, the closer λ is to 0 or 1. The paper uses 0.2
+            to 1.
+        num_classes: number of classes.
 
     Raises:
-        InputError: for settings of another kind; on a call, if inputs are not floating, or labels
-            are neither classes [B] nor probabilities [B, num_classes].
+        InputError: if an argument is invalid; on a call, if inputs are not floating, or labels are
+            neither classes [B] nor probabilities [B, num_classes].
     """
 
     alpha: float
@@ -94,7 +95,7 @@ class Mixup(PairTransform):
         """Mixes a batch [B, ...]."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0:
-            raise InputError("x", "floating values (ToFloat comes before Mixup)", describe(x))
+            raise InputError("x", "floating values (use ToFloat before Mixup)", describe(x))
         dtype = dtype_of_draws(x.dtype)
         share = _shares(self.alpha, check_key(key), len(x), dtype)
         lengthened = share.reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)
@@ -106,21 +107,20 @@ class Mixup(PairTransform):
 class CutMix(PairTransform):
     """Pastes a rectangle of the previous image into each: ``torchvision.transforms.v2.CutMix``.
 
-    The rectangle has a random centre and √(1 - λ) of height and width, with λ from
-    Beta(alpha, alpha); what lies outside of the image is cut off. The labels become probabilities
-    by the share of pixels. Each image draws its own rectangle; torchvision draws one for the
-    batch.
+    The rectangle has a random centre and √(1 - λ) times the height and width of the image, with λ
+    from Beta(alpha, alpha); it is clipped to the image. Labels become probabilities in proportion
+    to the pixels. A rectangle is drawn for each image; torchvision draws one for the batch.
 
     Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable
     Features", 2019.
 
     Args:
-        alpha: positive; 1 draws λ uniformly.
-        num_classes: how many classes there are.
+        alpha: positive number; 1 draws λ uniformly.
+        num_classes: number of classes.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the batch is not one of images, or
-            labels are neither classes [B] nor probabilities [B, num_classes].
+        InputError: if an argument is invalid; on a call, if the inputs are not a batch of images,
+            or labels are neither classes [B] nor probabilities [B, num_classes].
     """
 
     alpha: float
@@ -155,7 +155,7 @@ def _shares(alpha: float, key: jax.Array, count: int, dtype: np.dtype) -> jax.Ar
 
 
 def _box(height: int, width: int, side: jax.Array, key: jax.Array) -> jax.Array:
-    """A rectangle [H, W] of this share of height and width, at a random place."""
+    """Draws a rectangle with a fraction of height and width; returns its mask, bool [H, W]."""
     size = jnp.asarray([height, width], jnp.int32)
     centre = jax.random.randint(key, (2,), 0, size, jnp.int32)
     half = jnp.floor(size.astype(side.dtype) * side / 2).astype(jnp.int32)
@@ -168,7 +168,7 @@ def _mix(x: jax.Array, share: jax.Array) -> jax.Array:
 
 
 def _mixed_labels(labels: ArrayLike, share: jax.Array, classes: int, count: int) -> jax.Array:
-    """Probabilities [B, classes]."""
+    """Mixes labels as probabilities [B, classes]."""
     labels = as_array("labels", labels)
     floating = jnp.issubdtype(labels.dtype, jnp.floating)
     if labels.shape != ((count, classes) if floating else (count,)):

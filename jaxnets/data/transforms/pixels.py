@@ -1,4 +1,4 @@
-"""From stored pixels to the numbers that a network takes."""
+"""Conversion of pixels to floats, and normalization of channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from jaxnets.data.transforms.checks import mean_and_std
 
 @dataclass(frozen=True, init=False)
 class ToFloat:
-    """Pixels from 0 to 255 as x / 255, exactly the values of ``torchvision.transforms.ToTensor``.
+    """Divides uint8 pixels by 255, with exactly the values of ``torchvision.transforms.ToTensor``.
 
-    Floating values stay as they are, except for the dtype. No axis is moved.
+    Floating values are only converted to the dtype. No axis is moved.
 
     Args:
         dtype: the floating dtype of the result.
@@ -39,23 +39,24 @@ class ToFloat:
         if x.dtype != jnp.uint8:
             raise InputError("x", "uint8 pixels or floating values", describe(x))
         x = x.astype(jnp.float64 if self.dtype == jnp.float64 else jnp.float32)
-        # XLA turns a division by a constant into a product with the rounded inverse, which is off
-        # in the last bit for half of the 256 values. 1/255 is 257/2¹⁶ + 1/(255·2¹⁶): the first
-        # product has 16 bits and is exact, so only the sum rounds, as a division does.
+        # XLA replaces a division by a constant by a product with the rounded inverse, whose last
+        # bit is wrong for half of the 256 values. But 1/255 = 257/2¹⁶ + 1/(255·2¹⁶). The first
+        # product has 16 bits and is exact, so only the sum is rounded, like a division.
         return (x * (257 / 2**16) + x * (1 / (255 * 2**16))).astype(self.dtype)
 
 
 @dataclass(frozen=True, init=False)
 class Normalize:
-    """(x - mean) / std for each channel: ``torchvision.transforms.Normalize``.
+    """Returns (x - mean) / std for each channel: ``torchvision.transforms.Normalize``.
 
     Args:
-        mean: one number for each entry of the last axis, or one for all.
+        mean: the means, one for each entry of the last axis, or one for all.
         std: the standard deviations, positive; as many as means.
 
     Raises:
-        InputError: if a number is not finite, a std not positive, or their counts differ; on a
-            call, if the batch is not floating or has another number of channels.
+        InputError: if a number is not finite, a standard deviation is not positive, or the numbers
+            of means and standard deviations differ; on a call, if the batch is not floating or has
+            another number of channels.
     """
 
     mean: tuple[float, ...]
@@ -69,7 +70,7 @@ class Normalize:
         """Normalizes a batch [..., C]."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise InputError("x", "floating values (ToFloat comes before Normalize)", describe(x))
+            raise InputError("x", "floating values (use ToFloat before Normalize)", describe(x))
         channels = len(self.mean)
         if x.ndim == 0 or channels not in (1, x.shape[-1]):
             raise InputError("x", f"{channels} channels in the last axis", describe(x))

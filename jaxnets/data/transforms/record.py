@@ -1,4 +1,4 @@
-"""Transforms as plain values, ready for JSON, and back."""
+"""Conversion of transforms to JSON values and back."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ _KNOWN: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class UnknownTransform:
-    """Takes the place of a transform of the user's own, which a record can only name.
+    """A placeholder for a user-defined transform, of which only the name was saved.
 
     Args:
-        name: what it was called.
+        name: name of the transform.
     """
 
     name: str
 
     def __call__(self, x: ArrayLike) -> Any:
-        """Refuses.
+        """Raises an error, because the transform is unknown.
 
         Raises:
             InputError: always.
@@ -38,9 +38,9 @@ class UnknownTransform:
 
 
 def describe_transform(transform: Augmentation | None) -> Any:
-    """A transform as JSON can hold it: a list of steps; None for none.
+    """Converts a transform to a JSON value: a list of steps; None for None.
 
-    A transform that is not one of this package, or that is random, is named.
+    Only the name is saved of a random transform, or one that is not of this package.
     """
     if transform is None:
         return None
@@ -72,10 +72,10 @@ def _plain(value: Any) -> Any:
 
 
 def make_transform(described: Any) -> Transform | None:
-    """The transform that ``describe_transform`` described.
+    """Makes a transform from what ``describe_transform`` returned.
 
     Raises:
-        InputError: if it is no such description, or an argument is bad.
+        InputError: if the value has another form, or an argument is invalid.
     """
     if described is None:
         return None

@@ -1,4 +1,4 @@
-"""Reading an image at the places to which an affine map takes its pixels."""
+"""Resampling of images under an affine map."""
 
 from typing import Literal
 
@@ -14,12 +14,12 @@ Interpolation = Literal["nearest", "bilinear"]
 def inverse_matrix(
     angle: jax.Array, translate: jax.Array, scale: jax.Array, shear: jax.Array
 ) -> jax.Array:
-    """From a place in the new image to the one in the old, as offsets from the centre in pixels.
+    """Computes the map from output positions to input positions, in pixels from the centre.
 
-    The map itself shears, then scales and turns by R(angle), then moves.
+    The forward map shears, then scales and rotates by R(angle), then translates.
 
     Args:
-        angle: clockwise, in degrees.
+        angle: rotation in degrees, clockwise.
         translate: [2], pixels to the right and downwards.
         scale: a factor.
         shear: [2], degrees along x and y.
@@ -42,7 +42,7 @@ def inverse_matrix(
 def sample(
     image: jax.Array, matrix: jax.Array, interpolation: Interpolation, fill: float
 ) -> jax.Array:
-    """An image [H, W, C] read where the matrix [2, 3] points to, pixel by pixel.
+    """Samples an image [H, W, C] at the positions that the matrix [2, 3] maps its pixels to.
 
     PyTorch: ``grid_sample(image, affine_grid(...), align_corners=False)``, with ``fill`` outside.
     """
@@ -67,7 +67,7 @@ def sample(
 
 
 def _pixels(image: jax.Array, y: jax.Array, x: jax.Array, fill: float) -> jax.Array:
-    """The pixels at whole places [H, W], ``fill`` where there are none."""
+    """Returns the pixels at integer positions [H, W], or ``fill`` outside of the image."""
     height, width, _ = image.shape
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     rows = jnp.clip(y, 0, height - 1).astype(jnp.int32)

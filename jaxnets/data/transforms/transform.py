@@ -1,4 +1,4 @@
-"""What a transform is: a function of a batch, of a batch and a key, or of labels besides."""
+"""The kinds of transforms: functions of inputs, of inputs and a key, or also of labels."""
 
 import abc
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from jaxnets.arrays import ArrayLike, InputError, check_function
 from jaxnets.data.transforms.checks import check_images, check_key
 
 Transform = Callable[[ArrayLike], jax.Array]
-"""What can be applied to a batch."""
+"""A function of a batch of inputs."""
 
 
 class RandomTransform(abc.ABC):
-    """A transform of images that takes a key; derive from it to write one of your own.
+    """Base class of random transforms of images, also for user-defined ones.
 
-    Each image of a batch is transformed by draws of its own, which follow from the key and the
-    image's place in the batch. A subclass must be hashable, as a frozen dataclass is.
+    The random numbers of each image depend on the key and the image's position in the batch. A
+    subclass must be hashable, for example a frozen dataclass.
     """
 
     @abc.abstractmethod
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
-        """Transforms one image [H, W, C]; it is called under ``jax.vmap``."""
+        """Transforms one image [H, W, C]; called under ``jax.vmap``."""
 
     def __call__(self, x: ArrayLike, key: jax.Array) -> jax.Array:
         """Transforms a batch [B, H, W, C]."""
@@ -32,9 +32,9 @@ class RandomTransform(abc.ABC):
 
 
 class PairTransform(abc.ABC):
-    """A transform of inputs and their labels together, which takes a key.
+    """Base class of random transforms that change inputs and labels together.
 
-    It is called with inputs [B, ...], labels [B] and a key, and returns both, changed.
+    It is called with inputs [B, ...], labels [B] and a key, and returns the new inputs and labels.
     """
 
     @abc.abstractmethod
@@ -45,15 +45,15 @@ class PairTransform(abc.ABC):
 
 
 Augmentation = Transform | RandomTransform | PairTransform
-"""Anything that ``fit`` takes for augmentation."""
+"""Any transform that ``fit`` accepts as ``augment``."""
 
 
 def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     """Checks that transforms can be part of a compiled program.
 
     Args:
-        name: of the argument, for the message.
-        transforms: what is given.
+        name: name of the argument, for error messages.
+        transforms: the transforms.
 
     Raises:
         InputError: if one of them cannot be called or hashed.
@@ -63,7 +63,7 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     for transform in transforms:
         if not callable(transform):
             raise InputError(name, "callables", type(transform).__name__)
-        check_function(name, transform, "callables, and no class of such")
+        check_function(name, transform, "callables, not classes")
         try:
             hash(transform)
         except TypeError as error:
@@ -71,5 +71,5 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
 
 
 def dtype_of_draws(dtype: np.dtype) -> np.dtype:
-    """The dtype in which random numbers and intermediate values for such pixels are computed."""
+    """Returns the dtype of random numbers and intermediate values for pixels of a dtype."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)

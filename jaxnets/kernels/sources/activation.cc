@@ -1,14 +1,16 @@
-// GELU, x Φ(x) with Φ the normal distribution function, forward and backward, for XLA on CPUs.
+// Exact GELU, x Φ(x) with Φ the normal distribution function, forward and backward, for XLA on
+// CPUs.
 //
-// XLA computes Φ by a series for each of three ranges, and chooses among them for each number.
+// XLA evaluates three series for Φ, one for each range, and selects one of them for each element.
+// Here one series covers the whole range.
 
 #include "calls.h"
 
-// Numbers of a part of the work.
+// Number of elements of a part of the work.
 constexpr long CHUNK = 16384;
 
-// A series for Φ(-a) exp(a²/2), a >= 0, in powers of (a - center) / (a + center): by interpolation
-// in Chebyshev's points.
+// A series for Φ(-a) exp(a²/2), a >= 0, in powers of (a - center) / (a + center), obtained by
+// interpolation at Chebyshev points.
 template <typename T>
 struct Tail;
 
@@ -41,7 +43,7 @@ INLINE Vector<T> distribution(Vector<T> x, Vector<T>& density) {
   constexpr int count = sizeof Tail<T>::terms / sizeof(T);
   const Vector<T> a = x < 0 ? -x : x;
   density = exponential<T>(x * x * (T)-0.5);
-  const Vector<T> far = a > 40 ? Vector<T>{} + 40 : a;  // infinity over infinity is no number
+  const Vector<T> far = a > 40 ? Vector<T>{} + 40 : a;  // infinity / infinity is NaN
   const Vector<T> u = (far - Tail<T>::center) / (far + Tail<T>::center);
   Vector<T> series = Vector<T>{} + Tail<T>::terms[count - 1];
 #pragma GCC unroll 32

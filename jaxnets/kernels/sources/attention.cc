@@ -1,11 +1,11 @@
 // Scaled dot-product attention, forward and backward, for XLA on CPUs.
 //
-// Each head of an example is computed by one thread. Its keys and values are packed for products
-// whose sums stay in registers, and some rows of queries at a time go through the product with the
-// keys, softmax and the product with the values, so that their scores stay in the nearest cache.
-// The backward pass computes the weights again rather than read them from memory.
+// One thread computes each head of an example. Keys and values are packed for products whose sums
+// stay in registers. A block of queries at a time goes through the product with the keys, softmax
+// and the product with the values, so that its scores stay in the L1 cache. The backward pass
+// recomputes the attention weights, which is faster than reading them from memory.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <cmath>
 
@@ -16,34 +16,34 @@
 #include "transpose.h"
 
 constexpr int MOST_MASKS = 4;
-// Rows of queries that go through together, and how many bytes their scores take.
+// Numbers of queries in a block, and largest size of their scores in bytes.
 constexpr long FEWEST_ROWS = 12, MOST_ROWS = 64, SCORES = 16384;
-// An example's inputs are read ahead if they have at most so many bytes.
+// Largest size in bytes up to which an example's inputs are prefetched.
 constexpr long AHEAD = 1 << 19;
 
-// Heads side by side, [examples, length, heads, size], perhaps as a part of wider rows.
+// An array of heads [examples, length, heads, size], which may be part of wider rows.
 template <typename T>
 struct Heads {
   T* at;
-  long row, example;  // how far apart these are
+  long row, example;  // strides
 
   T* head(long number, long heads, long size) const {
     return at + number / heads * example + number % heads * size;
   }
 };
 
-// What is added to the scores, [examples, heads, queries, keys], of which any axis may be 1.
+// A mask that is added to the scores, [examples, heads, queries, keys]; any axis may be 1.
 template <typename T>
 struct Mask {
   const T* at;
-  long example, head, query, key;  // how far apart these are
+  long example, head, query, key;  // strides, zero for axes of size 1
 };
 
 // ---- Packing and products -----------------------------------------------------------------------
 
-// Two vectors of columns are a panel, and an odd last one is a panel of its own.
+// A panel has two vectors of columns; if their number is odd, the last panel has one.
 
-// Packs rows [depth, columns] as they are.
+// Packs rows [depth, columns] without transposition.
 template <typename T>
 static void pack(Vector<T>* to, const T* from, long row, long depth, long columns) {
   for (long n = 0; n < columns; n += PANEL<T>) {
@@ -77,7 +77,7 @@ static void pack_transposed(Vector<T>* to, const T* from, long row, long depth, 
   }
 }
 
-// sums [rows, vectors] += a times what is packed [whole, vectors], of which depth rows count.
+// sums [rows, vectors] += a times the first rows of a packed array [whole, vectors].
 template <typename T>
 static void add_product(Vector<T>* sums, long vectors, long used, long rows, const T* a, long a_row,
                         long a_step, const Vector<T>* packed, long whole, long depth) {
@@ -95,8 +95,8 @@ static void add_product(Vector<T>* sums, long vectors, long used, long rows, con
 template <typename T>
 struct Attention {
   long examples, heads, queries, keys, size;
-  bool causal;  // whether a query is kept from the keys after it
-  bool safe;    // whether a query that is kept from all keys has zeros
+  bool causal;  // whether a query does not attend to later keys
+  bool safe;    // whether the output of a query with all keys masked is zero
   T scale;
   Heads<const T> q, k, v;
   Heads<T> out, dq, dk, dv;
@@ -105,18 +105,18 @@ struct Attention {
   Mask<T> mask[MOST_MASKS];
   bool drops;  // whether weights are dropped
   Dropout<T> dropout;
-  T* saved;  // of each query the largest score and one over the sum, or none
+  T* saved;  // the largest score and the reciprocal sum of each query, or null
 
-  int inputs;                 // arrays that have examples
+  int inputs;                 // number of input arrays
   Heads<const T> input[4];
-  long group;                 // heads of a part of the work, which divides that of all
-  mutable std::atomic<bool> starved{false};  // a thread has found no memory
+  long group;                 // heads in a part of the work, a divisor of all heads
+  mutable std::atomic<bool> starved{false};  // whether a thread could not allocate memory
 
-  // All heads of an example in one part, as they lie side by side; one, where examples are few.
+  // A part has all heads of an example, which are adjacent in memory, or one head for few examples.
   void divide(long threads) { group = examples >= 4 * threads ? heads : 1; }
   long parts() const { return examples * heads / group; }
 
-  // Heads are read piece by piece, which the processor does not foresee as it does whole rows.
+  // Heads are read with a stride, which the hardware prefetcher does not predict.
   void read_ahead(long example) const {
     for (int one = 0; one < inputs; one++) {
       const T* at = input[one].at + example * input[one].example;
@@ -131,9 +131,9 @@ struct Attention {
     const long fit = most(FEWEST_ROWS, SCORES / (score_vectors() * BYTES));
     return least(queries, least(MOST_ROWS, fit));
   }
-  // Room for the factors of a query's weights.
+  // Number of vectors for the dropout factors of a query.
   long row_vectors() const { return score_vectors() + WORDS / WIDTH<T>; }
-  // How many keys the queries before this one may see.
+  // Number of keys that the queries before this one may attend to.
   long seen(long query) const { return causal ? least(keys, query) : keys; }
 
   static void go_forward(const void* data, long part) {
@@ -177,7 +177,7 @@ struct Attention {
     }
   }
 
-  // The scores of some queries and the first keys.
+  // Computes the scores of some queries and the first keys.
   void score(long number, long first, long rows, long limit, const Vector<T>* packed_k,
              Vector<T>* scores) const {
     memset(scores, 0, rows * score_vectors() * BYTES);
@@ -186,7 +186,7 @@ struct Attention {
                 q.row, 1, packed_k, size, size);
   }
 
-  // What a query's weights are multiplied by in dropout.
+  // Draws the dropout factors of a query's weights.
   void draw(long number, long query, Vector<T>* factors) const {
     dropout.factors((T*)factors, (number * queries + query) * keys, seen(query + 1));
   }
@@ -200,8 +200,8 @@ struct Attention {
     }
   }
 
-  // Puts exp(score - largest) in the place of a query's scores, and zeros in that of those that it
-  // is kept from. Returns one over their sum.
+  // Replaces a query's scores by exp(score - largest), and masked ones by zeros. Returns the
+  // reciprocal of their sum.
   T exponentials(long number, long query, long limit, Vector<T>* scores) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
     if (masks) add_masks(number, query, scores, n);
@@ -241,7 +241,7 @@ struct Attention {
       return;
     }
     const auto take = [&](long some) { return (at += some) - some; };
-    // one after the other, in this order
+    // Consecutive pieces of the buffer, so the order matters.
     Back room;
     room.k_transposed = take(by_size), room.v_transposed = take(by_size);
     room.k = take(by_key), room.dk = take(by_key), room.dv = take(by_key);
@@ -271,7 +271,7 @@ struct Attention {
     }
   }
 
-  // The way back of some queries.
+  // The backward pass of some queries.
   void go_back(long number, long first, const Back& room) const {
     const long rows = least(block(), queries - first), limit = seen(first + rows);
     const long wide = score_vectors(), used = least(wide, pieces_of(PANEL<T>, limit) * 2);
@@ -296,7 +296,8 @@ struct Attention {
       write(dq.head(number, heads, size) + (first + row) * dq.row, room.dq + row * vectors(), 1);
   }
 
-  // Makes a query's weights of its scores, and the scores' gradients of those of the weights.
+  // Computes a query's weights from its scores, and the gradients of the scores from those of the
+  // weights.
   void go_back_by_row(long number, long query, long limit, Vector<T>* scores, Vector<T>* d,
                       Vector<T>* factors) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
@@ -320,7 +321,7 @@ struct Attention {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
 // Attributes, in the order of their names: causal, factor, heads, limit, packed, safe, scale.
 template <typename V>
@@ -328,8 +329,8 @@ static V attribute(XLA_FFI_CallFrame* frame, int number) {
   return *(const V*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
 }
 
-// Takes what is known of the arrays: q [N, L, heads · d], k and v [N, S, heads · d]; or, where they
-// are packed, one array [N, L, 3 heads · d]. Returns the number of the argument after them.
+// Reads the input arrays: q [N, L, heads · d], k and v [N, S, heads · d]; or, if packed, one array
+// [N, L, 3 heads · d]. Returns the index of the next argument.
 template <typename T>
 static int take_inputs(XLA_FFI_CallFrame* frame, Attention<T>& work) {
   const bool packed = attribute<int32_t>(frame, 4);
@@ -353,7 +354,7 @@ static int take_inputs(XLA_FFI_CallFrame* frame, Attention<T>& work) {
   return work.inputs;
 }
 
-// Takes the key of dropout's bits, if there is dropout, and masks.
+// Reads the key of dropout, if there is dropout, and the masks.
 template <typename T>
 static void take_others(XLA_FFI_CallFrame* frame, Attention<T>& work, int first) {
   const uint32_t limit = attribute<uint32_t>(frame, 3);
@@ -374,9 +375,9 @@ static void take_others(XLA_FFI_CallFrame* frame, Attention<T>& work, int first)
   }
 }
 
-// Arguments: the inputs; of dropout the key, two words; and masks [N, heads, L, S], of which any
+// Arguments: the inputs; with dropout the key, two words; and masks [N, heads, L, S], in which any
 // axis may be 1.
-// Results: the outputs [N, L, heads · d] and, if wanted, what backward needs [N, heads, L, 2].
+// Results: the outputs [N, L, heads · d] and, optionally, the residuals [N, heads, L, 2].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
@@ -390,9 +391,9 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   return work.starved ? out_of_memory(frame) : nullptr;
 }
 
-// Arguments: the inputs; the gradient of the outputs [N, L, heads · d]; what forward has saved; the
-// key, if any; the masks.
-// Results: the gradients of the inputs, packed as these are.
+// Arguments: the inputs; the gradient of the outputs [N, L, heads · d]; the residuals; the key, if
+// there is dropout; the masks.
+// Results: the gradients of the inputs, packed like these.
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);

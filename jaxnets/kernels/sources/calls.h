@@ -1,4 +1,4 @@
-// What XLA calls and is called for: threads, memory, arguments and results.
+// The interface to XLA: threads, memory, arguments and results.
 #pragma once
 
 #include <sched.h>
@@ -13,8 +13,8 @@
 
 // ---- Threads and their memory -------------------------------------------------------------------
 
-// Parts of some work, which whoever is free takes. The caller takes parts too and waits for none
-// that nobody has begun, so that it comes to an end where XLA's threads are all busy.
+// Parts of some work, which any free thread takes. The calling thread takes parts too, and only
+// waits for parts that have begun, so there is no deadlock if all of XLA's threads are busy.
 struct Job {
   void (*work)(const void* data, long part);
   const void* data;
@@ -67,14 +67,15 @@ static void share(XLA_FFI_CallFrame* frame, long threads, long parts,
   job->let_go();
 }
 
-// Examples of a part: few enough for the cache, and some for each thread.
+// Number of examples in a part: few enough for the cache, and enough parts for all threads.
 constexpr long MOST = 64, LEAST = 4;
 
 static long part_size(long batch, long threads) {
   return least(MOST, most(LEAST, pieces_of(threads, batch)));
 }
 
-// Memory that a thread keeps, as new memory costs more than to fill it: for each use a piece of it.
+// A buffer that each thread keeps between calls, one for each use: the page faults of newly
+// allocated memory take longer than filling it.
 template <int use = 0>
 static void* memory(size_t bytes) {
   struct Kept {
@@ -118,8 +119,8 @@ static T* argument(XLA_FFI_CallFrame* frame, int number) {
   return (T*)given(frame, number)->data;
 }
 
-// Where the numbers of an argument are: in its buffer, or at the address that is in the buffer of two
-// unsigned integers, the lower half first.
+// Returns the data of an argument. A buffer of two unsigned integers contains the address of the
+// data, the lower half first (see borrowed.py).
 template <typename T>
 static T* located(XLA_FFI_CallFrame* frame, int number) {
   const auto buffer = given(frame, number);
@@ -132,8 +133,8 @@ static int64_t* sizes_of_result(XLA_FFI_CallFrame* frame, int number) {
   return ((XLA_FFI_Buffer*)frame->rets.rets[number])->dims;
 }
 
-// Asks for huge pages. XLA's large buffers are new memory in each run of a program, of which the
-// first touch of 512 small pages costs ten times as much as that of a huge one.
+// Requests huge pages. XLA allocates large buffers anew in each run of a program, and page faults
+// of 512 small pages take ten times as long as that of one huge page.
 static void use_huge_pages(void* at, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr size_t huge = 1 << 21;
@@ -154,14 +155,15 @@ static T* result(XLA_FFI_CallFrame* frame, int number) {
   return (T*)buffer->data;
 }
 
-// Each library is compiled for one floating-point type.
+// Each library is compiled for one floating-point type; see DOUBLE in native.py.
 #ifdef DOUBLE
 typedef double Number;
 #else
 typedef float Number;
 #endif
 
-// A function template of the floating-point type, and of what else is given, for XLA to find.
+// Exports a function template, instantiated for the floating-point type and other arguments, to
+// XLA.
 #define HANDLER(name, function, ...)                                     \
   extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name( \
       XLA_FFI_CallFrame* frame) {                                        \

@@ -1,23 +1,23 @@
-// A convolution at stride 1, its bias and ReLU and the maximum of each window of 2x2, forward and
-// backward, for XLA on CPUs.
+// A convolution of stride 1 with bias, ReLU and 2x2 max pooling, forward and backward, for XLA on
+// CPUs.
 //
-// Vectors run over examples: a block of as many as a vector has numbers is transposed, and all else
-// is elementwise, however few channels there are and whatever the sizes. Each number is computed
-// in the same order whichever thread does it, and however many there are.
+// Vectors run over examples: a block of as many examples as a vector has elements is transposed,
+// and everything else is elementwise. So vectors are full for any number of channels and any image
+// size. Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include "calls.h"
 #include "transpose.h"
 
 struct Shape {
-  long batch, height, width, channels;  // of x
-  long tall, wide, outputs;             // of the kernel
-  long rows, columns;                   // of windows
-  long left, top;                       // zeros before x
+  long batch, height, width, channels;  // shape of x
+  long tall, wide, outputs;             // shape of the kernel
+  long rows, columns;                   // number of windows
+  long left, top;                       // padding before x
 
-  // Of x with its zeros, what the windows look at.
+  // Height and width of the padded x that the windows read.
   long down() const { return 2 * rows + tall - 1; }
   long across() const { return 2 * columns + wide - 1; }
-  // How many numbers an example has.
+  // Numbers of elements of an example.
   long x_row() const { return width * channels; }
   long x_size() const { return height * x_row(); }
   long y_row() const { return columns * outputs; }
@@ -28,19 +28,19 @@ struct Shape {
   long weights() const { return tall * wide * channels * outputs; }
 };
 
-// In place of a window's place that has its maximum, where the maximum is not positive.
+// Stored instead of the position of a window's maximum if the maximum is not positive.
 constexpr int NOWHERE = 4;
 
 // ---- Examples side by side ----------------------------------------------------------------------
 
-// The first numbers of some examples, which lie some bytes apart, as vectors over examples; zeros
-// for examples that there are not.
+// Loads the first elements of some examples, with a stride in bytes, as vectors over examples.
+// Missing examples are zeros.
 template <typename T>
 static void gather(Vector<T>* to, const void* from, long bytes, long examples, long count) {
   constexpr long width = WIDTH<T>;
   const long n = least(count, width);
   for (long next = 0; next < count; next += width) {
-    const long at = least(next, count - n);  // the last ones overlap with those before
+    const long at = least(next, count - n);  // the last block overlaps with the previous one
     Vector<T> rows[width];
     UNROLLED (int row = 0; row < width; row++) {
       const char* place = (const char*)from + row * bytes + at * sizeof(T);
@@ -52,7 +52,7 @@ static void gather(Vector<T>* to, const void* from, long bytes, long examples, l
   }
 }
 
-// The other way.
+// The inverse of gather.
 template <typename T>
 static void scatter(void* to, const Vector<T>* from, long bytes, long examples, long count) {
   constexpr long width = WIDTH<T>;
@@ -69,8 +69,8 @@ static void scatter(void* to, const Vector<T>* from, long bytes, long examples, 
   }
 }
 
-// A byte for each place: several side by side are as large as a number, and are transposed as one.
-// They wait at the end of where they are unpacked to from the beginning.
+// gather for bytes. Several adjacent bytes are transposed like one element. They are first written
+// to the end of the destination, from which they are unpacked to its beginning.
 template <typename T>
 static void gather_places(Vector<T>* to, const uint8_t* from, long step, long examples,
                           long count) {
@@ -104,7 +104,7 @@ static void scatter_places(uint8_t* to, Vector<T>* from, long step, long example
   scatter<T>(to, from, step, examples, whole);
 }
 
-// What the windows look at of some examples, [down, across, channels].
+// Gathers the padded images of some examples, [down, across, channels].
 template <typename T>
 static void gather_image(const Shape& shape, Vector<T>* to, const T* x, long examples) {
   const long all = shape.image_row(), before = least(shape.left * shape.channels, all);
@@ -121,7 +121,7 @@ static void gather_image(const Shape& shape, Vector<T>* to, const T* x, long exa
   }
 }
 
-// The gradients of what a row of windows looks at, in two rows of an image; adds those of the bias.
+// Distributes the gradients of a row of windows to two rows of an image; adds those of the bias.
 template <typename T>
 static void unpool(const Shape& shape, Vector<T>* dz, long below, const T* dy,
                    const uint8_t* winners, long examples, Vector<T>* scratch, Vector<T>* d_bias) {
@@ -143,7 +143,7 @@ static void unpool(const Shape& shape, Vector<T>* dz, long below, const T* dy,
 
 // ---- Sums of products ---------------------------------------------------------------------------
 
-// Does some channels at a time, as many as fit the registers.
+// Calls work for some channels at a time, as many as fit into the registers.
 template <typename Work>
 INLINE void by_channels(long channels, Work work) {
   for (long left = channels, some; left > 0; left -= some) {
@@ -154,17 +154,17 @@ INLINE void by_channels(long channels, Work work) {
   }
 }
 
-// An image and the kernel that lies on it, from where they meet; their steps from row to row.
+// An image and a kernel at the positions where they overlap, and their strides between rows.
 template <typename T>
 struct Meeting {
   const Vector<T>* image;
   const T* kernel;
   long image_row, kernel_row;
-  long rows, depth;  // of the kernel's rows, columns times channels
+  long rows, depth;  // rows of the kernel, and columns times channels of a row
 };
 
-// sums[place][c] += the products of 2x2 places of the image, two columns beside each other, with
-// some of the kernel's output channels.
+// sums[place][c] += the products of the 2x2 positions of a window with some output channels of the
+// kernel.
 template <typename T, int some>
 INLINE void convolve(Vector<T> (&sums)[4][some], Meeting<T> all, long channels, long outputs) {
   for (long row = 0; row < all.rows; row++) {
@@ -187,7 +187,7 @@ template <typename T>
 struct Pooled : Shape {
   const T *x, *kernel, *bias;
   T* y;
-  uint8_t* winners;  // or none
+  uint8_t* winners;  // positions of the maxima, or null
 
   long room() const { return image_size() + 2 * y_row(); }
 
@@ -223,7 +223,7 @@ struct Pooled : Shape {
       Bits<T> where = {};
       UNROLLED (int place = 1; place < 4; place++) {
         const Vector<T> sum = sums[place][c];
-        const auto better = (sum > top) | (sum != sum);  // what is not a number stays the best
+        const auto better = (sum > top) | (sum != sum);  // NaN stays the maximum
         top = better ? sum : top;
         where = better ? Bits<T>{} + place : where;
       }
@@ -238,12 +238,12 @@ struct KernelGradient : Shape {
   const T *x, *dy;
   const uint8_t* winners;
   T* sums;     // [parts, weights and biases]
-  long parts;  // as many for all numbers of threads
+  long parts;  // independent of the number of threads
 
-  // Rows of windows at a time: few enough for the nearest cache.
+  // Number of rows of windows at a time, few enough for the L1 cache.
   long some_rows() const { return least(rows, most(1, 48 / most(1, columns))); }
   long numbers() const { return weights() + outputs; }
-  long all() const { return numbers() + WIDTH<T>; }  // with zeros after them
+  long all() const { return numbers() + WIDTH<T>; }  // with padding
   long room() const { return all() + image_size() + (4 * some_rows() + 2) * y_row(); }
 
   void take(long part, Vector<T>* to) const {
@@ -283,11 +283,12 @@ struct KernelGradient : Shape {
     }
   }
 
-  // The gradients of a row of the kernel, for an input channel and some output channels.
+  // Adds the gradients of a row of the kernel, for an input channel and some output channels.
   template <int some>
   void add_row(Vector<T>* to, const Vector<T>* image, const Vector<T>* dz, long lines) const {
     for (long left = wide, taps; left > 0; left -= taps) {
-      taps = left <= 5 ? left : left < 10 ? (left + 1) / 2 : 5;  // few would wait for each other
+      // Avoids few taps, whose sums would wait for each other.
+      taps = left <= 5 ? left : left < 10 ? (left + 1) / 2 : 5;
       if (taps == 5) add_taps<some, 5>(to, image, dz, lines);
       if (taps == 4) add_taps<some, 4>(to, image, dz, lines);
       if (taps == 3) add_taps<some, 3>(to, image, dz, lines);
@@ -324,11 +325,11 @@ struct KernelGradient : Shape {
 
 template <typename T>
 struct InputGradient : Shape {
-  const T *dy, *kernel;  // the kernel turned by half a turn, [tall, wide, outputs, channels]
+  const T *dy, *kernel;  // the kernel flipped in both axes, [tall, wide, outputs, channels]
   const uint8_t* winners;
   T* dx;
 
-  // A row of dz, which has a zero before and after it.
+  // Size of a row of dz, with a zero before and after it.
   long dz_row() const { return (2 * columns + 2) * outputs; }
   long dz_size() const { return (2 * rows + 2) * dz_row(); }
   long below() const { return x_row() + channels; }  // from a row of dx to the next
@@ -357,7 +358,7 @@ struct InputGradient : Shape {
 
   template <int some>
   void sum_places(Vector<T>* to, const Vector<T>* dz, long row, long column, long c) const {
-    // Of the kernel only what lies on dz and the zeros around it.
+    // Only the part of the kernel that overlaps with dz and the zeros around it.
     const long y = row + top - tall + 1, x = column + left - wide + 1;
     const long first = most(0, -1 - y), last = least(tall, 2 * rows - y);
     const long begin = most(0, -1 - x), end = least(wide, 2 * columns - x);
@@ -375,9 +376,9 @@ struct InputGradient : Shape {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
-// Does all parts of some work, each with as many vectors of memory as it says.
+// Runs all parts of some work, each with a buffer of room() vectors.
 template <typename T, typename Work>
 static XLA_FFI_Error* run(XLA_FFI_CallFrame* frame, const Work& work, long parts) {
   struct Task {
@@ -386,7 +387,7 @@ static XLA_FFI_Error* run(XLA_FFI_CallFrame* frame, const Work& work, long parts
   } task{work};
   const auto take = [](const void* data, long part) {
     const auto task = (Task*)data;
-    const auto room = (Vector<T>*)memory<1>((task->work.room() + 1) * BYTES);  // some in any case
+    const auto room = (Vector<T>*)memory<1>((task->work.room() + 1) * BYTES);  // not empty
     if (room)
       task->work.take(part, room);
     else
@@ -411,11 +412,12 @@ static XLA_FFI_Buffer* first_result(XLA_FFI_CallFrame* frame) {
   return (XLA_FFI_Buffer*)frame->rets.rets[0];
 }
 
-// All three have the attributes left and top, int32: zeros before x. What lies after it is zeros.
+// All three functions have the attributes left and top, int32: padding before x. Positions after x
+// are zeros.
 
 // Arguments: x [N, H, W, C], the kernel [height, width, C, O], the bias [O].
-// Results: y [N, H', W', O]; what backward needs, if wanted: uint8 [N, H', W', O], the window's
-// place that y is from, by rows, or 4 where y is not positive.
+// Results: y [N, H', W', O]; optionally the residual, uint8 [N, H', W', O]: the position of y in
+// the window, by rows, or 4 if y is not positive.
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   const auto shape = shape_of(frame, given(frame, 0), given(frame, 1), first_result(frame));
@@ -425,13 +427,13 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   return run<T>(frame, work, pieces_of(WIDTH<T>, shape.batch));
 }
 
-// Arguments: x, what forward saved, the gradient of y.
+// Arguments: x, the residual, the gradient of y.
 // Results: the gradients of the kernel and the bias.
 template <typename T>
 static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   const auto shape = shape_of(frame, given(frame, 0), first_result(frame), given(frame, 2));
   const long weights = shape.weights(), numbers = weights + shape.outputs;
-  const long many = most(1, least(64, (1 << 22) / most(1, numbers)));  // for their memory
+  const long many = most(1, least(64, (1 << 22) / most(1, numbers)));  // limits the memory of the sums
   const long parts = least(pieces_of(WIDTH<T>, shape.batch), many);
   const auto sums = (T*)memory((parts + 1) * most(1, numbers) * sizeof(T));
   if (!sums) return out_of_memory(frame);
@@ -450,7 +452,7 @@ static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-// Arguments: the gradient of y, what forward saved, the kernel.
+// Arguments: the gradient of y, the residual, the kernel.
 // Results: the gradient of x.
 template <typename T>
 static XLA_FFI_Error* backward_input(XLA_FFI_CallFrame* frame) {

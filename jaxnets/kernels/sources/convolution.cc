@@ -1,15 +1,14 @@
-// Convolutions of images with their bias and ReLU, forward and backward, for XLA on CPUs.
+// Convolutions of images with bias and ReLU, forward and backward, for XLA on CPUs.
 //
-// All three are sums of products, sum[m][n] += a[m] * b[n], where the b lie side by side in memory
-// and fill vectors, and each a is a number by itself. Forward, and for the gradient by the input, m
-// is an output pixel and b the packed kernel. For the gradient by the kernel, m is an input channel
-// of a tap and b the gradients of the outputs.
+// All three passes are sums of products, sum[m][n] += a[m] * b[n], where the b are contiguous and
+// fill vectors, and each a is one element. In the forward pass and for the gradient of the input, m
+// is an output pixel and b is the packed kernel. For the gradient of the kernel, m is an input
+// channel of a tap and b are the gradients of the outputs.
 //
-// No padding is ever read. Output pixels that see the same taps of the kernel are computed
-// together, of several examples at a time. So a tap on padding, or between dilated inputs, costs
-// nothing.
+// Padding is never read. Output pixels that use the same taps of the kernel are computed together,
+// for several examples at a time. So taps on padding or between dilated inputs take no time.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <cmath>
 
@@ -18,29 +17,29 @@
 
 // ---- A tile: sums of products that stay in registers --------------------------------------------
 
-// Vectors in a row of a tile, and the most rows of one that is so many vectors wide.
+// Vectors in a row of a tile, and largest number of rows of a tile with a given number of vectors.
 constexpr int WIDE = 2;
 constexpr int MOST_ROWS = BYTES == 64 ? 14 : 12;
-// Rows whose addresses have registers; those of the others are loaded each time. Compilers would
-// keep them in vector registers, which takes more time.
+// Number of rows whose addresses are in registers; the others are loaded each time. Compilers would
+// keep them in vector registers, which is slower.
 constexpr int ADDRESSES = 8;
 constexpr int rows_of(int vectors) { return BYTES == 64 || vectors == 1 ? MOST_ROWS : 6; }
 
-// Steps of a sum: where a and b begin, and how many there are.
+// Consecutive terms of a sum: the offsets of a and b, and the number of terms.
 struct Run {
   long a, b, count;
 };
 
 template <typename T>
 struct Tile {
-  const T* a[MOST_ROWS];  // for each row, what the runs' offsets count from
-  T* out[MOST_ROWS];      // for each row, where the sums go
-  const T* start;         // of all rows; if none, the sums begin with what is in out
+  const T* a[MOST_ROWS];  // for each row, the base of the runs' offsets
+  T* out[MOST_ROWS];      // for each row, the destination of the sums
+  const T* start;         // initial values of all rows; if null, those in out
   const T* b;
   const Run* runs;
   long run_count, a_step, b_step;
-  long columns;  // of out, at most as many as the vectors have
-  T least;       // smaller sums become this
+  long columns;  // columns of out, at most the elements of the vectors
+  T least;       // lower bound of the results, 0 for ReLU
 };
 
 template <typename T, int rows, int wide>
@@ -71,7 +70,7 @@ __attribute__((noinline)) static void compute(const Tile<T>& tile) {
   const long last = tile.columns - (wide - 1) * WIDTH<T>;
   UNROLLED (int row = 0; row < rows; row++)
     UNROLLED (int n = 0; n < wide; n++) {
-      const Vector<T> sum = sums[row][n];  // what is no number stays none
+      const Vector<T> sum = sums[row][n];  // NaN stays NaN
       sums[row][n] = sum < tile.least ? everywhere(tile.least) : sum;
     }
   if (last >= WIDTH<T>)
@@ -90,7 +89,7 @@ static void compute_rows(const Tile<T>& tile, long count, std::integer_sequence<
   table[count - 1](tile);
 }
 
-// Computes a tile of some rows, at most rows_of(wide).
+// Computes a tile with at most rows_of(wide) rows.
 template <typename T>
 static void compute(const Tile<T>& tile, long rows, int wide) {
   if (wide == 1)
@@ -99,18 +98,18 @@ static void compute(const Tile<T>& tile, long rows, int wide) {
     compute_rows<T, 2>(tile, rows, std::make_integer_sequence<int, rows_of(2)>());
 }
 
-// ---- Where a convolution looks ------------------------------------------------------------------
+// ---- Positions that a convolution reads ---------------------------------------------------------
 
 static long common(long a, long b) { return b ? common(b, a % b) : a; }
 
-// Outputs along an axis that are as far apart, and see the same taps: the first output and tap look
-// at input x, the next output at x + x_step, the next tap at x + tap_x.
+// Equidistant outputs along an axis that use the same taps. The first output and tap read input x,
+// the next output reads x + x_step, the next tap reads x + tap_x.
 struct Alike {
   long first, step, count;
   long x, x_step;
   long tap, tap_step, taps, tap_x;
 
-  // Those of them from output `begin` on, and before `end`.
+  // The outputs among them from `begin` to `end - 1`.
   Alike within(long begin, long end) const {
     Alike some = *this;
     const long skipped = least(count, most(0, pieces_of(step, begin - first)));
@@ -120,7 +119,7 @@ struct Alike {
     return some;
   }
 
-  // The place of a tap among those seen; or none, -1.
+  // The index of a tap among those used, or -1.
   long place_of(long other) const {
     const long place = (other - tap) / tap_step;
     return other >= tap && (other - tap) % tap_step == 0 && place < taps ? place : -1;
@@ -129,20 +128,20 @@ struct Alike {
 
 struct Axis {
   long inputs, taps, outputs;
-  long stride, low, dilation, spread;  // spread: steps between two inputs, the input dilation
+  long stride, low, dilation, spread;  // spread: the input dilation
 
   long output_step() const { return spread / common(stride, spread); }
   long x_step() const { return stride / common(stride, spread); }
   long tap_step() const { return spread / common(dilation, spread); }
   long tap_x() const { return dilation / common(dilation, spread); }
 
-  // Whether the convolution goes along the other axis alone.
+  // Whether the convolution is along the other axis only.
   bool idle() const { return inputs == 1 && taps == 1 && outputs == 1 && low == 0; }
 
-  // What an output sees with a tap, in steps of which `spread` are one input.
+  // The position that a tap of an output reads, in units of 1 / spread inputs.
   long place(long output, long tap) const { return output * stride + tap * dilation - low; }
 
-  // An output alone.
+  // A single output.
   Alike one(long output) const {
     Alike all = {output, output_step(), 1, 0, x_step(), 0, tap_step(), 0, tap_x()};
     while (all.tap < taps && place(output, all.tap) % spread) all.tap++;
@@ -154,7 +153,7 @@ struct Axis {
     return all;
   }
 
-  // All outputs, those together that are alike; gives their number, at most one for each output.
+  // Groups all outputs by their taps; returns the number of groups, at most one for each output.
   long sort(Alike* to) const {
     long count = 0;
     for (long output = 0; output < outputs; output++) {
@@ -171,7 +170,7 @@ struct Axis {
     return count;
   }
 
-  // The outputs that see an input with this tap.
+  // The outputs for which this tap reads an input.
   Alike seeing(long tap) const {
     Alike all = {0, output_step(), 0, 0, x_step(), tap, 1, 1, 0};
     while (all.first < outputs && (place(all.first, tap) % spread || place(all.first, tap) < 0))
@@ -183,7 +182,7 @@ struct Axis {
     return all;
   }
 
-  // The axis of the convolution that gives this one's gradient by its input, with flipped taps.
+  // The axis of the convolution that computes the gradient of the input, with flipped taps.
   Axis turned() const {
     return {outputs, taps, inputs, spread, (taps - 1) * dilation - low, dilation, stride};
   }
@@ -192,7 +191,7 @@ struct Axis {
 struct Shape {
   long batch;
   Axis rows, columns;
-  long groups, channels, outputs;  // of a group
+  long groups, channels, outputs;  // channels and outputs of one group
 
   long taps() const { return rows.taps * columns.taps; }
   long depth() const { return taps() * channels; }
@@ -213,17 +212,17 @@ constexpr long vectors_of(long columns) {
   return pieces_of(WIDTH<T>, columns);
 }
 
-// What of an example may lie in a near cache.
+// Size of an example up to which it fits into the L2 cache.
 constexpr long CACHE_BYTES = 1 << 18;
 
-// Work so short that another thread would come too late.
+// Amount of work below which waking another thread takes longer.
 constexpr double SHORT = 1 << 18;
 
 static long threads_for(XLA_FFI_CallFrame* frame, const Shape& shape) {
   return shape.products() < SHORT ? 1 : threads_of(frame);
 }
 
-// Appends to runs, or continues the last one.
+// Appends terms to runs, or extends the last run.
 struct Runs {
   Run* at;
   long count = 0;
@@ -240,7 +239,7 @@ struct Runs {
   }
 };
 
-// Gradients, and zeros where y is not positive.
+// Copies gradients, with zeros where y is not positive.
 template <typename T>
 static void copy_where_positive(T* to, const T* g, const T* y, long count) {
   for (long at = 0; at < count; at += WIDTH<T>) {
@@ -254,13 +253,13 @@ static void copy_where_positive(T* to, const T* g, const T* y, long count) {
 template <typename T>
 struct Convolution : Shape {
   const T *x, *kernel;
-  const T* positive;  // zero where this isn't positive is x; or none
+  const T* positive;  // x counts as zero where this is not positive; or null
   T* y;
-  const T* bias;  // of all groups, with zeros that fill vectors
-  T* packed;      // the kernel by panels, [depth, width of the panel]
+  const T* bias;  // biases of all groups, padded to vectors
+  T* packed;      // the kernel in panels, [depth, width of the panel]
   bool relu, transposed;
-  long some, splits;  // examples of a part, and parts of them
-  bool by_panels;     // which are parts of the channels, or else of the rows
+  long some, splits;  // examples in a part, and into how many parts these are divided
+  bool by_panels;     // whether they are divided by channels; otherwise by rows
   const Alike *row_sorts, *column_sorts;
   long row_sort_count, column_sort_count;
   mutable std::atomic<bool> failed{false};
@@ -273,7 +272,7 @@ struct Convolution : Shape {
     return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
   }
 
-  // Of a few pixels it takes less time to read the kernel as it lies than to pack it.
+  // For a few pixels, packing the kernel takes longer than it saves.
   bool packs() const {
     return transposed || outputs % WIDTH<T> || batch * pixels() > 4 * MOST_ROWS;
   }
@@ -303,7 +302,7 @@ struct Convolution : Shape {
       store<T>(to + c * step, load(from + c * all, outputs - column), WIDTH<T>);
   }
 
-  // Here the kernel is [taps, outputs, groups * channels], and its taps are to be flipped.
+  // The kernel is [taps, outputs, groups * channels], and its taps are flipped.
   void pack_transposed(T* to, long step, long group, long tap, long column) const {
     const long all = groups * channels, count = least(WIDTH<T>, outputs - column);
     const T* from = kernel + ((taps() - 1 - tap) * outputs + column) * all + group * channels;
@@ -355,7 +354,7 @@ struct Convolution : Shape {
     const long every = groups * panels();
     const long first_panel = share_of(every, by_panels, 0);
     const long last_panel = share_of(every, by_panels, 1);
-    if (last_panel - first_panel > 1)  // which each go through memory by large steps
+    if (last_panel - first_panel > 1)  // prefetches: panels access memory with large strides
       for (long example = 0; example < examples; example++) {
         const long row = begin * rows.inputs / rows.outputs;
         const long seen = end * rows.inputs / rows.outputs - row;
@@ -376,7 +375,7 @@ struct Convolution : Shape {
       });
   }
 
-  // Calls work for all outputs in some rows, those together that see the same taps.
+  // Calls work for each group of outputs with the same taps in some rows.
   template <typename Work>
   void by_sorts(long begin, long end, Work work) const {
     for (long row = 0; row < row_sort_count; row++) {
@@ -386,13 +385,13 @@ struct Convolution : Shape {
     }
   }
 
-  // Has numbers brought near that are soon to be read, or written.
+  // Prefetches elements that will be read, or written.
   template <int written>
   static void fetch(const T* from, long count) {
     for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, written, 2);
   }
 
-  // Pixels that see the same taps.
+  // Computes pixels that use the same taps.
   void compute_alike(const T* from, T* to, long examples, long group, long panel,
                      const Alike& down, const Alike& across, Run* room) const {
     const long column = panel * WIDE * WIDTH<T>, pixel = groups * channels;
@@ -445,19 +444,19 @@ struct Convolution : Shape {
 
   bool narrow() const { return 2 * outputs <= WIDTH<T>; }
 
-  // Numbers of a channel's pixels, an odd number of vectors, as others share places in the cache.
+  // Size of a channel's plane. An odd number of vectors avoids conflicts in the cache.
   long plane() const {
     return (vectors_of<T>(rows.inputs * columns.inputs) / 2 * 2 + 3) * WIDTH<T>;
   }
 
-  // Whether outputs see inputs that lie side by side. Between their rows are some that do not.
+  // Whether neighbouring outputs read neighbouring inputs, so that vectors can run along rows.
   bool in_rows(const Alike& down, const Alike& across) const {
     const bool dense = down.x_step == 1 && across.x_step == 1 && down.taps && across.taps;
     return narrow() && dense && 2 * across.count >= columns.inputs &&
            down.count * columns.inputs >= 2 * WIDTH<T>;
   }
 
-  // An example by channels, [groups * channels, plane].
+  // Transposes an example to [groups * channels, plane].
   void turn(T* to, const T* from) const {
     const long all = groups * channels, pixels = rows.inputs * columns.inputs;
     for (long pixel = 0; pixel < pixels; pixel += WIDTH<T>)
@@ -522,31 +521,31 @@ struct Convolution : Shape {
   }
 };
 
-// ---- The gradient by the kernel -----------------------------------------------------------------
+// ---- The gradient of the kernel -----------------------------------------------------------------
 
-// Bytes of a kernel's gradient and pixels, both so few that they stay in a near cache; parts of the
-// work; and of fewer channels the taps of a row of the kernel share a tile.
+// Bytes of the kernel's gradient and number of pixels that fit into the L2 cache together; number
+// of parts of the work; number of channels below which the taps of a kernel's row share a tile.
 constexpr long RANGE_BYTES = 1 << 17, PIXELS = 256, MOST_PARTS = 16, FEW = 8;
 
 template <typename T>
 struct KernelGradient : Shape {
   const T *x, *g;
-  const T* positive;     // the gradient is zero where this isn't; or none
-  T *d_kernel, *d_bias;  // the latter if wanted
-  T* sums;               // [chunks, depth, groups * padded]; of one chunk perhaps d_kernel itself
+  const T* positive;     // the gradient is zero where this is not positive; or null
+  T *d_kernel, *d_bias;  // d_bias may be null
+  T* sums;               // [chunks, depth, groups * padded]; may be d_kernel if there is one chunk
   T* bias_sums;          // [chunks, groups * padded]
-  const Alike* sorts;    // of columns
+  const Alike* sorts;    // groups of columns
   long sort_count;
-  long ranges, chunks;   // parts of the kernel and of the examples
+  long ranges, chunks;   // numbers of parts of the kernel and of the examples
   long some, lines;      // examples at a time, and rows of their outputs
-  T* masked;             // the gradients that ReLU lets through, where they are needed often
+  T* masked;             // the gradients before ReLU, if several parts need them
   mutable std::atomic<bool> failed{false};
 
-  // Some outputs and their gradients, which lie by panels if copied.
+  // Some outputs and their gradients, which are in panels if copied.
   struct Step {
-    long first, examples, begin, end;  // of examples and of rows
+    long first, examples, begin, end;  // ranges of examples and of rows
     const T* g;
-    long pixel, panel, group;  // how far they are apart
+    long pixel, panel, group;  // strides
 
     long lines() const { return end - begin; }
   };
@@ -559,9 +558,9 @@ struct KernelGradient : Shape {
   long numbers() const { return depth() * all_columns(); }
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
-  // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
-  // are channels of taps. Of few outputs a unit is a whole tap, and they change places with the
-  // channels.
+  // A strip is a row of the kernel or, for many channels, a tap. A unit is some of its rows, which
+  // are channels of taps. For few outputs a unit is a whole tap, and outputs and channels are
+  // exchanged.
   bool few() const { return channels < FEW; }
   bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
   long strips() const { return few() ? rows.taps : taps(); }
@@ -580,7 +579,7 @@ struct KernelGradient : Shape {
     lines = least(rows.outputs, most(1, 4 * PIXELS / columns.outputs));
   }
 
-  // Whether the sums are the result, so that none are to be added up.
+  // Whether the sums are the result, without another summation.
   bool whole() const { return chunks == 1 && padded() == outputs && !narrow(); }
 
   long copied() const { return copies() ? some * lines * columns.outputs * all_columns() : 0; }
@@ -610,7 +609,7 @@ struct KernelGradient : Shape {
 
   long first_unit(long range) const { return range * units() / ranges; }
 
-  // Rows of the kernel from this one on are a unit's.
+  // The first row of the kernel in a unit.
   long unit_row(long unit) const {
     const long strip = unit / strip_units(), block = unit % blocks();
     return strip * strip_rows() + block * strip_rows() / blocks();
@@ -634,7 +633,7 @@ struct KernelGradient : Shape {
     }
   }
 
-  // The gradients of a step, copied where they do not lie as they are needed.
+  // Finds the gradients of a step, and copies them if their layout is unsuitable.
   void find(Step& step, T* room) const {
     const long all = groups * outputs, count = step.lines() * columns.outputs;
     const long offset = step.first * pixels() + step.begin * columns.outputs;
@@ -660,7 +659,7 @@ struct KernelGradient : Shape {
         }
   }
 
-  // Where several parts need the same gradients, those that ReLU lets through are found once.
+  // Whether the gradients before ReLU are computed once, because several parts need them.
   bool masks() const { return positive && ranges > 1; }
 
   static void mask(const void* data, long example) {
@@ -669,14 +668,14 @@ struct KernelGradient : Shape {
     copy_where_positive(self.masked + at, self.g + at, self.positive + at, self.y_size());
   }
 
-  // How far examples of a step are apart in g.
+  // Stride between examples of a step in g.
   long example_step(const Step& step) const {
     return (copies() ? step.lines() * columns.outputs : pixels()) * step.pixel;
   }
 
   void add(long chunk, long range, const Step& step, bool fresh, Run* room) const {
     alignas(64) static constexpr T zeros[WIDE * WIDTH<T>] = {};
-    const bool begins = fresh && !few() && !narrow();  // the sums, which nobody has cleared
+    const bool begins = fresh && !few() && !narrow();  // the sums are not initialized
     T* const to = sums + chunk * numbers();
     if (range == 0 && d_bias) add_bias(bias_sums + chunk * all_columns(), step);
     const long begin = first_unit(range), end = first_unit(range + 1);
@@ -726,7 +725,7 @@ struct KernelGradient : Shape {
     }
   }
 
-  // The gradient of a whole tap, [outputs, channels] from its first row on.
+  // Adds the gradient of a whole tap, [outputs, channels] from its first row on.
   void add_narrow_unit(Tile<T>& tile, T* to, const T* x, long unit, const Step& step) const {
     const long group = unit % groups;
     to += unit_row(unit) * all_columns() + group * outputs * channels;
@@ -742,7 +741,7 @@ struct KernelGradient : Shape {
     }
   }
 
-  // The outputs of a step that see the same taps.
+  // Lists the outputs of a step that use the same taps.
   void list_runs(Tile<T>& tile, Run* room, const Step& step, const Alike& down,
                  const Alike& across) const {
     const long a_row = down.x_step * x_row();
@@ -823,10 +822,10 @@ struct KernelGradient : Shape {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
-// All three have the attribute geometry, int64: stride, zeros before, dilation and input dilation,
-// of rows and columns each; the groups; whether there is a ReLU.
+// All three functions have the attribute geometry, int64: stride, padding before, dilation and
+// input dilation, each for rows and columns; the number of groups; whether ReLU follows.
 static const int64_t* geometry_of(XLA_FFI_CallFrame* frame) {
   return (const int64_t*)((XLA_FFI_Array*)frame->attrs.attrs[0])->data;
 }
@@ -846,13 +845,13 @@ static Shape shape_of(XLA_FFI_CallFrame* frame, const XLA_FFI_Buffer* x,
 
 template <typename T>
 static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, const T* bias) {
-  if (work.rows.idle()) std::swap(work.rows, work.columns);  // so that a sequence can be divided
+  if (work.rows.idle()) std::swap(work.rows, work.columns);  // a sequence is then divided by rows
   const long threads = threads_for(frame, work), groups = work.groups;
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
   const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
-  // Of an example that fills the cache only some rows at a time, unless it is copied as a whole.
+  // Only some rows at a time of an example that exceeds the cache, unless it is copied as a whole.
   const long bytes = (work.x_size() + work.y_size()) * sizeof(T);
   const long bands = work.narrow() || work.positive ? 1 : pieces_of(CACHE_BYTES, bytes);
   work.by_panels =
@@ -904,7 +903,7 @@ static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work
   return nullptr;
 }
 
-// Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], perhaps the bias [O].
+// Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], optionally the bias [O].
 // Results: y [N, H', W', O].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
@@ -929,7 +928,7 @@ static XLA_FFI_Error* backward_input(XLA_FFI_CallFrame* frame) {
 }
 
 // Arguments: x; the gradient of y; with ReLU, y.
-// Results: the gradients of the kernel and, if wanted, of the bias.
+// Results: the gradients of the kernel and, optionally, of the bias.
 template <typename T>
 static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   KernelGradient<T> work = {shape_of(frame, given(frame, 0), returned(frame, 0), given(frame, 1))};

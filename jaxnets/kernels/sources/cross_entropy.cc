@@ -1,7 +1,7 @@
-// Cross entropy of logits and classes, for each example, forward and backward, for XLA on CPUs.
+// Cross-entropy of logits and classes for each example, forward and backward, for XLA on CPUs.
 //
-// XLA writes several arrays of the logits' size, which with many classes are far larger than all
-// caches. Here there is one, the gradient.
+// XLA writes several arrays of the size of the logits, which with many classes exceeds all caches.
+// The only such array here is the gradient.
 
 #include <cmath>
 
@@ -10,14 +10,14 @@
 
 #define METHOD __attribute__((always_inline))
 
-// Numbers of a part of the work.
+// Number of elements of a part of the work.
 constexpr long CHUNK = 16384;
 
 template <typename T>
 struct CrossEntropy {
   long rows, classes;
   const T *d, *logits, *labels;
-  T *losses, *top, *sum, *d_logits;  // top, sum: the largest logit, and what is summed below
+  T *losses, *top, *sum, *d_logits;  // top: the largest logit; sum: the sum of exp(logit - top)
 
   long part() const { return most(1, CHUNK / classes); }
   long parts() const { return pieces_of(part(), rows); }
@@ -29,7 +29,8 @@ struct CrossEntropy {
     for (long row = number * self.part(); row < end; row++) (self.*function)(row);
   }
 
-  // The logarithm of the sum of exp(logit - largest), and then what the label's logit lacks.
+  // Adds log(sum of exp(logit - largest)) and the difference between the largest and the label's
+  // logit.
   void go_forward(long row) const {
     const T* x = logits + row * classes;
     Vector<T> largest = everywhere<T>(-INFINITY), sums = {};
@@ -43,7 +44,7 @@ struct CrossEntropy {
     sum[row] = all;
   }
 
-  // Softmax, from which the label's logit takes off one, times the gradient of the loss.
+  // Computes (softmax - one-hot label) times the gradient of the loss.
   void go_back(long row) const {
     const T *x = logits + row * classes, label = labels[row];
     T* dx = d_logits + row * classes;
@@ -55,7 +56,7 @@ struct CrossEntropy {
     if (label >= 0) dx[(long)label] -= d[row];
   }
 
-  // A row's logits from one on; after the last one those that count for nothing.
+  // Loads a row's logits from `at` on; elements after the last one do not affect sum or maximum.
   METHOD Vector<T> here(const T* x, long at) const {
     const long left = classes - at;
     const Vector<T> logits = load(x + at, left);
@@ -69,9 +70,9 @@ static void shape_of(const XLA_FFI_Buffer* logits, long& rows, long& classes) {
   classes = logits->dims[logits->rank - 1];
 }
 
-// Arguments: logits [..., C]; labels [...], as floating-point numbers, negative where there is none.
-// Results: the losses [...]; each example's largest logit and its sum of exp(logit - largest), [...],
-// if wanted.
+// Arguments: logits [..., C]; labels [...], as floating-point numbers, negative if invalid.
+// Results: the losses [...]; optionally each example's largest logit and its sum of
+// exp(logit - largest), [...].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   CrossEntropy<T> work = {};
@@ -85,8 +86,8 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-// Arguments: logits and labels; the largest logits and the sums; the losses' gradients. Result: the
-// logits' gradient.
+// Arguments: logits and labels; the largest logits and the sums; the gradients of the losses.
+// Result: the gradient of the logits.
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   CrossEntropy<T> work = {};

@@ -1,12 +1,11 @@
-// A convolution of each channel with a kernel of its own, its bias and ReLU, forward and backward,
-// for XLA on CPUs.
+// Depthwise convolutions with bias and ReLU, forward and backward, for XLA on CPUs.
 //
-// Vectors run over channels. Each number is computed in the same order whichever thread does it,
-// and however many there are. Padding is left out: a product of zero and infinity would be NaN.
+// Vectors run over channels. Each result is computed in the same order for any number of threads,
+// so it is reproducible. Taps on padding are left out, because zero times infinity would be NaN.
 
 #include "windows.h"
 
-// Of the gradients d of ReLU's outputs y, those that go through it.
+// Computes the gradients before ReLU from those of its outputs y.
 template <typename T>
 static void through_relu(T* to, const T* d, const T* y, long count) {
   for (long at = 0; at < count; at += WIDTH<T>) {
@@ -15,7 +14,7 @@ static void through_relu(T* to, const T* d, const T* y, long count) {
   }
 }
 
-// Has the cache fetch numbers in the order in which they lie, in which no vector over channels goes.
+// Prefetches memory in sequential order; vectors over channels access it in another order.
 template <typename T>
 static void fetch(const T* from, long count) {
   for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, 0, 2);
@@ -26,7 +25,7 @@ static void fetch(const T* from, long count) {
 template <typename T>
 struct Correlation {
   const Plan<T>& plan;
-  const T *x, *y;                 // where there is a y, x counts where y is positive
+  const T *x, *y;                 // if y is not null, x counts only where y is positive
   const Vector<T>*kernel, *bias;  // [taps, vectors], [vectors]
   const bool relu;
   T* result;
@@ -58,12 +57,12 @@ struct Correlation {
 
   // ---- Any kernel -------------------------------------------------------------------------------
 
-  // Where vectors of outputs are, one after another, and what they are made of.
+  // Consecutive vectors of outputs, and their inputs.
   struct Place {
     const T* in;
     T* out;
     const Vector<T>*kernel, *bias;
-    long down, across, numbers;  // taps; numbers of a vector
+    long down, across, numbers;  // numbers of taps; elements of a vector
   };
 
   void take_row(const Segment& band, const Segment& segment, const T* in, T* out) const {
@@ -117,7 +116,7 @@ struct Correlation {
   }
 
   INLINED Vector<T> activated(Vector<T> sum) const {
-    return relu ? sum <= 0 ? Vector<T>{} : sum : sum;  // what is no number stays
+    return relu ? sum <= 0 ? Vector<T>{} : sum : sum;  // NaN stays NaN
   }
 
   // ---- Neighbouring inputs ----------------------------------------------------------------------
@@ -144,8 +143,9 @@ struct Correlation {
     return &Correlation::stream<3, 0, whole>;
   }
 
-  // Each column of inputs has part in several outputs, the first of which it makes complete. So few
-  // rows of taps that registers hold the kernel are known when compiled.
+  // Each column of inputs contributes to several outputs, and completes the first of them. The
+  // number of rows of taps is a template argument if it is so small that the kernel fits into
+  // registers.
   template <int across, int down, bool whole>
   __attribute__((noinline)) void stream(const Segment& band, const T* in, T* out,
                                         const Vector<T>* weights, const Vector<T>* bias,
@@ -194,9 +194,9 @@ struct Correlation {
 template <typename T>
 struct KernelGradient {
   const Plan<T>& plan;
-  const T *x, *dy, *y;  // where there is a y, dy counts where y is positive
+  const T *x, *dy, *y;  // if y is not null, dy counts only where y is positive
   Vector<T>* sums;      // [parts, taps and bias, vectors]
-  const long parts;     // as many for all numbers of threads
+  const long parts;     // independent of the number of threads
   mutable std::atomic<bool> failed{false};
 
   long numbers() const { return (plan.taps + 1) * plan.vectors.count; }
@@ -209,11 +209,11 @@ struct KernelGradient {
     self->plan.each_band(part, self->parts, work);
   }
 
-  // Where some vectors of x and of dy are, and the sums of their products.
+  // Some vectors of x and of dy, and the sums of their products.
   struct Place {
     const T *x, *dy;
     Vector<T>*to, *bias;
-    long rows, dy_row, columns = 0, numbers = 0;  // of a vector
+    long rows, dy_row, columns = 0, numbers = 0;  // numbers: elements of a vector
   };
 
   void add_band(Vector<T>* to, long image, const Segment& band) const {
@@ -228,7 +228,7 @@ struct KernelGradient {
       d = passed, d_row = row;
     }
     const T* in = x + image * plan.from.size() + band.in * plan.from.row();
-    // The next band's; after the last one's nothing comes of it.
+    // Prefetches the next band; after the last one this has no effect.
     fetch(in + band.count * plan.in_line, band.count * plan.in_line);
     fetch(dy + skipped + band.count * plan.out_line, band.count * plan.out_line);
     const Place start = {in, d, to, to + plan.taps * plan.vectors.count, band.count, d_row};
@@ -255,7 +255,7 @@ struct KernelGradient {
     if (left) add(place, band.taps, segment.taps);
   }
 
-  // As many taps at a time as registers hold sums.
+  // Adds as many taps at a time as their sums fit into registers.
   void add(Place place, long down, long across) const {
     if (!down || !across) return add_taps<1, 0>(place);
     Vector<T> counted[1];
@@ -267,7 +267,7 @@ struct KernelGradient {
         auto next = place;
         next.x += row * plan.row_in + tap * plan.tap_in;
         next.to += row * plan.row_step + tap * plan.tap_step;
-        if (row || tap) next.bias = counted;  // once is enough
+        if (row || tap) next.bias = counted;  // each output counts once
         if (taps == 5) some == 2 ? add_taps<2, 5>(next) : add_taps<1, 5>(next);
         if (taps == 4) some == 2 ? add_taps<2, 4>(next) : add_taps<1, 4>(next);
         if (taps == 3) choose<3>(some, next);
@@ -320,7 +320,7 @@ struct KernelGradient {
     *place.bias = bias;
   }
 
-  // ---- Neighbouring inputs, three for an output -------------------------------------------------
+  // ---- Neighbouring inputs, three taps ----------------------------------------------------------
 
   void stream_band(const Segment& band, Place place) const {
     place.to += (band.tap * plan.wide + plan.first_tap) * plan.vectors.count;
@@ -355,7 +355,7 @@ struct KernelGradient {
     *place.bias = even + odd;
   }
 
-  // Each column of inputs meets the three outputs around it, or those of them that there are.
+  // Each column of inputs contributes to the three outputs around it, if they exist.
   template <int down, bool whole>
   __attribute__((noinline)) void stream(const Place& place) const {
     const long n = place.numbers;
@@ -387,7 +387,7 @@ struct KernelGradient {
         place.to[row * row_step + tap * tap_step] = sums[row][tap];
   }
 
-  // Adds up what the parts, and columns side by side in a vector, have of some tap or the bias.
+  // Sums a tap, or the bias, over the parts and over the columns of a vector.
   void add_parts(T* to, long tap) const {
     const auto& vectors = plan.vectors;
     for (long vector = 0; vector < vectors.count; vector++) {
@@ -405,11 +405,11 @@ struct KernelGradient {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
-// After what windows.h says of them, the settings tell whether there is ReLU.
+// The last setting, after those in windows.h, is whether ReLU follows.
 
-// Packs numbers of channels, [taps, channels], as they meet an image's: [taps, vectors].
+// Packs an array [taps, channels] into vectors like those of an image, [taps, vectors].
 template <typename T>
 static void pack(T* to, const T* numbers, long taps, long channels, const Vectors<T>& vectors) {
   const long row = vectors.count * WIDTH<T>;
@@ -417,9 +417,9 @@ static void pack(T* to, const T* numbers, long taps, long channels, const Vector
     for (long at = 0; at < row; at++) to[at] = at < vectors.numbers ? numbers[at % channels] : 0;
 }
 
-// Arguments: x [N, H, W, C], the kernel [height, width, 1, C]; perhaps the bias [C].
+// Arguments: x [N, H, W, C], the kernel [height, width, 1, C]; optionally the bias [C].
 // Results: y [N, H', W', C].
-// Back: the gradient of y, the kernel, and where there is ReLU y. Results: the gradient of x.
+// Backward, arguments: the gradient of y, the kernel, and with ReLU y. Results: the gradient of x.
 template <typename T, bool back>
 static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
   const auto from = given(frame, 0), kernel = given(frame, 1), to = first_result(frame);
@@ -448,7 +448,7 @@ static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
   return work.failed ? out_of_memory(frame) : nullptr;
 }
 
-// Arguments: x, the gradient of y, and where there is ReLU y.
+// Arguments: x, the gradient of y, and with ReLU y.
 // Results: the gradients of the kernel and the bias.
 template <typename T>
 static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {

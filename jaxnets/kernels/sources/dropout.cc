@@ -1,10 +1,10 @@
-// Dropout, for XLA on CPUs: draws the bits that jax.random.bernoulli draws, forward and again
-// backward, so that no mask is kept.
+// Dropout, for XLA on CPUs: draws the same bits as jax.random.bernoulli, in the forward pass and
+// again in the backward pass, so that no mask is stored.
 
 #include "calls.h"
 #include "random.h"
 
-// Numbers of a part of the work, and how many are drawn at a time.
+// Number of elements of a part of the work, and number of random numbers drawn at a time.
 constexpr long PART = 1 << 14, SOME = 256;
 
 template <typename T>
@@ -27,7 +27,8 @@ struct Work {
     for (long n = 0; n < some; n += WIDTH<T>) {
       const Vector<T> factor = *(const Vector<T>*)(factors + n);
       const Vector<T> number = load(x + first + n, some - n);
-      // What is not finite stays visible where it is dropped; its gradient does not.
+      // A dropped NaN or infinity becomes NaN, as 0 times it does in XLA; in the gradient it is
+      // zero.
       const Vector<T> dropped = backward ? Vector<T>{} : number - number;
       store<T>(y + first + n, factor != 0 ? number * factor : dropped, some - n);
     }
@@ -35,7 +36,8 @@ struct Work {
 };
 
 // Arguments: x and a key, two words. Attributes: factor, gradient and limit.
-// Result: x with some numbers dropped; or, with its attribute, the gradient of x from y's.
+// Result: x with some elements dropped; or, with the attribute gradient, the gradient of x from
+// that of the result.
 template <typename T>
 static XLA_FFI_Error* drop(XLA_FFI_CallFrame* frame) {
   const auto attribute = [&](int number) {

@@ -1,14 +1,15 @@
-// Products of integers of 8 bits, for XLA on CPUs: y = scale · weight_scale · (x - zero) Wᵀ + bias.
+// Products of 8-bit integers, for XLA on CPUs: y = scale · weight_scale · (x - zero) Wᵀ + bias.
 //
-// The instructions of AVX-512 VNNI multiply four pairs of bytes at once, one unsigned and one signed,
-// and add them to an integer of 32 bits. Processors without them get the same integers by plain
-// loops.
+// The AVX-512 VNNI instructions multiply four pairs of bytes, each of an unsigned and a signed one,
+// and add them to a 32-bit integer. On processors without them, plain loops compute the same
+// integers.
 
 #include "calls.h"
 #include "transpose.h"
 
-// Outputs of a vector; outputs and rows of a tile; rows of a part of the work; rows so few that the
-// weight is not packed; weights that are worth a thread; and steps that are packed at a time.
+// Outputs in a vector; vectors and rows in a tile; rows in a part of the work; number of rows up to
+// which the weight is not packed; number of weights that justifies a thread; steps packed at a
+// time.
 constexpr long PANEL = 16, SIDE = 4, ROWS = 6, PART = 96, FEW = 4, WORTH = 1 << 15, SOME = 64;
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -22,9 +23,9 @@ struct Product {
   const int8_t* weight;
   float* y;
   long rows, inputs, outputs, share;
-  bool own;        // whether each row has a scale
+  bool own;        // whether each row has its own scale
   int8_t* packed;  // [panels, steps, 16 outputs, 4 inputs]
-  int32_t* sums;   // of the weights of each output
+  int32_t* sums;   // sum of the weights of each output
 
   long steps() const { return pieces_of(4, inputs); }
   long panels() const { return pieces_of(PANEL, outputs); }
@@ -51,7 +52,7 @@ struct Product {
     }
   }
 
-  // Some outputs of all rows, by whole rows of the weight.
+  // Computes some outputs of all rows as dot products with rows of the weight.
   template <int R>
   void dots(long first, long some) const {
 #ifdef VNNI
@@ -102,7 +103,7 @@ struct Product {
     const long some = least(PANEL, self.outputs - panel * PANEL);
     int8_t* to = self.packed + panel * steps * PANEL * 4;
     if (some < PANEL) memset(to, 0, steps * PANEL * 4);
-    // Some steps at a time, so that what is written stays in the nearest cache.
+    // Some steps at a time, so that the packed part stays in the L1 cache.
     for (long first = 0; first < steps; first += SOME)
       for (long n = 0; n < some; n++) {
         const auto from = (const uint8_t*)self.weight + (panel * PANEL + n) * self.inputs;
@@ -147,7 +148,7 @@ struct Product {
     return bytes;
   }
 
-  // Those that are left of a row, and zeros.
+  // The last bytes of a row, padded with zeros.
   int32_t last(const uint8_t* from) const {
     int32_t bytes = 0;
     for (long k = 0; k < inputs % 4; k++) bytes |= int32_t(from[k]) << 8 * k;

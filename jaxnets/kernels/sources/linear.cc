@@ -1,30 +1,30 @@
 // Linear layers with ReLU between them, forward and backward, for XLA on CPUs.
 //
-// Each thread takes some examples through all layers, forward and backward; then the kernels'
-// gradients, sums over all examples, are divided by rows. XLA would have its threads meet for each
-// product, or leave it to one.
+// Each thread computes all layers for some examples, forward and backward. Then the gradients of
+// the kernels, which are sums over all examples, are divided between threads by rows. XLA
+// synchronizes its threads for each product, or uses one thread.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include "calls.h"
 #include "products.h"
 
 constexpr int MOST_LAYERS = 8;
-// Rows of a kernel whose gradient is one part of the work, and examples of whom as many inputs stay
-// in the nearest cache meanwhile.
+// Rows of a kernel in one part of the gradient, and examples whose inputs for these rows fit into
+// the L1 cache.
 constexpr long ROWS = 48, EXAMPLES = 64;
 
 template <typename T>
 struct Layers {
   int count;
   long batch, part;
-  long size[MOST_LAYERS + 1];     // of the inputs, and of each layer's outputs
-  T* outputs[MOST_LAYERS + 1];    // the inputs, and each layer's
+  long size[MOST_LAYERS + 1];     // sizes of the inputs, and of each layer's outputs
+  T* outputs[MOST_LAYERS + 1];    // the inputs, and each layer's outputs
   const T* kernel[MOST_LAYERS];   // [inputs, outputs]
   const T* bias[MOST_LAYERS];
-  T* packed[MOST_LAYERS];         // kernels by panels; backward, transposed, those but the first
+  T* packed[MOST_LAYERS];         // kernels in panels; backward transposed, without the first
   T* dz[MOST_LAYERS];             // the gradients of the outputs before ReLU
-  T* dz_packed[MOST_LAYERS];      // the same by panels
+  T* dz_packed[MOST_LAYERS];      // these gradients in panels
   T *d_kernel[MOST_LAYERS], *d_bias[MOST_LAYERS];
 
   long parts() const { return pieces_of(part, batch); }
@@ -51,7 +51,7 @@ struct Layers {
         self.apply(layer, first, self.examples(first), n);
   }
 
-  // A layer's outputs of some examples, for the columns of a panel.
+  // Computes a layer's outputs for some examples and the columns of a panel.
   void apply(int layer, long first, long rows, long n) const {
     const long in = size[layer], out = size[layer + 1];
     Vector<T> z[MOST * 2];
@@ -66,7 +66,7 @@ struct Layers {
       for (int side = 0; side < 2; side++) {
         const long at = n + side * WIDTH<T>;
         Vector<T> y = z[row * 2 + side];
-        if (layer < count - 1) y = y < 0 ? Vector<T>{} : y;  // what is no number stays none
+        if (layer < count - 1) y = y < 0 ? Vector<T>{} : y;  // NaN stays NaN
         store<T>(outputs[layer + 1] + (first + row) * out + at, y, out - at);
       }
   }
@@ -95,7 +95,8 @@ struct Layers {
     }
   }
 
-  // What comes to the outputs of the layer before, of some examples, for the columns of a panel.
+  // Computes the gradients of the previous layer's outputs for some examples and a panel of
+  // columns.
   void through(int layer, long first, long rows, long n) const {
     const long in = size[layer], out = size[layer + 1];
     Vector<T> sums[MOST * 2] = {};
@@ -116,7 +117,7 @@ struct Layers {
     self.add_kernel(layer, number * ROWS);
   }
 
-  // The gradient of some rows of a kernel, and with the first ones that of the bias.
+  // Computes the gradient of some rows of a kernel, and with the first rows that of the bias.
   void add_kernel(int layer, long first) const {
     const long in = size[layer], out = size[layer + 1];
     const long rows = least(ROWS, in - first);
@@ -143,9 +144,9 @@ struct Layers {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
-// Takes pieces off memory, which begin where vectors may; of none, they tell what all would take.
+// Divides a buffer into aligned pieces; with a null buffer, only computes the total size.
 template <typename T>
 struct Pieces {
   T* at;
@@ -158,14 +159,14 @@ struct Pieces {
   }
 };
 
-// Arguments: x [B, I] or its address; of each layer the kernel [inputs, outputs] and the bias [outputs].
-// Results: each layer's outputs [B, outputs], or the last one's alone.
+// Arguments: x [B, I] or its address; for each layer the kernel [inputs, outputs] and the bias
+// [outputs]. Results: the outputs [B, outputs] of each layer, or of the last one only.
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
   Layers<T> work;
   work.count = (frame->args.size - 1) / 2;
-  const int first_result = work.count - frame->rets.size;  // a layer
+  const int first_result = work.count - frame->rets.size;  // the first layer that is a result
   work.batch = sizes_of_result(frame, 0)[0];
   work.part = part_size(work.batch, threads);
   work.size[0] = given(frame, 1)->dims[0];
@@ -194,10 +195,10 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-// Arguments: x [B, I]; the outputs of all layers but the last [B, outputs]; the gradient of the last
-// one's; the kernels.
-// Results: of each layer the gradients of kernel and bias; of more than one layer that of the
-// first one's outputs before ReLU [B, outputs].
+// Arguments: x [B, I]; the outputs of all layers except the last [B, outputs]; the gradient of the
+// last layer's outputs; the kernels.
+// Results: for each layer the gradients of kernel and bias; for several layers also that of the
+// first layer's outputs before ReLU [B, outputs].
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);

@@ -1,41 +1,42 @@
-// A linear layer of any size, with ReLU or without, forward and backward, for XLA on CPUs.
+// Linear layers of any size, with or without ReLU, forward and backward, for XLA on CPUs.
 //
-// All three products go block by block: what a block reads is packed, so that it lies together and
-// stays in a cache of the thread's own, and what it writes is written row after row.
+// All three products are computed in blocks. The inputs of a block are packed, so that they are
+// contiguous and stay in the thread's own cache, and its outputs are written row by row.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <cmath>
 
 #include "calls.h"
 #include "products.h"
 
-// Numbers of the depth at a time, so that a panel's part stays in a near cache; rows that go through
-// a product together; columns of x whose gradients are sums that stay in the nearest cache.
+// Depth of a step, so that the step of a panel fits into the L1 cache; rows of a block; columns of
+// x whose gradients are sums that fit into the L1 cache.
 constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
-// With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
+// Number of rows up to which the work is divided by columns, and each part packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
-// So many parts keep a few threads busy.
+// Number of parts that is enough for a few threads.
 constexpr long PARTS = 4;
-// Of one or two rows: the vectors of columns that a part of the work has, of a wide or a narrow
-// kernel, and how many rows of the kernel ahead are fetched.
+// For one or two rows: vectors of columns in a part of the work, for wide and for narrow kernels,
+// and number of rows of the kernel that are prefetched.
 constexpr int THIN = 2, VECTORS = EIGHT ? 8 : 4, FEW_VECTORS = 2, SOON = 8;
-// Columns of x whose gradients are a tile of the registers, and at most a part of the work; rows that
-// are packed at a time.
+// Columns of x in a tile of registers, largest number in a part of the work, and rows that are
+// packed at a time.
 constexpr long TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
-// A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
+// Sums of a gradient in a part of the work; rows that justify separate sums; limits of groups and
+// sums.
 constexpr long SUMS = 1 << 17, LONG = 512, MOST_GROUPS = 32, ALL_SUMS = 1 << 20;
-// Rows of so many bytes are written together rather than panel by panel.
+// Size in bytes from which rows are written as a whole instead of panel by panel.
 constexpr long WIDE = 1024;
 
-// ReLU's way back: the gradient where the output is positive.
+// Loads the gradient before ReLU, which is zero where the output is not positive.
 template <typename T>
 INLINE Vector<T> load_gradient(const T* d, const T* y, long n) {
   const Vector<T> gradient = load(d, n);
   return y ? load(y, n) > 0 ? gradient : Vector<T>{} : gradient;
 }
 
-// What is needed soon is fetched from memory piece by piece, while there is something to compute.
+// Prefetches memory piece by piece during other computations.
 struct Ahead {
   const char *at, *end;
   long step;
@@ -54,19 +55,19 @@ struct Ahead {
 // ---- Products of rows with the kernel -----------------------------------------------------------
 
 // to [rows, columns] = a [rows, depth] times the kernel, plus the bias: the layer's outputs; or
-// with the kernel transposed, the gradient of its inputs.
+// with the transposed kernel, the gradient of its inputs.
 template <typename T>
 struct Rows {
   long rows, depth, columns;
-  const T *a, *y;  // y: outputs of ReLU, where a is their gradient
+  const T *a, *y;  // y: outputs of ReLU, if a is their gradient
   const T *kernel, *bias;
   bool transposed, relu;
   T* to;
-  T* packed;  // the kernel by panels, if all parts share it
+  T* packed;  // the kernel in panels, if all parts share it
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(columns); }
-  // Panels that a part of the work takes, if it is one of columns.
+  // Number of panels in a part of the work, if it is divided by columns.
   long together() const { return least(COLUMNS, most(1, panels() / PARTS)); }
   bool by_columns() const {
     return rows <= FEW_ROWS && (panels() >= PARTS || rows < PARTS * ROWS);
@@ -89,7 +90,7 @@ struct Rows {
       self.take_rows(part * ROWS, least(ROWS, self.rows - part * ROWS));
   }
 
-  // Some panels of all rows, step by step through the depth.
+  // Computes some panels of all rows, in steps of the depth.
   void take_columns(long first, long count) const {
     count = least(count, panels() - first);
     const long sums = count * rows * 2, step = least(depth, STEP), panel_size = step * PANEL<T>;
@@ -142,7 +143,7 @@ struct Rows {
 
   void give_up() const { starved = true; }
 
-  // Gradients behind ReLU, from one number on.
+  // Copies gradients before ReLU, from element `first` on.
   void copy_gradients(T* at, long first, long numbers) const {
     for (long n = 0; n < numbers; n += WIDTH<T>)
       store<T>(at + n, load_gradient(a + first + n, y + first + n, numbers - n), numbers - n);
@@ -161,7 +162,7 @@ struct Rows {
       for (int side = 0; side < 2; side++) {
         const long column = panel * PANEL<T> + side * WIDTH<T>;
         Vector<T> sum = z[row * 2 + side];
-        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
+        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // NaN stays NaN
         store<T>(made + row * columns + column, sum, columns - column);
       }
   }
@@ -169,7 +170,7 @@ struct Rows {
 
 // ---- Products of one or two rows with the kernel ------------------------------------------------
 
-// The kernel is read once, and not packed: a part of the work is some columns.
+// The kernel is read once without packing. The work is divided by columns.
 template <typename T>
 struct Thin {
   long rows, depth, columns;
@@ -211,37 +212,37 @@ struct Thin {
     UNROLLED (int n = 0; n < C; n++)
       for (int row = 0; row < R; row++) {
         Vector<T> sum = sums[row][n];
-        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
+        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // NaN stays NaN
         store<T>(to + row * columns + first + n * WIDTH<T>, sum, left - n * WIDTH<T>);
       }
   }
 };
 
-// ---- The gradient of kernel and bias, of few rows -----------------------------------------------
+// ---- The gradient of kernel and bias for few rows -----------------------------------------------
 
-// d_kernel [in, out] = x transposed times d, both [rows, …], some rows after others: a part of the
-// work is some columns of x, and all of them share the packed d.
+// d_kernel [in, out] = x transposed times d, both [rows, …], in rounds of some rows. The work is
+// divided by columns of x, and all parts share the packed d.
 template <typename T>
 struct Columns {
   long in, out;
-  const T *x, *d, *y;  // y: outputs of ReLU, or none
+  const T *x, *d, *y;  // y: outputs of ReLU, or null
   T *d_kernel, *d_bias;
-  long first, rows;     // of this round
-  long width;           // columns of a part of the work, at most WIDEST
-  T* packed;            // d by panels
+  long first, rows;     // rows of this round
+  long width;           // columns in a part of the work, at most WIDEST
+  T* packed;            // d in panels
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(out); }
   long parts() const { return pieces_of(width, in); }
 
-  // As many columns for each thread.
+  // Divides the columns evenly between threads.
   static long width_of(long in, long threads) {
     const long wanted = most(pieces_of(WIDEST, in), least(PARTS, in / WIDEST));
     const long parts = pieces_of(threads, wanted) * threads;
     return pieces_of(TILE, pieces_of(parts, in)) * TILE;
   }
 
-  // Packs a panel, whose sum is the bias's gradient.
+  // Packs a panel, and sums it for the gradient of the bias.
   static void pack(const void* data, long panel) {
     const auto& self = *(const Columns*)data;
     for (int side = 0; side < 2; side++) {
@@ -260,7 +261,7 @@ struct Columns {
 
   static void copy_few(T* to, const T* from, long numbers) {
     if (numbers >= TILE)
-      memcpy(to, from, TILE * sizeof(T));  // of a size that the compiler knows
+      memcpy(to, from, TILE * sizeof(T));  // a constant size, which compiles to vector instructions
     else
       memcpy(to, from, numbers * sizeof(T));
   }
@@ -308,17 +309,17 @@ struct Columns {
   }
 };
 
-// ---- The gradient of kernel and bias, of many rows ----------------------------------------------
+// ---- The gradient of kernel and bias for many rows ----------------------------------------------
 
-// Sums over rows, which are divided into groups with sums of their own, and the inputs' columns.
+// The work is divided by columns of x and by groups of rows, which have separate sums.
 template <typename T>
 struct Sums {
   long rows, in, out;
-  const T *x, *d, *y;  // y: outputs of ReLU, or none
+  const T *x, *d, *y;  // y: outputs of ReLU, or null
   T *d_kernel, *d_bias;
-  long groups, blocks;  // blocks of columns of a part of the work
+  long groups, blocks;  // blocks: blocks of columns in a part of the work
   Vector<T>* partial;   // [groups, all blocks, panels, BLOCK, 2]
-  Vector<T>* of_bias;   // [groups, panels, 2]
+  Vector<T>* of_bias;   // sums of the bias, [groups, panels, 2]
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(out); }
@@ -357,7 +358,7 @@ struct Sums {
       self.add(sums, bias, row, end, first, some, at);
   }
 
-  // Adds what some rows have to a gradient's blocks.
+  // Adds the products of some rows to the blocks of a gradient.
   void add(Vector<T>* sums, Vector<T>* bias, long row, long end, long first, long some,
            Vector<T>* packed_d) const {
     const long some_rows = least(ROWS, end - row);
@@ -394,7 +395,7 @@ struct Sums {
       }
   }
 
-  // Packs some blocks of columns from one on, [blocks, rows, BLOCK].
+  // Packs some blocks of columns, [blocks, rows, BLOCK].
   void pack_inputs(T* to, long row, long some_rows, long column, long some) const {
     const long end = least(in, column + some * BLOCK);
     for (long one = 0; one < some_rows; one++)
@@ -405,7 +406,7 @@ struct Sums {
       }
   }
 
-  // Adds up what the groups have of a block.
+  // Sums a block over the groups.
   static void add_up(const void* data, long block) {
     const auto& self = *(const Sums*)data;
     const long columns = least(BLOCK, self.in - block * BLOCK);
@@ -429,7 +430,7 @@ struct Sums {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
 template <typename T>
 static XLA_FFI_Error* multiply_rows_by(XLA_FFI_CallFrame* frame, Rows<T>& work) {
@@ -457,7 +458,7 @@ static bool has_relu(XLA_FFI_CallFrame* frame) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
 }
 
-// Arguments: x [R, I] or its address, the kernel [I, O] and, if any, the bias [O]. Attribute: relu.
+// Arguments: x [R, I] or its address, the kernel [I, O], optionally the bias [O]. Attribute: relu.
 // Result: the outputs [R, O].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
@@ -472,7 +473,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   return work.rows <= THIN ? multiply_thin(frame, work) : multiply_rows_by(frame, work);
 }
 
-// Arguments: the gradient of the outputs [R, O], the kernel [I, O] and, of ReLU, the outputs.
+// Arguments: the gradient of the outputs [R, O], the kernel [I, O] and, with ReLU, the outputs.
 // Result: the gradient of x [R, I].
 template <typename T>
 static XLA_FFI_Error* input_gradient(XLA_FFI_CallFrame* frame) {
@@ -524,8 +525,8 @@ static XLA_FFI_Error* add_up(XLA_FFI_CallFrame* frame, Sums<T>& work) {
   return nullptr;
 }
 
-// Arguments: x [R, I], the gradient of the outputs [R, O], of ReLU the outputs, and, not read, what
-// is to be computed before. Attribute: relu.
+// Arguments: x [R, I], the gradient of the outputs [R, O], with ReLU the outputs, and optionally
+// the gradient of x, which is not read but computed before (see linear_layer.py). Attribute: relu.
 // Results: the gradients of the kernel [I, O] and of the bias [O].
 template <typename T>
 static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {

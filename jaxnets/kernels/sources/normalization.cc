@@ -1,6 +1,6 @@
 // Batch and layer normalization, forward and backward, for XLA on CPUs.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <cmath>
 #include <initializer_list>
@@ -8,13 +8,13 @@
 #include "calls.h"
 #include "reductions.h"
 
-// Vectors side by side, whose sums and parameters stay in registers.
+// Number of adjacent vectors whose sums and parameters fit into registers.
 constexpr int TILE = BYTES == 64 ? 4 : 2;
 #define EACH_VECTOR _Pragma("GCC unroll 4") for (int i = 0; i < TILE; i++)
 
 #define METHOD __attribute__((always_inline))
 
-// The first n numbers of a vector, and zeros.
+// Returns the first n elements of a vector, and zeros after them.
 template <typename T>
 INLINE Vector<T> first(Vector<T> numbers, long n) {
   return n >= WIDTH<T> ? numbers : first_of<T>(numbers, n, 0);
@@ -33,11 +33,11 @@ static T attribute(XLA_FFI_CallFrame* frame, int number) {
 
 // ---- Lines --------------------------------------------------------------------------------------
 
-// A chunk has some numbers, which stay in the second nearest cache from one pass to the next.
+// Number of elements of a chunk, which stays in the L2 cache from one pass to the next.
 constexpr long CHUNK = 16384, LEAST_LINES = 32, LONGEST_LINE = 2048;
 
-// An array [rows, channels] by lines of one row or a few. A place in a line, a lane, has the same
-// channel in each. Vectors fill a line also where they do not fill a row.
+// An array [rows, channels] divided into lines of one or several rows. A position in a line, a
+// lane, has the same channel in every line. So vectors are full even if there are few channels.
 template <typename T>
 struct Lines {
   long numbers, channels, line, lanes, chunk;
@@ -57,8 +57,8 @@ struct Lines {
   long rows() const { return numbers / channels; }
   long size(long number) const { return least(chunk, numbers - number * chunk); }
 
-  // Each number of a chunk in turn, by tiles of neighbouring lanes: line by line, as memory is read
-  // fastest, or all lines of a tile first, where the chunk is in a cache.
+  // Passes over a chunk by tiles of neighbouring lanes: line by line, which is the fastest order
+  // for memory; or all lines of one tile after the other, if the chunk is in the cache.
   template <typename Pass>
   METHOD void sweep(long number, Pass pass, bool in_cache = false) const {
     constexpr long width = TILE * WIDTH<T>;
@@ -80,7 +80,7 @@ struct Lines {
       }
   }
 
-  // The numbers that some neighbouring lanes have in a chunk.
+  // The numbers of elements of some neighbouring lanes in a chunk.
   METHOD Vector<double> counts(long number, long lane) const {
     const long whole = size(number) / line, more = size(number) % line;
     Vector<double> counts = everywhere<double>(whole);
@@ -88,8 +88,7 @@ struct Lines {
     return counts;
   }
 
-  // Sums over chunks, for some neighbouring lanes, of a function of a place in an array
-  // [chunks, lanes].
+  // Sums a function of the position in an array [chunks, lanes] over the chunks, for each lane.
   template <typename Function>
   METHOD void add_up(double* by_lane, Function function) const {
     for (long lane = 0; lane < lanes; lane += WIDTH<double>) {
@@ -114,7 +113,7 @@ struct Lines {
   }
 };
 
-// Pieces of memory that begin where vectors may; of none, they tell what all would take.
+// Divides a buffer into aligned pieces; with a null buffer, only computes the total size.
 struct Pieces {
   char* at;
   size_t taken = 0;
@@ -143,7 +142,7 @@ struct Sum {
   METHOD void end(int i, long lane) { store<T>(sums + lane, sum[i], WIDTH<T>); }
 };
 
-// Sums of the differences from a center, and of their squares.
+// Computes the sums of differences from a center, and of their squares.
 template <typename T>
 struct Deviate {
   const T *x, *centers;
@@ -170,7 +169,7 @@ struct Deviate {
 template <typename T>
 struct Affine {
   T *means, *factors, *biases;  // [lanes]
-  double* inverses;             // of the deviations, [channels]
+  double* inverses;             // reciprocal standard deviations, [channels]
   Vector<T> mean[TILE], factor[TILE], bias[TILE];
 
   void take(Pieces& pieces, const Lines<T>& lines) {
@@ -202,7 +201,7 @@ struct Normalize {
   METHOD void step(int i, long at, long n) {
     Vector<T> value = affine.of(i, load(x + at, n));
     if (residual) value += load(added + at, n);
-    if (relu) value = value < 0 ? Vector<T>{} : value;  // what is no number stays none
+    if (relu) value = value < 0 ? Vector<T>{} : value;  // NaN stays NaN
     store<T>(y + at, value, n);
   }
   METHOD void end(int, long) {}
@@ -211,14 +210,14 @@ struct Normalize {
 template <typename T>
 struct BatchNorm {
   const Lines<T> lines;
-  const T *x, *added;           // the input, and what is added to the output before ReLU
+  const T *x, *added;           // the input, and the residual
   T *y, *mean, *variance;
   T *centers, *sums, *squares;  // [chunks, lanes]
   double *by_lane, *means;      // [lanes]
   double* total;                // [channels]
   Affine<T> affine;
 
-  // Of each lane of a chunk about its own mean, so that nothing cancels.
+  // Computes the moments of each lane of a chunk about its own center, to avoid cancellation.
   static void take_moments(const void* data, long number) {
     const auto& self = *(const BatchNorm*)data;
     const auto& lines = self.lines;
@@ -234,11 +233,11 @@ struct BatchNorm {
                 true);
   }
 
-  // The moments of each channel from those of its lanes.
+  // Combines the moments of lanes to those of channels.
   void combine() const {
     lines.add_up(by_lane, [&](long at, long number, long lane) {
       const auto center = widened(centers + at), rest = widened(sums + at);
-      const auto known = center - center == 0;  // is finite
+      const auto known = center - center == 0;  // true for finite values
       return center * lines.counts(number, lane) + (known ? rest : Vector<double>{});
     });
     lines.fold(total, by_lane);
@@ -256,14 +255,15 @@ struct BatchNorm {
   template <bool relu, bool residual>
   static void normalize(const void* data, long part) {
     const auto& self = *(const BatchNorm*)data;
-    const long number = self.lines.chunks() - 1 - part;  // the last ones are still in a cache
+    // In reverse order, because the last chunks are still in the cache.
+    const long number = self.lines.chunks() - 1 - part;
     self.lines.sweep(number, Normalize<T, relu, residual>{self.affine, self.x, self.added, self.y});
   }
 };
 
-// Arguments: x [..., C]; scale and bias [C]; what is added to the output before ReLU [..., C], if
-// anything is. Results: y [..., C]; the mean and the biased variance [C].
-// Attributes of both: eps, float64; relu, int32.
+// Arguments: x [..., C]; scale and bias [C]; optionally the residual [..., C], which is added
+// before ReLU. Results: y [..., C]; the mean and the biased variance [C].
+// Attributes, also of the backward pass: eps, float64; relu, int32.
 template <typename T>
 static XLA_FFI_Error* batch_norm(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
@@ -299,13 +299,13 @@ static XLA_FFI_Error* batch_norm(XLA_FFI_CallFrame* frame) {
 
 // ---- Batch normalization, backward --------------------------------------------------------------
 
-// What ReLU lets through of the gradient of y, where `mask` is positive.
+// Computes the gradient before ReLU: that of y where `mask` is positive, otherwise zero.
 template <typename T>
 INLINE Vector<T> let_through(Vector<T> d, Vector<T> mask) {
   return mask > 0 ? d : Vector<T>{};
 }
 
-// Sums of the gradient before ReLU, and of its products with x - mean.
+// Computes the sums of the gradient before ReLU, and of its products with x - mean.
 template <typename T, bool relu, bool residual>
 struct SumGradients {
   Affine<T> affine;
@@ -405,9 +405,9 @@ struct BatchNormBack {
   }
 };
 
-// Arguments: the gradient of y; x, scale, bias, mean and variance; the gradients of the last two; y,
-// if something was added and there was ReLU.
-// Results: the gradients of x, scale and bias, and with y that of what was added.
+// Arguments: the gradient of y; x, scale, bias, mean and variance; the gradients of mean and
+// variance; y, if there is a residual and ReLU.
+// Results: the gradients of x, scale and bias, and with y that of the residual.
 template <typename T>
 static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
@@ -447,12 +447,12 @@ static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
 
 // ---- Layer normalization ------------------------------------------------------------------------
 
-// Short rows go side by side, so that one's sums do not wait for the other's; long ones one after
-// the other, as memory is read fastest.
+// Short rows are processed several at a time, so that their sums do not wait for each other; long
+// rows one at a time, which is the fastest order for memory.
 constexpr int ROWS = 4, SHORT = 512;
 #define EACH_ROW _Pragma("GCC unroll 4") for (int row = 0; row < rows; row++)
 
-// An array [rows, size] by chunks of rows.
+// An array [rows, size] divided into chunks of rows.
 struct Rows {
   long rows, size, chunk;
 
@@ -464,7 +464,7 @@ struct Rows {
   }
   long chunks() const { return pieces_of(chunk, rows); }
 
-  // Calls a function template of each few rows of a chunk.
+  // Calls a function template for a few rows of a chunk at a time.
   template <typename T, typename Function>
   METHOD void each(long number, Function function) const {
     const long end = least((number + 1) * chunk, rows);
@@ -594,10 +594,10 @@ struct LayerNormBack {
   }
 };
 
-// Arguments: x [..., F]; scale and bias [F]; what is added to x first [..., F], if anything is.
-// Results: y [..., F]; the sum [..., F], if something was added; the mean and the inverse deviation
-// of each row, if wanted.
-// Attributes: eps, float64; of both, size, int64, which is F.
+// Arguments: x [..., F]; scale and bias [F]; optionally the residual [..., F], which is added to x
+// first. Results: y [..., F]; with a residual the sum [..., F]; optionally the mean and the
+// reciprocal standard deviation of each row.
+// Attributes: eps, float64; also in the backward pass size, int64, which is F.
 template <typename T>
 static XLA_FFI_Error* layer_norm(XLA_FFI_CallFrame* frame) {
   const bool residual = frame->args.size > 3;
@@ -612,9 +612,9 @@ static XLA_FFI_Error* layer_norm(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-// Arguments: the gradient of y; what was normalized; the mean and the inverse deviation of each row;
-// scale; the gradient of what was normalized, if it was an output. Results: the gradients of what
-// was normalized, scale and bias.
+// Arguments: the gradient of y; the normalized array; the mean and the reciprocal standard
+// deviation of each row; scale; the gradient of the normalized array, if it was an output. Results:
+// the gradients of the normalized array, scale and bias.
 template <typename T>
 static XLA_FFI_Error* layer_norm_back(XLA_FFI_CallFrame* frame) {
   const Rows shape(given(frame, 0), attribute<int64_t>(frame, 0));
@@ -637,7 +637,7 @@ static XLA_FFI_Error* layer_norm_back(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
 HANDLER(batch_norm_forward, batch_norm)
 HANDLER(batch_norm_backward, batch_norm_back)

@@ -1,18 +1,19 @@
-// The maximum or the mean of each window of an image, forward and backward, for XLA on CPUs.
+// Max and average pooling of images, forward and backward, for XLA on CPUs.
 //
-// Vectors run over channels. Each number is computed in the same order whichever thread does it,
-// and however many there are.
+// Vectors run over channels. Each result is computed in the same order for any number of threads,
+// so it is reproducible.
 
 #include <limits>
 
 #include "windows.h"
 
-// In place of a window's place that has its maximum, where no place has a gradient.
+// Stored instead of the position of a window's maximum if no position has a gradient.
 constexpr long NOWHERE = 255;
 
-// ---- Places, a byte for each number -------------------------------------------------------------
+// ---- Positions, one byte for each element -------------------------------------------------------
 
-// So many bytes, and how each becomes a whole number of a vector, which compilers do one by one.
+// As many bytes as a vector has elements, and their conversion to a vector of integers by
+// intrinsics: compilers convert them one by one.
 template <typename T>
 struct Packed;
 
@@ -63,7 +64,7 @@ struct Places {
     copy(to, &bytes, count);
   }
 
-  // Of fewer than a vector has 8, 4, 2 and 1 at once, as many as there are of each.
+  // Copies fewer bytes than a vector has elements in pieces of 8, 4, 2 and 1.
   static INLINED void copy(void* to, const void* from, long count) {
     if (count >= WIDTH<T>) return (void)memcpy(to, from, WIDTH<T>);
     if (count & 8) copy_some<8>(to, from);
@@ -81,11 +82,11 @@ struct Places {
 
 // ---- Lines of outputs ---------------------------------------------------------------------------
 
-// Vectors of outputs, and the taps that they are made of.
+// Consecutive vectors of outputs, and the taps of their windows.
 struct Line {
-  long in, out;                  // where they begin, in numbers
-  long columns, count, numbers;  // how many columns; vectors of each one, and numbers of a vector
-  long down, across, first;      // taps, and which the first one is
+  long in, out;                  // offsets in elements
+  long columns, count, numbers;  // columns; vectors of a column; elements of a vector
+  long down, across, first;      // numbers of taps, and the first one
 };
 
 // Calls work(line) for all lines of a part.
@@ -118,8 +119,8 @@ static void each_line(const Plan<T>& plan, long part, Work work) {
   });
 }
 
-// Has work.take<down, across, whole>(line) take a line, where a few taps are known when compiled,
-// and 0 stands for any other number.
+// Calls work.take<down, across, whole>(line), with small numbers of taps as template arguments, and
+// 0 for any other number.
 template <typename Work, int down = 3, int across = 3>
 INLINED void choose(const Work& work, const Line& line, long width) {
   if (line.down == down && line.across == across)
@@ -139,7 +140,7 @@ struct Maximum {
   const Plan<T>& plan;
   const T* x;
   T* y;
-  uint8_t* winners;  // or none
+  uint8_t* winners;  // positions of the maxima, or null
 
   static void take_part(const void* data, long part) {
     const auto& self = *(const Maximum*)data;
@@ -163,7 +164,7 @@ struct Maximum {
           UNROLLED (long tap = 0; tap < columns; tap++) {
             if (!row && !tap) continue;
             const auto seen = load<whole>(in + row * row_in + tap * tap_in, n);
-            const auto better = (seen > best) | (seen != seen);  // the last that is no number
+            const auto better = (seen > best) | (seen != seen);  // the last NaN wins
             best = better ? seen : best;
             where = better ? Places<T>::all(first + row * wide + tap) : where;
           }
@@ -185,7 +186,7 @@ struct MaximumGradient {
     each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
   }
 
-  // Of the windows that look at a place, those gradients whose maximum it is.
+  // Sums the gradients of the windows whose maximum is at a position.
   template <int down, int across, bool whole>
   __attribute__((noinline)) void take(const Line& line) const {
     const long n = line.numbers;
@@ -193,7 +194,7 @@ struct MaximumGradient {
     const long row_in = plan.row_in, tap_in = plan.tap_in;
     const long row_step = plan.rows.tap_step * plan.wide, tap_step = plan.columns.tap_step;
     const long in_jump = plan.in_jump, out_jump = plan.out_jump, first = line.first;
-    const long last = plan.batch * plan.from.size() - WIDTH<T>;  // of a whole vector's places
+    const long last = plan.batch * plan.from.size() - WIDTH<T>;  // the last offset of a whole vector
     for (long column = 0; column < line.columns; column++)
       for (long vector = 0; vector < line.count; vector++) {
         const long in = line.in + column * in_jump + vector * WIDTH<T>;
@@ -210,7 +211,7 @@ struct MaximumGradient {
   }
 };
 
-// Sums over windows, each divided by the same number; from gradients of these, those of x.
+// Sums over windows, divided by a number; backward, the gradients of x from those of the sums.
 template <typename T>
 struct Sum {
   const Plan<T>& plan;
@@ -241,12 +242,12 @@ struct Sum {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
-// After what windows.h says of them, the settings are the height and the width of a window, and of
-// a mean what the sums are divided by.
+// The last settings, after those in windows.h, are the height and the width of a window and, for a
+// mean, the divisor of the sums.
 
-// Calls run(plan) with the way from the inputs to the outputs of a pool, or back.
+// Calls run(plan) with the plan of the forward or the backward pass of a pool.
 template <typename T, typename Run>
 static XLA_FFI_Error* with_plan(XLA_FFI_CallFrame* frame, bool back, Run run) {
   const auto from = given(frame, 0), to = first_result(frame);
@@ -265,8 +266,8 @@ static void share_parts(XLA_FFI_CallFrame* frame, const Work& work) {
 }
 
 // Arguments: x [N, H, W, C].
-// Results: y [N, H', W', C]; if wanted, what backward needs: uint8 [N, H', W', C], the place in the
-// window that y is from, by rows, or 255 where no place has a gradient.
+// Results: y [N, H', W', C]; optionally the residual, uint8 [N, H', W', C]: the position of y in
+// the window, by rows, or 255 if no position has a gradient.
 template <typename T>
 static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
   return with_plan<T>(frame, false, [&](const Plan<T>& plan) {
@@ -275,7 +276,7 @@ static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
   });
 }
 
-// Arguments: the gradient of y, what forward saved.
+// Arguments: the gradient of y, the residual.
 // Results: the gradient of x.
 template <typename T>
 static XLA_FFI_Error* max_backward(XLA_FFI_CallFrame* frame) {
@@ -286,8 +287,8 @@ static XLA_FFI_Error* max_backward(XLA_FFI_CallFrame* frame) {
   });
 }
 
-// Arguments: x [N, H, W, C], or back the gradient of y.
-// Results: y [N, H', W', C], or back the gradient of x.
+// Arguments: x [N, H, W, C]; backward, the gradient of y.
+// Results: y [N, H', W', C]; backward, the gradient of x.
 template <typename T, bool back>
 static XLA_FFI_Error* average(XLA_FFI_CallFrame* frame) {
   return with_plan<T>(frame, back, [&](const Plan<T>& plan) {

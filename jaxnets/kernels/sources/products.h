@@ -1,11 +1,11 @@
-// Products with a kernel that is packed by panels, which stay in the nearest cache.
+// Matrix products with a kernel that is packed into panels, which fit into the L1 cache.
 #pragma once
 
 #include "transpose.h"
 #include "vectors.h"
 
 // z[row][column] += sum over k of a[row * a_row + k * a_step] * panel[k][column], for R rows and C
-// vectors of columns.
+// vectors of columns. The sums stay in registers.
 template <typename T, int R, int C>
 INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long a_step,
                           const Vector<T>* panel, long depth) {
@@ -32,10 +32,10 @@ INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long
     for (int column = 0; column < C; column++) z[row * z_row + column] = sum[row][column];
 }
 
-// Whether sums of eight rows and two columns fit into the registers.
+// Whether the sums of eight rows and two vectors fit into the registers.
 constexpr bool EIGHT = BYTES == 64;
 
-// The same for any number of rows.
+// multiply_rows for any number of rows.
 template <typename T, int C>
 __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long rows, const T* a,
                                                long a_row, long a_step, const Vector<T>* panel,
@@ -59,7 +59,7 @@ __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long ro
   }
 }
 
-// The same over many numbers, in steps so short that a panel's part stays in the nearest cache.
+// multiply for a large depth, in steps so short that a step of the panel fits into the L1 cache.
 template <typename T, int C>
 static void multiply_long(Vector<T>* z, long z_row, long rows, const T* a, long a_row, long a_step,
                           const Vector<T>* panel, long depth, long step = 256) {
@@ -68,14 +68,14 @@ static void multiply_long(Vector<T>* z, long z_row, long rows, const T* a, long 
                    least(step, depth - k));
 }
 
-// The same for rows of two vectors.
+// multiply_long for panels of two vectors.
 template <typename T>
 static void multiply_long(Vector<T>* z, long rows, const T* a, long a_row, long a_step,
                           const Vector<T>* panel, long depth, long step = 256) {
   multiply_long<T, 2>(z, 2, rows, a, a_row, a_step, panel, depth, step);
 }
 
-// The columns of a panel.
+// Number of columns of a panel.
 template <typename T>
 constexpr long PANEL = 2 * WIDTH<T>;
 
@@ -84,7 +84,7 @@ constexpr long panels_of(long columns) {
   return pieces_of(PANEL<T>, columns);
 }
 
-// Packs a panel, the columns from n on of a kernel [depth, columns].
+// Packs a panel: the columns of a kernel [depth, columns] from n on.
 template <typename T>
 static void pack_panel(T* to, const T* kernel, long depth, long columns, long n) {
   for (long k = 0; k < depth; k++, to += PANEL<T>)
@@ -94,7 +94,7 @@ static void pack_panel(T* to, const T* kernel, long depth, long columns, long n)
     }
 }
 
-// The same of a kernel [columns, depth], transposed, whose rows lie so far apart.
+// Packs a panel of the transpose of a kernel [columns, depth], with `apart` elements between rows.
 template <typename T>
 static void pack_panel_transposed(T* to, const T* kernel, long apart, long depth, long columns,
                                   long n) {

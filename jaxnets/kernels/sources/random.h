@@ -1,11 +1,11 @@
-// The random numbers of jax.random, for dropout.
+// Generation of the same random numbers as jax.random, for dropout.
 #pragma once
 
 #include <utility>
 
 #include "vectors.h"
 
-// As many words as fill a vector.
+// A vector of 32-bit words.
 typedef uint32_t Words __attribute__((vector_size(BYTES), aligned(4), may_alias));
 constexpr long WORDS = BYTES / 4;
 
@@ -16,8 +16,8 @@ INLINE Words counted(std::integer_sequence<int, at...>) {
   return Words{at...};
 }
 
-// Threefry-2x32 of twenty rounds: for the number n below 2^32 of an array, both words of the block
-// whose counter is n, combined as jax.random.bits has them.
+// Threefry-2x32 with twenty rounds. For element n < 2^32 of an array, the two words of the block
+// with counter n are combined by XOR, as in jax.random.bits.
 struct Threefry {
   uint32_t key[2];
 
@@ -40,15 +40,15 @@ struct Threefry {
   }
 };
 
-// What the numbers of an array are multiplied by in dropout: zero, or one over the probability that
-// a number is kept, which is a 2^-23rd of the limit.
+// The factors of dropout: zero, or one over the probability of keeping an element, which is
+// limit / 2^23.
 template <typename T>
 struct Dropout {
   Threefry random;
   uint32_t limit;
   T factor;
 
-  // Of n numbers of the array; writes whole vectors.
+  // Computes the factors of n elements of the array; writes whole vectors.
   void factors(T* to, uint32_t first, long n) const {
     for (long at = 0; at < n; at += WORDS) {
       const Words words = random.words(first + at) >> 9;

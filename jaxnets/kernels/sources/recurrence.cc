@@ -1,10 +1,10 @@
-// Recurrent layers over all time steps, in one direction or in both, forward and backward.
+// Recurrent layers over all time steps, in one or both directions, forward and backward.
 //
-// An example's recurrence needs no other example's: each thread takes some examples through all
-// steps and meets the others at the end. Backward, the gradients of the gates stay in the cache
+// Examples are independent: each thread computes all steps of some examples, and threads
+// synchronize only at the end. In the backward pass, the gradients of the gates stay in the cache
 // until they are multiplied with the kernels, the inputs and the hidden states.
 //
-// Each number is computed in the same order whichever thread does it, and however many there are.
+// Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <initializer_list>
 #include <type_traits>
@@ -14,8 +14,8 @@
 #include "products.h"
 #include "transpose.h"
 
-// For each hidden unit: the gates that kernels have, the sums that become gates, and the numbers
-// that are kept for the way back.
+// For each hidden unit: the number of gates in the kernels, of sums that become gates, and of
+// values that are kept for the backward pass.
 struct Lstm {
   static constexpr int gates = 4, sums = 4, kept = 5;  // kept: i, f, g, o and c
 };
@@ -36,10 +36,10 @@ constexpr bool is_gru = Cell::gates == 3;
 template <typename T>
 struct Direction {
   bool reverse;
-  // Given forward; backward their gradients.
+  // Arguments of the forward pass; in the backward pass their gradients.
   T *kernel, *recurrent, *bias, *recurrent_bias, *h_first, *c_first;
-  T *c_last, *saved;  // made forward
-  // Given backward.
+  T *c_last, *saved;  // results of the forward pass
+  // Arguments of the backward pass.
   const T *input_kernel, *hidden_kernel, *h_before, *c_before, *d_h_last, *d_c_last;
   Vector<T>*packed, *packed_biases;
 };
@@ -52,13 +52,13 @@ struct Layer {
   long batch, time, inputs, hidden, directions, part;
   const T* x;              // [batch, time, inputs]
   T* outputs;              // [batch, time, directions, hidden]
-  const int32_t* lengths;  // of each example, or null
+  const int32_t* lengths;  // length of each example, or null
   Direction<T> direction[most_directions];
   std::atomic<bool> starved{false};
 
   long parts() const { return pieces_of(part, batch); }
 
-  // The steps in the order in which they are taken.
+  // The time of a step, in the order of computation.
   long step(const Direction<T>& way, long number) const {
     return way.reverse ? time - 1 - number : number;
   }
@@ -85,9 +85,9 @@ struct Forward : Layer<T, Cell> {
   using Base = Layer<T, Cell>;
   using Base::hidden, Base::inputs, Base::batch, Base::time, Base::W;
 
-  // A block is as many hidden units as two vectors of sums have, at least a vector of them.
+  // A block has as many hidden units as two vectors of sums, or at least one vector of units.
   static constexpr long unit_vectors = Cell::sums == 1 ? 2 : 1, units = unit_vectors * W;
-  static constexpr int columns = Cell::gates * unit_vectors;  // a block's vectors in a kernel
+  static constexpr int columns = Cell::gates * unit_vectors;  // vectors of a block in a kernel
   static constexpr int biases = Cell::sums * unit_vectors;
 
   long blocks() const { return pieces_of(units, hidden); }
@@ -112,7 +112,7 @@ struct Forward : Layer<T, Cell> {
     }
   }
 
-  // Two columns of a block, or the last one, as products read them.
+  // Packs two columns of a block, or the last one, in the layout of the products.
   Vector<T>* pack_columns(Vector<T>* to, const T* kernel, long depth, long block,
                           int first) const {
     for (long k = 0; k < depth; k++, kernel += Cell::gates * hidden)
@@ -132,7 +132,7 @@ struct Forward : Layer<T, Cell> {
     self.run(self.direction[number % self.directions], first, least(self.part, self.batch - first));
   }
 
-  // Some examples through all steps.
+  // Computes all steps of some examples.
   void run(const Direction<T>& way, long first, long rows) {
     T* now = (T*)memory<1>(sizeof(T) * rows * (2 * width() + hidden));  // [rows, inputs and hidden]
     if (!now) {
@@ -160,7 +160,7 @@ struct Forward : Layer<T, Cell> {
       memcpy(to, from, numbers * sizeof(T));
   }
 
-  // A step of some examples, for a block of hidden units.
+  // Computes a step of some examples, for a block of hidden units.
   void advance(const Direction<T>& way, long t, long first, long rows, long block, const T* now,
                T* next, T* c) const {
     Vector<T> z[MOST * 4];
@@ -207,7 +207,7 @@ struct Forward : Layer<T, Cell> {
       store<T>(after, candidate + k * (load(before, n) - candidate), n);
       keep_all<4>(keep, {r, k, candidate, z[3]}, n);
     } else if constexpr (std::is_same_v<Cell, Relu>) {
-      store<T>(after, z[0] < 0 ? Vector<T>{} : z[0], n);  // what is no number stays none
+      store<T>(after, z[0] < 0 ? Vector<T>{} : z[0], n);  // NaN stays NaN
     } else {
       store<T>(after, tangent<T>(z[0]), n);
     }
@@ -224,10 +224,10 @@ struct Forward : Layer<T, Cell> {
   }
 };
 
-// ---- Forward, of few examples -------------------------------------------------------------------
+// ---- Forward, for few examples ------------------------------------------------------------------
 
-// So few that a step is mostly to read the kernel: threads share the hidden units of each step. What
-// comes from the inputs is a product for all steps before.
+// With few examples, reading the kernel takes most of the time of a step, so threads divide the
+// hidden units of each step. The products with the inputs are computed for all steps in advance.
 template <typename T, typename Cell>
 struct Few : Forward<T, Cell> {
   using Base = Forward<T, Cell>;
@@ -235,11 +235,11 @@ struct Few : Forward<T, Cell> {
 
   static constexpr int gates = Cell::gates, sums = Cell::sums;
   static constexpr long most_examples = 2;
-  static constexpr int rows = 4;  // of the kernel, read at once
+  static constexpr int rows = 4;  // rows of the kernel that are read at once
 
-  long chunk;    // vectors of hidden units, of a part of the work
-  Vector<T>* z;  // of each direction [time, batch, sums, vectors]
-  T* states;     // of each direction c [batch, hidden], and h [batch, hidden] before and after
+  long chunk;    // vectors of hidden units in a part of the work
+  Vector<T>* z;  // for each direction [time, batch, sums, vectors]
+  T* states;     // for each direction c [batch, hidden], and h [batch, hidden] before and after
   std::atomic<long> done{0};
 
   long vectors() const { return pieces_of(W, hidden); }
@@ -250,7 +250,7 @@ struct Few : Forward<T, Cell> {
   long state() const { return batch * hidden; }
   Vector<T>* z_of(long side) const { return z + side * time * batch * row(); }
 
-  // The inputs' share of two columns, for all steps.
+  // Adds the inputs' contribution to two columns, for all steps.
   static void add_inputs(const void* data, long number) {
     auto& self = *(Few*)data;
     const auto panel = (Vector<T>*)memory<1>(BYTES * 2 * self.inputs);
@@ -279,7 +279,7 @@ struct Few : Forward<T, Cell> {
     }
   }
 
-  // The biases, from which the sums begin.
+  // Initializes the sums with the biases.
   void fill(long side, long gate, long j) const {
     const auto& way = this->direction[side];
     const auto one = load(way.bias + gate * hidden + j, hidden - j);
@@ -292,8 +292,8 @@ struct Few : Forward<T, Cell> {
     }
   }
 
-  // A chunk of hidden units in a step. Chunks are begun in order, so that all before are done, or
-  // some thread is at them.
+  // Computes a chunk of hidden units in a step. Chunks are started in order, so all earlier ones
+  // are complete or in progress, and waiting for them cannot deadlock.
   static void take(const void* data, long number) {
     auto& self = *(Few*)data;
     const long of_step = self.chunks() * self.directions, step = number / of_step;
@@ -332,7 +332,7 @@ struct Few : Forward<T, Cell> {
       }
   }
 
-  // Adds the share of some hidden units to the sums of all gates.
+  // Adds the contribution of some hidden units to the sums of all gates.
   void add_hidden(Vector<T>* sum, const Direction<T>& way, const T* h, long k, long first,
                   long count) const {
     const long width = gates * hidden;
@@ -377,14 +377,14 @@ struct Backward : Layer<T, Cell> {
 
   const T* d_outputs;
   T* dx;             // or null
-  Vector<T>* total;  // of each part and direction, the gradients of what `row_length` says
+  Vector<T>* total;  // for each part and direction, the gradients of the rows (see row_length)
 
-  // Each gate begins at a vector.
+  // Each gate begins at a vector boundary.
   long padded() const { return pieces_of(W, hidden) * W; }
   long depth() const { return gates * padded(); }
   long vectors() const { return depth() / W; }
   long dz_row() const { return sums * padded() + W; }
-  // The inputs, a one for the bias, the hidden state, a one for its bias.
+  // A row has the inputs, a one for the bias, the hidden state, and a one for its bias.
   long row_length() const { return inputs + hidden + 2; }
   long totals() const { return row_length() * vectors(); }
   Vector<T>* total_of(long part, long side) const {
@@ -393,7 +393,7 @@ struct Backward : Layer<T, Cell> {
   long input_panels() const { return dx ? panels_of<T>(inputs) : 0; }
   long panels() const { return input_panels() + panels_of<T>(hidden); }
 
-  // Packs the kernels, transposed: panels of inputs, then of hidden units.
+  // Packs the transposed kernels: panels of inputs, then of hidden units.
   static void pack(const void* data, long number) {
     const auto& self = *(const Backward*)data;
     const auto& way = self.direction[number / self.panels()];
@@ -426,14 +426,14 @@ struct Backward : Layer<T, Cell> {
                  self.total_of(number, side));
   }
 
-  // Rows of examples that are added up together: the more, the less often the kernels' gradients are
-  // read and written, of which large ones are in no near cache.
+  // Number of rows that are added to the kernels' gradients at once. With more rows, these
+  // gradients, which may exceed the cache, are read and written less often.
   long rows_at_once() const {
     const long numbers = totals() * W;
     return numbers < 1 << 18 ? 64 : numbers < 1 << 20 ? 128 : 256;
   }
 
-  // What a thread works on: of some steps the rows of examples, and the gradients of their states.
+  // A thread's buffers: rows of examples for some steps, and the gradients of their states.
   struct Room {
     T *dz, *row, *d_h, *d_c;
     Vector<T>* panel;
@@ -476,7 +476,7 @@ struct Backward : Layer<T, Cell> {
                   : way.h_before + example * hidden;
   }
 
-  // What an example's gradients are multiplied with.
+  // Fills the row with which an example's gradients are multiplied.
   void fill(const Direction<T>& way, T* to, long example, long number) const {
     const long t = this->step(way, number);
     memcpy(to, this->x + this->place(example, t) * inputs, inputs * sizeof(T));
@@ -485,7 +485,7 @@ struct Backward : Layer<T, Cell> {
     to[inputs + 1 + hidden] = 1;
   }
 
-  // The gradients of an example's gates.
+  // Computes the gradients of an example's gates.
   void go_back(const Direction<T>& way, const Room& room, long row, long example,
                long number) const {
     const long t = this->step(way, number);
@@ -534,7 +534,7 @@ struct Backward : Layer<T, Cell> {
   Vector<T> gru(T* dz, const T* kept, Vector<T> dh, Vector<T> h, long n) const {
     const Vector<T> r = load(kept, n), k = load(kept + hidden, n);
     const Vector<T> candidate = load(kept + 2 * hidden, n), un = load(kept + 3 * hidden, n);
-    // In this order, as PyTorch: an infinite gradient spoils the same places.
+    // In the same order as PyTorch, so that infinite gradients give NaN at the same positions.
     const Vector<T> dn = (dh - dh * k) * (1 - candidate * candidate);
     put(dz, 0, dn * un * (1 - r) * r);
     put(dz, 1, dh * (h - candidate) * (1 - k) * k);
@@ -543,13 +543,13 @@ struct Backward : Layer<T, Cell> {
     return dh * k;
   }
 
-  // What of these gradients comes to the inputs, or to the hidden state before: a panel of them.
+  // Computes a panel of the gradients of the inputs, or of the previous hidden state.
   void through_kernel(const Direction<T>& way, const Room& room, long first, long rows, long t,
                       long at) const {
     const bool input = at < input_panels();
     Vector<T> product[MOST * 2] = {};
     const Vector<T>* packed = way.packed + at * 2 * depth();
-    // A GRU's candidate has another gradient by the hidden state than by the inputs.
+    // The candidate of a GRU has different gradients for its sums of inputs and of hidden states.
     const long together = is_gru<Cell> && !input ? 2 * padded() : depth();
     multiply_long(product, rows, room.dz, dz_row(), 1, packed, together);
     if (together < depth())
@@ -568,7 +568,7 @@ struct Backward : Layer<T, Cell> {
       }
   }
 
-  // Adds some rows' products to the gradients of kernels and biases, which lie by panels.
+  // Adds the products of some rows to the gradients of kernels and biases, which are in panels.
   void add_up(const Room& room, long rows, Vector<T>* total) const {
     for (long v = 0; v < vectors(); v += 2) {
       if (v + 1 < vectors())
@@ -581,7 +581,7 @@ struct Backward : Layer<T, Cell> {
   template <int count>
   void add_columns(const Room& room, long rows, Vector<T>* total, long v) const {
     const long of_inputs = inputs + 1, of_hidden = hidden + 1;
-    const long shared = 2 * padded() / W;  // a GRU's vectors that are the same for both kernels
+    const long shared = 2 * padded() / W;  // vectors of a GRU that both kernels share
     pack_columns<count>(room, rows, v, 0);
     if (!is_gru<Cell> || v + count <= shared) {
       add<count>(room, rows, total, 0, of_inputs + of_hidden);
@@ -598,7 +598,7 @@ struct Backward : Layer<T, Cell> {
                        room.panel, rows);
   }
 
-  // Vectors of the rows' gradients; of those from `shared` on, where given, the ones after them.
+  // Packs vectors of the rows' gradients; from `shared` on, if given, the vectors after them.
   template <int count>
   void pack_columns(const Room& room, long rows, long v, long shared) const {
     for (int one = 0; one < count; one++) {
@@ -612,7 +612,7 @@ struct Backward : Layer<T, Cell> {
   static constexpr long rows_of_sum = 8;
   long sum_parts() const { return pieces_of(rows_of_sum, row_length()) * this->directions; }
 
-  // Adds up the parts' gradients, for some rows.
+  // Sums the gradients over the parts, for some rows.
   static void sum_up(const void* data, long number) {
     const auto& self = *(const Backward*)data;
     const long side = number % self.directions, first = number / self.directions * rows_of_sum;
@@ -644,13 +644,13 @@ struct Backward : Layer<T, Cell> {
   }
 };
 
-// ---- What XLA calls -----------------------------------------------------------------------------
+// ---- Functions for XLA --------------------------------------------------------------------------
 
 static int32_t number_attribute(XLA_FFI_CallFrame* frame, int number) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
 }
 
-// Goes through arguments, or results, one after the other.
+// Reads arguments or results in order.
 struct Reader {
   XLA_FFI_CallFrame* frame;
   int number = 0;
@@ -664,8 +664,8 @@ struct Reader {
   }
 };
 
-// Attributes of both, by name: the number of directions; whether the last one is reversed; whether
-// there are lengths.
+// Attributes of both passes, in the order of their names: the number of directions; whether there
+// are lengths; whether the last direction is reversed.
 template <typename T, typename Cell>
 static void describe(XLA_FFI_CallFrame* frame, Layer<T, Cell>& work, Reader& arguments) {
   const auto dims = given(frame, 0)->dims;
@@ -710,10 +710,10 @@ static XLA_FFI_Error* run_few(XLA_FFI_CallFrame* frame, Few<T, Cell>& work, long
   return nullptr;
 }
 
-// Arguments: x [B, T, I]; the lengths, int [B], if any; of each direction the kernels [I, G·H] and
-// [H, G·H], biases [G·H] twice, h [B, H] and of an LSTM c [B, H].
-// Results: the outputs [B, T, directions · H]; of each direction of an LSTM the last c [B, H]; if
-// wanted, of each direction what backward needs, [T, B, numbers].
+// Arguments: x [B, T, I]; optionally the lengths, int [B]; for each direction the kernels [I, G·H]
+// and [H, G·H], two biases [G·H], h [B, H] and for an LSTM c [B, H].
+// Results: the outputs [B, T, directions · H]; for each direction of an LSTM the last c [B, H];
+// optionally the residuals of each direction, [T, B, kept · H].
 template <typename T, typename Cell>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   Few<T, Cell> work;
@@ -737,19 +737,20 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
                                           : run_many<T, Cell>(frame, work, threads);
 }
 
-// Examples of a part of the way back: so many that the gradients of kernels, which each part has
-// of its own, need not much memory. It does not depend on the threads, as the order of sums does.
+// Number of examples in a part of the backward pass: enough to limit the memory for the gradients
+// of kernels, of which each part has its own. It does not depend on the number of threads, so that
+// the order of sums does not either.
 static long part_back(long batch, long numbers) {
   constexpr long most_parts = 16, least_examples = 8, most_numbers = 1 << 23;
   const long parts = most(1, least(most_parts, most_numbers / numbers));
   return most(least_examples, pieces_of(parts, batch));
 }
 
-// Arguments: x and the lengths, as forward; the outputs and their gradient [B, T, directions · H];
-// of each direction the kernels, the state before the first step, what forward has saved, and the
-// gradients of the state after the last one.
-// Results: of each direction the gradients of the kernels, the biases and the first state; then, if
-// wanted, that of x.
+// Arguments: x and the lengths as in the forward pass; the outputs and their gradient
+// [B, T, directions · H]; for each direction the kernels, the state before the first step, the
+// residuals, and the gradients of the state after the last step.
+// Results: for each direction the gradients of the kernels, the biases and the first state;
+// optionally that of x.
 template <typename T, typename Cell>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   Backward<T, Cell> work;

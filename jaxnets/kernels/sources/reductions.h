@@ -1,4 +1,4 @@
-// All numbers of a vector in one.
+// Reductions of a vector.
 #pragma once
 
 #include <utility>
@@ -20,7 +20,7 @@ INLINE Vector<T> swapped(Vector<T> a, std::integer_sequence<int, at...>) {
   return __builtin_shufflevector(a, a, (at ^ apart)...);
 }
 
-// All numbers of a vector in one, at every place.
+// Reduces a vector; every element of the result is the reduced value.
 template <typename T, Vector<T> (*both)(Vector<T>, Vector<T>), int apart = WIDTH<T> / 2>
 INLINE Vector<T> across(Vector<T> a) {
   a = both(a, swapped<T, apart>(a, std::make_integer_sequence<int, WIDTH<T>>()));
@@ -28,7 +28,7 @@ INLINE Vector<T> across(Vector<T> a) {
   return a;
 }
 
-// The first n numbers of a vector, and another number after them.
+// Returns a vector with its first n elements, and `rest` after them.
 template <typename T, int... at>
 INLINE Vector<T> first_of(Vector<T> a, long n, T rest, std::integer_sequence<int, at...>) {
   const Bits<T> place = {at...};

@@ -1,14 +1,14 @@
-// Blocks of as many rows and columns as a vector has numbers, transposed in registers.
+// Transposition of square blocks in registers, with as many rows as a vector has elements.
 #pragma once
 
 #include <utility>
 
 #include "vectors.h"
 
-// A loop that is written out, so that the arrays it goes through are registers.
+// A loop that is unrolled completely, so that the arrays that it indexes stay in registers.
 #define UNROLLED _Pragma("GCC unroll 16") for
 
-// Transposes each 2x2 numbers of rows a and b and of columns that are as far apart as the rows.
+// Transposes 2x2 blocks: rows a and b, and columns with the same distance as the rows.
 template <typename T, int apart, int... at>
 INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, at...>) {
   constexpr int b0 = WIDTH<T>;  // where b begins, after a

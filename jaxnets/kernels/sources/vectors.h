@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifndef BYTES  // of a vector
+#ifndef BYTES  // size of a vector
 #ifdef __AVX512F__
 #define BYTES 64
 #else
@@ -40,7 +40,7 @@ struct Format<double> {
 template <typename T>
 using Vector = typename Format<T>::Vector;
 
-// Whole numbers of the same size.
+// A vector of integers of the same size.
 template <typename T>
 using Bits = typename Format<T>::Bits;
 
@@ -50,10 +50,10 @@ constexpr long WIDTH = BYTES / sizeof(T);
 constexpr long least(long a, long b) { return a < b ? a : b; }
 constexpr long most(long a, long b) { return a > b ? a : b; }
 
-// How many pieces of a size there are, the last one perhaps a smaller one.
+// Number of pieces of a size, including a smaller last one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
-// Fewer numbers than a vector has, and zeros: what lies beyond is not touched.
+// Loads fewer elements than a vector has, and zeros. Memory beyond them is not accessed.
 template <typename T>
 INLINE Vector<T> load_few(const T* from, long n) {
   Vector<T> numbers = {};
@@ -103,7 +103,7 @@ INLINE void store_few(double* to, Vector<double> numbers, long n) {
 }
 #endif
 
-// The first n numbers at a place, and zeros.
+// Loads up to n elements, and zeros after them.
 template <typename T>
 INLINE Vector<T> load(const T* from, long n) {
   return n >= WIDTH<T> ? *(const Vector<T>*)from : load_few(from, n);
@@ -122,7 +122,7 @@ INLINE Vector<T> everywhere(T number) {
   return number - Vector<T>{};
 }
 
-// To be kept in a register, not loaded for each use.
+// Forces the compiler to keep a vector in a register instead of loading it for each use.
 template <typename T>
 INLINE Vector<T> kept(Vector<T> numbers) {
 #if BYTES == 32 || defined(__AVX512F__)
@@ -131,7 +131,8 @@ INLINE Vector<T> kept(Vector<T> numbers) {
   return numbers;
 }
 
-// a b + c, rounded once: some compilers choose one rounding or two by what lies around a sum.
+// a b + c with one rounding. Without an intrinsic, compilers contract a sum or not depending on the
+// surrounding code, and results would differ in the last bit.
 INLINE Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) {
 #if BYTES == 32
   return (Vector<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
@@ -152,7 +153,8 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #endif
 }
 
-// exp(x) = 2^n exp(r) with |r| <= ln(2)/2, for x in the range of numbers: exp(r) - 1, and 2^n.
+// Computes exp(x) = 2^n exp(r) with |r| <= ln(2)/2: returns exp(r) - 1, and 2^n in `power`. x must
+// not overflow.
 template <typename T>
 INLINE Vector<T> exp_by_power(Vector<T> x, Vector<T>& power) {
   using F = Format<T>;
@@ -169,7 +171,7 @@ INLINE Vector<T> exp_by_power(Vector<T> x, Vector<T>& power) {
   return series * r;
 }
 
-// exp(x) - 1, near zero too to the last digits.
+// exp(x) - 1, accurate also near zero.
 template <typename T>
 INLINE Vector<T> exp_minus_one(Vector<T> x) {
   const Vector<T> most = Vector<T>{} + Format<T>::most;
@@ -180,7 +182,7 @@ INLINE Vector<T> exp_minus_one(Vector<T> x) {
   return small * power + (power - 1);
 }
 
-// exp(x) for x <= 0, with zero in place of the smallest numbers; NaN stays.
+// exp(x) for x <= 0; the smallest results become zero, and NaN stays NaN.
 template <typename T>
 INLINE Vector<T> exponential(Vector<T> x) {
   const Vector<T> most = Vector<T>{} + Format<T>::most;
@@ -197,7 +199,7 @@ INLINE Vector<T> sigmoid(Vector<T> x) {
 }
 
 template <typename T>
-INLINE Vector<T> tangent(Vector<T> x) {  // the hyperbolic one
+INLINE Vector<T> tangent(Vector<T> x) {  // the hyperbolic tangent
   const Vector<T> e = exp_minus_one<T>(2 * x);
   return e / (e + 2);
 }

@@ -1,4 +1,4 @@
-// Which inputs the windows of a convolution or a pool look at.
+// The input positions that the windows of a convolution or a pool read.
 #pragma once
 
 #include "calls.h"
@@ -7,35 +7,36 @@
 #define UNROLLED _Pragma("GCC unroll 16") for
 #define INLINED inline __attribute__((always_inline))
 
-// One axis. Output o looks with tap k at place o stride + k dilation - low of the inputs, between
-// which spread - 1 zeros lie.
+// One axis. Tap k of output o reads position o stride + k dilation - low of the inputs, with
+// spread - 1 zeros between neighbouring inputs.
 struct Axis {
   long inputs, outputs, taps;
   long stride, low, dilation, spread;
-  bool turned = false;  // whether the taps are numbered from the last one on
+  bool turned = false;  // whether the taps are numbered in reverse
 
-  // From the outputs back to the inputs.
+  // The axis of the backward pass, from the outputs to the inputs.
   Axis transposed() const {
     return {outputs, inputs, taps, spread, (taps - 1) * dilation - low, dilation, stride, !turned};
   }
 };
 
-// Outputs whose windows have the same taps on inputs: `count` of them from `out` on. The first one
-// looks with tap `tap`, and `taps` in all, at the inputs from `in` on.
+// `count` outputs from `out` on whose windows have the same taps on inputs and not on padding:
+// `taps` taps from `tap` on, which for the first output read the inputs from `in` on.
 struct Segment {
   long out, count, in, tap, taps;
 };
 
 static long common_divisor(long a, long b) { return b ? common_divisor(b, a % b) : a; }
 
-// All outputs of an axis by segments, and the steps from one output of a segment to the next and
-// from one of its taps to the next.
+// The outputs of an axis divided into segments, and the distances between neighbouring outputs and
+// neighbouring taps of a segment.
 struct Walk {
   long out_step, in_step, tap_in, tap_step;
   long count = 0;
   const Segment* segments;
 
-  // Into a room for as many segments as there are outputs, of at most so many outputs each.
+  // Writes the segments to `room`, with space for one per output, and at most `longest` outputs
+  // each.
   Walk(const Axis& axis, Segment* room, long longest) : segments(room) {
     const long shared = common_divisor(axis.spread, axis.stride);
     const long shared_by_taps = common_divisor(axis.spread, axis.dilation);
@@ -46,7 +47,8 @@ struct Walk {
     if (axis.turned) tap_step = -tap_step;
   }
 
-  // The outputs from a phase on; of the taps those that meet inputs there, not zeros between them.
+  // The segments of outputs phase, phase + out_step, …, whose taps meet the same inputs; taps that
+  // meet zeros between inputs are left out.
   long segment(const Axis& axis, long phase, Segment* to, long longest) const {
     const auto place = [&](long tap) {
       return phase * axis.stride + tap * axis.dilation - axis.low;
@@ -73,7 +75,7 @@ struct Walk {
   }
 };
 
-// The first n numbers at a place, where it is known when compiled whether they are a whole vector.
+// Loads up to n elements; the template argument tells whether they are a whole vector.
 template <bool whole, typename T>
 INLINE Vector<T> load(const T* from, long n) {
   return whole ? *(const Vector<T>*)from : load_few(from, n);
@@ -87,11 +89,11 @@ INLINE void store(T* to, Vector<T> numbers, long n) {
     store_few(to, numbers, n);
 }
 
-// How vectors lie on the channels of an image's columns: a column takes some vectors; or one takes
-// several columns, of few channels each.
+// The arrangement of vectors along an image's row: several vectors for the channels of a column, or
+// one vector for several columns with few channels.
 template <typename T>
 struct Vectors {
-  long columns, count, numbers;  // of vectors, and of the numbers that they have on some columns
+  long columns, count, numbers;  // columns of a vector, vectors, and elements on these columns
 
   Vectors(long channels, bool adjacent)
       : columns(adjacent ? most(1, WIDTH<T> / channels) : 1),
@@ -99,7 +101,7 @@ struct Vectors {
         numbers(columns * channels) {}
 };
 
-// Numbers of a band of rows, which stay in the nearest cache, and of a part of the work.
+// Number of elements of a band of rows, which fits into the L1 cache, and of a part of the work.
 constexpr long BAND = 4096, PART = 16384;
 
 struct Images {
@@ -111,19 +113,19 @@ struct Images {
   long size() const { return height * row(); }
 };
 
-// How the numbers of some images are made of those of others.
+// The computation of images from others by windows.
 template <typename T>
 struct Plan {
   const long batch;
   const Images from, to;
   const Axis across;
-  const long tall, wide;     // of a window
-  const Walk rows, columns;  // the rows by bands
+  const long tall, wide;     // size of a window
+  const Walk rows, columns;  // rows are divided into bands
   const Vectors<T> vectors;
   const long taps = tall * wide;
 
-  // Steps in memory: from a vector of outputs to the next, and of what they are made of; from a tap
-  // to the next and from a row of taps to the next, in an image and in a packed kernel.
+  // Strides in memory: between vectors of outputs and between their inputs; between taps and
+  // between rows of taps, in an image and in a packed kernel.
   const bool several = vectors.columns > 1;
   const long out_jump = several ? vectors.numbers : columns.out_step * to.channels;
   const long in_jump = several ? vectors.numbers : columns.in_step * from.channels;
@@ -132,7 +134,8 @@ struct Plan {
   const long row_step = rows.tap_step * wide * vectors.count;
   const long in_line = rows.in_step * from.row(), out_line = rows.out_step * to.row();
 
-  // Whether neighbouring inputs make neighbouring outputs, all of which have one at least.
+  // Whether the fast path for stride 1 without dilation applies, in which every window has an
+  // input.
   const bool streams = !several && (wide == 3 || wide == 5 || wide == 7) && across.stride == 1 &&
                        across.dilation == 1 && across.spread == 1 && across.low < wide &&
                        to.width - across.low <= from.width;
@@ -152,7 +155,7 @@ struct Plan {
   long bands() const { return batch * rows.count; }
   long parts() const { return most(1, least(bands(), batch * to.size() / PART)); }
 
-  // Where the first tap of a segment is in a packed kernel.
+  // Offset of a segment's first tap in a packed kernel.
   long place(const Segment& row, const Segment& column) const {
     return (row.tap * wide + column.tap) * vectors.count;
   }
@@ -165,10 +168,10 @@ struct Plan {
   }
 };
 
-// ---- What XLA gives -----------------------------------------------------------------------------
+// ---- Arguments from XLA -------------------------------------------------------------------------
 
-// Whole numbers, the only attribute: by rows and then by columns the stride, the zeros before x, the
-// dilation, and how far apart the inputs are between which zeros lie; then others.
+// Integers, the only attribute: for rows and for columns the stride, the padding before x, the
+// dilation and the input dilation; then others.
 static const int64_t* settings(XLA_FFI_CallFrame* frame) {
   return (const int64_t*)((XLA_FFI_Array*)frame->attrs.attrs[0])->data;
 }

@@ -1,0 +1,129 @@
+"""Residual networks for images of 32×32 pixels."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_choice, check_floats, check_positive
+from jaxnets.initializers import kaiming_normal
+from jaxnets.layers import BatchNorm2d, Conv2d, Linear
+from jaxnets.layers.parameters import draw_kernels
+
+
+class CifarBlock(nnx.Module):
+    """Two 3×3 convolutions and a shortcut: y = relu(F(x) + shortcut(x)).
+
+    Args:
+        inputs: number of channels of x.
+        outputs: number of channels of y.
+        stride: stride of the first convolution.
+        shortcut: what replaces the identity where the shapes differ, see ``CifarResNet``.
+        rngs: source of the initial values.
+        param_dtype: dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        shortcut: str,
+        *,
+        rngs: nnx.Rngs | None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        kw: dict[str, Any] = {"bias": False, "rngs": rngs, "param_dtype": param_dtype}
+        self.conv1 = Conv2d(inputs, outputs, 3, stride, 1, **kw)
+        self.bn1 = BatchNorm2d(outputs, param_dtype=param_dtype)
+        self.conv2 = Conv2d(outputs, outputs, 3, 1, 1, **kw)
+        self.bn2 = BatchNorm2d(outputs, param_dtype=param_dtype)
+        self.stride, self.more = stride, outputs - inputs
+        self.shortcut = nnx.Sequential()
+        if shortcut == "B" and (stride != 1 or inputs != outputs):
+            projection = Conv2d(inputs, outputs, 1, stride, **kw)
+            self.shortcut = nnx.Sequential(
+                projection, BatchNorm2d(outputs, param_dtype=param_dtype)
+            )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns [batch, height / stride, width / stride, outputs]."""
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.shortcut.layers:
+            return jax.nn.relu(y + self.shortcut(x))
+        x = x[:, :: self.stride, :: self.stride]
+        before = self.more // 2
+        return jax.nn.relu(y + jnp.pad(x, ((0, 0),) * 3 + ((before, self.more - before),)))
+
+
+class CifarResNet(nnx.Module):
+    """The residual network of He et al. (2015), section 4.2: 6n + 2 layers; returns logits.
+
+    A convolution with 16 channels, three groups of n blocks with 16, 32 and 64 channels, of which
+    the second and the third halve the image, the mean over the image, and a linear layer. Depths
+    of 20, 32, 44, 56 and 110 are the paper's. Attribute names are those of the PyTorch
+    implementations with published weights: ``conv1``, ``bn1``, ``layer1`` to ``layer3``,
+    ``linear``. Convolutions and the linear layer start as N(0, 2 / fan_in).
+
+    Args:
+        depth: number of layers with weights, 6n + 2.
+        num_classes: number of classes.
+        in_channels: number of channels of the images.
+        shortcut: what replaces the identity where a block changes the shape. ``"A"`` takes every
+            second pixel and appends zeros as channels, as in the paper; ``"B"`` is a 1×1
+            convolution with BatchNorm.
+        rngs: source of the initial values.
+        param_dtype: dtype of the parameters.
+
+    Raises:
+        ValueError: if a number is not a positive integer, the depth is not 6n + 2, or the shortcut
+            is unknown.
+
+    Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", arXiv:1512.03385.
+    """
+
+    def __init__(
+        self,
+        depth: int = 20,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        *,
+        shortcut: str = "A",
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        if check_positive("depth", depth) < 8 or depth % 6 != 2:
+            raise InputError("depth", "6n + 2, such as 20, 32, 44 or 56", depth)
+        check_positive("num_classes", num_classes)
+        self.in_channels = check_positive("in_channels", in_channels)
+        self.depth, self.kind = depth, check_choice("shortcut", shortcut, ("A", "B"))
+        kw: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
+        self.conv1 = Conv2d(in_channels, 16, 3, 1, 1, bias=False, **kw)
+        self.bn1 = BatchNorm2d(16, param_dtype=param_dtype)
+        inputs = 16
+        for number, (outputs, stride) in enumerate(((16, 1), (32, 2), (64, 2)), start=1):
+            blocks = []
+            for step in (stride, *[1] * ((depth - 2) // 6 - 1)):
+                blocks.append(CifarBlock(inputs, outputs, step, shortcut, **kw))
+                inputs = outputs
+            setattr(self, f"layer{number}", nnx.Sequential(*blocks))
+        self.linear = Linear(64, num_classes, **kw)
+        draw_kernels(self, (Conv2d, Linear), kaiming_normal(), rngs)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        sizes = {"depth": self.depth, "num_classes": self.linear.out_features}
+        return sizes | {"in_channels": self.in_channels, "shortcut": self.kind}
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Returns logits [batch, num_classes] for images [batch, height, width, in_channels]."""
+        check_floats("images", images, ("batch", "height", "width", self.in_channels))
+        x = jax.nn.relu(self.bn1(self.conv1(images)))  # [batch, height, width, 16]
+        x = self.layer1(x)
+        x = self.layer2(x)  # [batch, height / 2, width / 2, 32]
+        x = self.layer3(x)  # [batch, height / 4, width / 4, 64]
+        return self.linear(x.mean(axis=(1, 2)))
