@@ -92,7 +92,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
     may also be a folder of images, and TEXT a .txt file with one text per line.
     """
-    flags["inputs"] = (*flags["inputs"], *flags.pop("text"))
+    flags["inputs"] = (*flags.pop("text"), *flags["inputs"])
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")

@@ -74,6 +74,8 @@ def draw_attention(
         several = isinstance(tokens, list | tuple) and all(isinstance(t, str) for t in tokens)
         if not several or not 0 < len(tokens) <= size:
             raise InputError(name, f"at least one token, and at most {size}", tokens)
+    if not isinstance(title, str):
+        raise InputError("title", "a string", title)
     shown = np.asarray(weights, np.float32)[: len(target), : len(source)]
     figure = new_figure(max(3, 0.22 * len(source) + 1), max(1.8, 0.22 * len(target) + 1))
     axes = figure.add_subplot()

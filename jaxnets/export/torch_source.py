@@ -5,7 +5,9 @@ from typing import Any
 
 from flax import nnx
 
+from jaxnets.export import torch_source_transformers as transformers
 from jaxnets.models import (
+    GPT,
     MLP,
     ImageClassifier,
     LanguageModel,
@@ -13,6 +15,8 @@ from jaxnets.models import (
     LinearRegression,
     RecurrentClassifier,
     TextClassifier,
+    TransformerClassifier,
+    ViT,
 )
 
 _FILE = '''"""{about}
@@ -167,4 +171,7 @@ _WRITERS: dict[type[nnx.Module], Callable[[Any], tuple[list[str], list[str]]]] =
     RecurrentClassifier: _of_recurrent_classifier,
     TextClassifier: _of_text_classifier,
     LanguageModel: _of_language_model,
+    GPT: transformers.of_gpt,
+    TransformerClassifier: transformers.of_classifier,
+    ViT: transformers.of_vit,
 }

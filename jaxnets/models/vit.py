@@ -112,8 +112,8 @@ class ViT(nnx.Module):
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))
         x = self.conv_proj(images)  # [batch, rows, columns, hidden_dim]
-        x = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])
-        first = jnp.broadcast_to(self.class_token[...], (len(x), 1, x.shape[2]))
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
+        first = jnp.broadcast_to(self.class_token[...], (x.shape[0], 1, x.shape[2]))
         x = self.encoder(jnp.concatenate([first, x], axis=1))
         return self.heads.head(x[:, 0])
 

@@ -7,7 +7,16 @@ from typing import Literal
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive, check_seed, shown
+from jaxnets.arrays import (
+    InputError,
+    check_choice,
+    check_number,
+    check_positive,
+    check_seed,
+    check_usable,
+    describe,
+    shown,
+)
 from jaxnets.data.dataset import Split
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.text.corpora import check_encoder, read_lines
@@ -47,6 +56,9 @@ def pairs(
         InputError: if the file is missing, empty or not UTF-8, or a line does not have two texts.
     """
     check_choice("tokens", tokens, ("characters", "words"))
+    check_number("held_out", held_out, above=0, below=1)
+    check_seed("seed", seed)
+    check_encoder(encoder)
     rows = [line.split("\t") for line in read_lines(path)]
     for number, row in enumerate(rows, 1):
         if len(row) != 2 or not all(text.strip() for text in row):
@@ -123,7 +135,15 @@ def target_texts(encoder: TextEncoder, targets: np.ndarray) -> list[str]:
     Args:
         encoder: the encoder of the pairs.
         targets: int32 [N, T], such as the labels of ``paired`` or what ``translate`` returns.
+
+    Raises:
+        InputError: if the targets are not rows of the encoder's tokens.
     """
+    if not isinstance(encoder, TextEncoder):
+        raise InputError("encoder", "the TextEncoder of the pairs", encoder)
+    check_usable("targets", "integers [N, T]", targets)
+    if targets.ndim != 2 or targets.dtype.kind not in "ui":
+        raise InputError("targets", "integers [N, T]", describe(targets))
     return [encoder.decode(row[: _length(row)]) for row in targets]
 
 
