@@ -152,21 +152,21 @@ class GPT(nnx.Module):
 
     def _empty(self, batch: int) -> "Cache":
         size, dtype = self.transformer.wte.embedding_dim, self.transformer.wte.embedding.dtype
-        zeros = jnp.zeros((len(self.transformer.h), batch, self.block_size, size), dtype)
+        zeros = jnp.zeros((batch, self.block_size, size), dtype)
         tokens = jnp.zeros((batch, self.block_size), jnp.int32)
-        return Cache(tokens, zeros, zeros, jnp.int32(0))
+        return Cache(tokens, tuple((zeros, zeros) for _ in self.transformer.h), jnp.int32(0))
 
     def _append(self, tokens: jax.Array, cache: "Cache") -> tuple[jax.Array, "Cache"]:
         """Reads tokens that fit into the block."""
         x = self._embedded(tokens, cache.count + jnp.arange(tokens.shape[1], dtype=jnp.int32))
-        keys, values = cache.keys, cache.values
-        for i, block in enumerate(self.transformer.h):
-            x, (k, v) = block.advance(x, (keys[i], values[i]), cache.count)
-            keys, values = keys.at[i].set(k), values.at[i].set(v)
+        layers = []
+        for block, before in zip(self.transformer.h, cache.layers, strict=True):
+            x, after = block.advance(x, before, cache.count)
+            layers.append(after)
         written = jnp.asarray(tokens, jnp.int32)
         read = lax.dynamic_update_slice(cache.tokens, written, (0, cache.count))
         logits = self.lm_head(self.transformer.ln_f(x))
-        return logits, Cache(read, keys, values, cache.count + tokens.shape[1])
+        return logits, Cache(read, tuple(layers), cache.count + tokens.shape[1])
 
     def _move(self, tokens: jax.Array, cache: "Cache") -> tuple[jax.Array, "Cache"]:
         """Reads the last ``block_size`` tokens from the start."""
@@ -186,14 +186,12 @@ class Cache(NamedTuple):
 
     Attributes:
         tokens: the tokens, int32 [batch, block_size]; of these the first ``count``.
-        keys: the keys of each block, [n_layer, batch, block_size, n_embd].
-        values: the values of each block, of the same shape.
+        layers: the keys and the values of each block, [batch, block_size, n_embd].
         count: the number of tokens.
     """
 
     tokens: jax.Array
-    keys: jax.Array
-    values: jax.Array
+    layers: tuple[tuple[jax.Array, jax.Array], ...]
     count: jax.Array
 
 
