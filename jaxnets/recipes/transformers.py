@@ -10,6 +10,9 @@ RECIPES = (
             "blocks of 64 characters, AdamW, 2,000 steps of 12 blocks; here the blocks overlap and "
             "each occurs once, and the last tenth of the text is held out"
         ),
+        expect=(
+            "on tinyshakespeare 1.754 nats a character (seed 0), after 2,000 steps as nanoGPT's 1.88"
+        ),
         score="loss",
         data="text",
         data_options={"stride": 42},
@@ -29,6 +32,7 @@ RECIPES = (
             "Bahdanau, Cho and Bengio (2015): a GRU encoder and decoder with additive attention, "
             "here from dates in English words to ISO 8601, character by character"
         ),
+        expect="100 % exact match (seed 0)",
         data="dates",
         model="seq2seq",
         model_options={"embedding_dim": 32, "hidden_dim": 64},
@@ -45,6 +49,7 @@ RECIPES = (
             "Vaswani et al. (2017): a Transformer encoder and decoder, here from dates in English "
             "words to ISO 8601, character by character"
         ),
+        expect="99.4 % exact match (seed 0)",
         data="dates",
         model="transformer-seq2seq",
         model_options={
@@ -68,6 +73,7 @@ RECIPES = (
             "Vaswani et al. (2017): the encoder, with a mean over the words, on the sentences of "
             "film reviews of sentiment-lstm, a tenth held out by chance"
         ),
+        expect="74.8 % of the tenth held out (seed 0)",
         data="rt-polarity",
         model="transformer-classifier",
         model_options={
