@@ -95,7 +95,7 @@ def _suppressed(given: Any, tokens: int) -> np.ndarray:
     if not all(type(number) is int and 0 <= number < tokens for number in numbers):
         raise InputError("suppress_tokens", f"tokens from 0 to {tokens - 1}", given)
     suppressed = np.zeros(tokens, bool)
-    suppressed[numbers] = True
+    suppressed[np.array(numbers, int)] = True
     if suppressed.all():
         raise InputError("suppress_tokens", "at least one token that can be drawn", given)
     return suppressed

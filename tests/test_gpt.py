@@ -37,7 +37,7 @@ def test_what_is_read_piece_by_piece_has_the_logits_of_a_call():
         np.testing.assert_allclose(
             logits[:, 0], call(TOKENS[:, place - 7 : place + 1])[:, -1], atol=1e-6
         )
-    assert int(cache.count) == 8
+    assert int(cache.size) == 8
 
 
 def test_a_checkpoint_of_nanogpt_loads(tmp_path):

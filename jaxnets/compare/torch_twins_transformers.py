@@ -11,7 +11,7 @@ def gpt(torch: Any, model: GPT) -> Any:
     nn, sizes = torch.nn, model.options
     width, dropout, bias = sizes["n_embd"], sizes["dropout"], sizes["bias"]
 
-    class Attention(nn.Module):
+    class Attention(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.c_attn = nn.Linear(width, 3 * width, bias)
@@ -27,7 +27,7 @@ def gpt(torch: Any, model: GPT) -> Any:
             )
             return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(batch, time, width)))
 
-    class FeedForward(nn.Module):
+    class FeedForward(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.c_fc = nn.Linear(width, 4 * width, bias)
@@ -38,7 +38,7 @@ def gpt(torch: Any, model: GPT) -> Any:
         def forward(self, x: Any) -> Any:
             return self.dropout(self.c_proj(self.gelu(self.c_fc(x))))
 
-    class Block(nn.Module):
+    class Block(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.ln_1 = nn.LayerNorm(width, bias=bias)
@@ -50,7 +50,7 @@ def gpt(torch: Any, model: GPT) -> Any:
             x = x + self.attn(self.ln_1(x))
             return x + self.mlp(self.ln_2(x))
 
-    class Network(nn.Module):
+    class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.transformer = nn.ModuleDict(
@@ -80,7 +80,7 @@ def classifier(torch: Any, model: TransformerClassifier) -> Any:
     """An embedding, ``nn.TransformerEncoder``, a mean over the tokens and a linear layer."""
     nn, sizes = torch.nn, model.options
 
-    class Network(nn.Module):
+    class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             width, dropout = sizes["d_model"], sizes["dropout"]
@@ -112,7 +112,7 @@ def vit(torch: Any, model: ViT) -> Any:
     nn, sizes = torch.nn, model.options
     width, dropout = sizes["hidden_dim"], sizes["dropout"]
 
-    class Block(nn.Module):
+    class Block(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.ln_1 = nn.LayerNorm(width, eps=1e-6)
@@ -134,7 +134,7 @@ def vit(torch: Any, model: ViT) -> Any:
             x = x + self.dropout(y)
             return x + self.mlp(self.ln_2(x))
 
-    class Encoder(nn.Module):
+    class Encoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             tokens = (sizes["image_size"] // sizes["patch_size"]) ** 2 + 1
@@ -149,7 +149,7 @@ def vit(torch: Any, model: ViT) -> Any:
         def forward(self, x: Any) -> Any:
             return self.ln(self.layers(self.dropout(x + self.pos_embedding)))
 
-    class Network(nn.Module):
+    class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             patch = sizes["patch_size"]
@@ -172,7 +172,7 @@ def seq2seq(torch: Any, model: Seq2Seq) -> Any:
     nn, sizes = torch.nn, model.options
     tokens, width, hidden = (sizes[n] for n in ("vocab_size", "embedding_dim", "hidden_dim"))
 
-    class Encoder(nn.Module):
+    class Encoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(tokens, width, padding_idx=0)
@@ -188,7 +188,7 @@ def seq2seq(torch: Any, model: Seq2Seq) -> Any:
             outputs, _ = rnn.pad_packed_sequence(outputs, True, total_length=source.shape[1])
             return torch.tanh(self.init(last[1])), outputs
 
-    class Attention(nn.Module):
+    class Attention(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.Wa = nn.Linear(hidden, hidden)
@@ -200,7 +200,7 @@ def seq2seq(torch: Any, model: Seq2Seq) -> Any:
             weights = torch.softmax(scores.masked_fill(padding, -torch.inf), dim=-1)
             return (weights[:, None] @ keys)[:, 0]
 
-    class Decoder(nn.Module):
+    class Decoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(tokens, width)
@@ -217,7 +217,7 @@ def seq2seq(torch: Any, model: Seq2Seq) -> Any:
                 states.append(state)
             return self.out(torch.stack(states, dim=1))
 
-    class Network(nn.Module):
+    class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder, self.decoder = Encoder(), Decoder()
@@ -232,7 +232,7 @@ def transformer_seq2seq(torch: Any, model: TransformerSeq2Seq) -> Any:
     """``nn.Transformer`` between two embeddings and a linear layer."""
     nn, sizes = torch.nn, model.options
 
-    class Network(nn.Module):
+    class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             tokens, width, layers = sizes["vocab_size"], sizes["d_model"], sizes["num_layers"]

@@ -136,7 +136,7 @@ class GPT(nnx.Module):
         """
         self._check(tokens)
         cache = self._empty(len(tokens)) if cache is None else cache
-        fits = cache.count + tokens.shape[1] <= self.block_size
+        fits = cache.size + tokens.shape[1] <= self.block_size
         return lax.cond(fits, self._append, self._move, tokens, cache)
 
     def _check(self, tokens: jax.Array) -> None:
@@ -158,15 +158,15 @@ class GPT(nnx.Module):
 
     def _append(self, tokens: jax.Array, cache: "Cache") -> tuple[jax.Array, "Cache"]:
         """Reads tokens that fit into the block."""
-        x = self._embedded(tokens, cache.count + jnp.arange(tokens.shape[1], dtype=jnp.int32))
+        x = self._embedded(tokens, cache.size + jnp.arange(tokens.shape[1], dtype=jnp.int32))
         layers = []
         for block, before in zip(self.transformer.h, cache.layers, strict=True):
-            x, after = block.advance(x, before, cache.count)
+            x, after = block.advance(x, before, cache.size)
             layers.append(after)
         written = jnp.asarray(tokens, jnp.int32)
-        read = lax.dynamic_update_slice(cache.tokens, written, (0, cache.count))
+        read = lax.dynamic_update_slice(cache.tokens, written, (0, cache.size))
         logits = self.lm_head(self.transformer.ln_f(x))
-        return logits, Cache(read, tuple(layers), cache.count + tokens.shape[1])
+        return logits, Cache(read, tuple(layers), cache.size + tokens.shape[1])
 
     def _move(self, tokens: jax.Array, cache: "Cache") -> tuple[jax.Array, "Cache"]:
         """Reads the last ``block_size`` tokens from the start."""
@@ -174,8 +174,8 @@ class GPT(nnx.Module):
         room = jnp.zeros((batch, new), jnp.int32)
         written = jnp.asarray(tokens, jnp.int32)
         every = jnp.concatenate([cache.tokens, room], axis=1)
-        every = lax.dynamic_update_slice(every, written, (0, cache.count))
-        start = cache.count + new - self.block_size
+        every = lax.dynamic_update_slice(every, written, (0, cache.size))
+        start = cache.size + new - self.block_size
         last = lax.dynamic_slice(every, (0, start), (batch, self.block_size))
         logits, cache = self._append(last, self._empty(batch))
         return logits[:, -new:], cache
@@ -185,14 +185,14 @@ class Cache(NamedTuple):
     """What a GPT has read.
 
     Attributes:
-        tokens: the tokens, int32 [batch, block_size]; of these the first ``count``.
+        tokens: the tokens, int32 [batch, block_size]; of these the first ``size``.
         layers: the keys and the values of each block, [batch, block_size, n_embd].
-        count: the number of tokens.
+        size: the number of tokens.
     """
 
     tokens: jax.Array
     layers: tuple[tuple[jax.Array, jax.Array], ...]
-    count: jax.Array
+    size: jax.Array
 
 
 class Block(nnx.Module):

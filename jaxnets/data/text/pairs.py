@@ -125,8 +125,8 @@ def paired(
     numbers = np.arange(len(sources), dtype=np.int32)
     train, test = hold_out(Split(numbers, numbers * 0), held_out, seed)
     inputs = encoder(sources)
-    splits = (Split(inputs[part.inputs], labels[part.inputs]) for part in (train, test))
-    return TextDataset(name, *splits, encoder.vocabulary.tokens, encoder=encoder)
+    learn, judge = (Split(inputs[part.inputs], labels[part.inputs]) for part in (train, test))
+    return TextDataset(name, learn, judge, encoder.vocabulary.tokens, encoder=encoder)
 
 
 def target_texts(encoder: TextEncoder, targets: np.ndarray) -> list[str]:
@@ -209,7 +209,7 @@ def dates(
     Examples:
         >>> data = dates(100)
         >>> target_texts(data.encoder, data.test.labels[:2])
-        ['', '']
+        ['2058-03-09', '1959-06-29']
     """
     first, last = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
     days = (last - first).days + 1
