@@ -1,8 +1,8 @@
 """Train the CNN of document 002 on CIFAR-10.
 
-Document:   002, section 3: a LeNet for images of three channels. It names no data and no settings;
-            here images are mirrored at random in training.
-Data:       CIFAR-10, normalised, not bundled; docs/data.md tells where it can be had.
+Document:   002, section 3: a LeNet for images with three channels. The document does not specify
+            data and settings. This example mirrors images at random in training.
+Data:       CIFAR-10, normalised, not included; see docs/data.md for how to obtain it.
 Settings:   SGD 0.01 with momentum 0.9, batch 64, 15 epochs.
 Run:        python examples/cifar10_lenet.py --data-dir FOLDER
 Time:       about 200 s on 2 CPU cores.
@@ -20,7 +20,7 @@ from jaxnets.data import Compose, Normalize, RandomHorizontalFlip, ToFloat, load
 
 
 class Net(nnx.Module):
-    """The document's network; images come as [batch, 32, 32, 3]."""
+    """The network of the document, for images [batch, 32, 32, 3]."""
 
     def __init__(self, num_classes, rngs):
         self.conv1 = layers.Conv2d(3, 6, kernel_size=5, rngs=rngs)
@@ -40,13 +40,15 @@ class Net(nnx.Module):
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy."""
+    """Trains a network, and prints a line for each epoch and the test accuracy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data-dir", help="where CIFAR-10 lies, else in the folder JAXNETS_DATA")
+    parser.add_argument("--data-dir", help="folder of CIFAR-10; by default JAXNETS_DATA")
     parser.add_argument("--epochs", type=int, default=15, help="15 by default")
-    parser.add_argument("--seed", type=int, default=0, help="draws weights and order; 0 by default")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and order; 0 by default"
+    )
     parser.add_argument("--fast", action="store_true", help="4 %% of the images")
     args = parser.parse_args()
     part = "[:4%]" if args.fast else ""
@@ -54,7 +56,7 @@ def main():
     try:
         data = load("cifar10", data_dir=args.data_dir, train=f"train{part}", test=f"test{part}")
     except (ImportError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}; docs/data.md tells where CIFAR-10 can be had\n")
+        parser.exit(2, f"{parser.prog}: {error}; see docs/data.md for how to obtain CIFAR-10\n")
     try:
         run = fit(
             Net(10, nnx.Rngs(args.seed)),

@@ -1,7 +1,7 @@
 """Train a residual network on CIFAR-10, or test published weights.
 
-Document:   000, section 4.2, names residual networks. This is ResNet-20 of He et al. (2015).
-Data:       CIFAR-10, normalised, not bundled; docs/data.md tells where it can be had.
+Document:   000, section 4.2, mentions residual networks. This is ResNet-20 of He et al. (2015).
+Data:       CIFAR-10, normalised, not included; see docs/data.md for how to obtain it.
 Settings:   SGD with Nesterov momentum 0.9, one cycle of the learning rate up to 0.2, weight decay
             5e-4, batch 128, 12 epochs; images are padded, cropped and mirrored at random.
 Run:        python examples/cifar10_resnet.py --data-dir FOLDER
@@ -40,7 +40,7 @@ def main():
     try:
         data = load("cifar10", data_dir=args.data_dir, train=f"train{part}", test=f"test{part}")
     except (ImportError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}; docs/data.md tells where CIFAR-10 can be had\n")
+        parser.exit(2, f"{parser.prog}: {error}; see docs/data.md for how to obtain CIFAR-10\n")
     try:
         depth = 8 if args.fast else args.depth
         model = CifarResNet(depth, shortcut=args.shortcut, rngs=nnx.Rngs(args.seed))

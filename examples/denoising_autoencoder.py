@@ -1,8 +1,8 @@
 """Clean noisy digits with a denoising autoencoder.
 
-Teaches:    an objective may make its own inputs, here by noise from the step's key; the target is
-            the clean image.
-Data:       the first 6,000 images of MNIST, bundled, and 1,000 test images, without labels.
+Teaches:    an objective may compute its inputs, here with noise from the key of the step; the
+            target is the clean image.
+Data:       the first 6,000 images of MNIST, included, and 1,000 test images, without labels.
 Settings:   convolutions 1-8-16-8-1, noise of standard deviation 0.5, Adam 0.002, batch 64,
             5 epochs.
 Run:        python examples/denoising_autoencoder.py
@@ -25,7 +25,7 @@ from jaxnets.training import minimize
 
 
 class Autoencoder(nnx.Module):
-    """Images [batch, height, width, 1] through two convolutions of stride 2, and back."""
+    """Encodes images [batch, height, width, 1] with convolutions of stride 2, and decodes them."""
 
     def __init__(self, width=8, *, rngs, param_dtype=jnp.float32):
         kw = {"stride": 2, "padding": 1, "rngs": rngs, "param_dtype": param_dtype}
@@ -43,14 +43,14 @@ class Autoencoder(nnx.Module):
         )
 
     def __call__(self, images):
-        """Images of the same shape, from 0 to 1."""
+        """Returns images of the same shape, with values from 0 to 1."""
         return self.decoder(self.encoder(images))
 
 
 def denoising_loss(model, batch, key):
-    """The mean squared error of a cleaned image, and for comparison that of the noisy one."""
+    """Returns the mean squared error of the cleaned image, and of the noisy one as a metric."""
     inputs = batch["inputs"]
-    if isinstance(inputs, dict):  # the noise is given, not drawn
+    if isinstance(inputs, dict):  # the noise is a column of the data
         clean, noise = inputs["image"], inputs["noise"]
     else:
         clean, noise = inputs, jax.random.normal(key, inputs.shape, inputs.dtype)
@@ -62,9 +62,9 @@ step = minimize(denoising_loss, optimizers.adam(lr=0.002))
 
 
 def main():
-    """Trains, prints a line an epoch, and the error of the noisy and of the cleaned test images."""
+    """Trains, and prints a line for each epoch and the errors of noisy and cleaned test images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=6000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=6000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

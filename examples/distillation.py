@@ -1,14 +1,14 @@
-"""Teach a network a digit that it never sees, by another network's soft probabilities.
+"""Teach a network a digit that is not in its training data, with soft probabilities of another.
 
-Teaches:    a model with a part that is frozen, a loss of your own with augmentation and a metric,
-            and an evaluation that differs from the training.
+Teaches:    a model with a frozen part, your own loss with augmentation and a metric,
+            and an evaluation objective that differs from the training objective.
 Reproduces: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015),
             section 3: there is no 3 among the student's images.
-Data:       the first 10,000 images of MNIST, bundled, moved by up to two pixels, and 2,000 test
-            images.
+Data:       the first 10,000 images of MNIST, included, shifted by up to two pixels, and 2,000
+            test images.
 Run:        python examples/distillation.py
 Time:       about 40 s on 2 CPU cores.
-Accuracy:   94.3 %, of the 3s 75 %; the teacher's is 97.0 %, of the 3s 98 %.
+Accuracy:   94.3 %, and 75 % for the 3s; of the teacher 97.0 %, and 98 % for the 3s.
 """
 
 import argparse
@@ -29,7 +29,7 @@ moved = RandomCrop(28, padding=2)
 
 
 def pixels(images):
-    """Pixels from 0 to 255 as numbers from 0 to 1."""
+    """Scales pixels from [0, 255] to [0, 1]."""
     return images / 255
 
 
@@ -37,7 +37,7 @@ by_labels = supervised(losses.cross_entropy, transform=pixels, augment=moved)
 
 
 class Teacher(nnx.Module):
-    """Two convolutions with batch normalization; images come as [batch, 28, 28, 1]."""
+    """Two convolutions with batch normalization, for images [batch, 28, 28, 1]."""
 
     def __init__(self, channels=16, *, rngs, param_dtype=jnp.float32):
         options = {"rngs": rngs, "param_dtype": param_dtype}
@@ -55,7 +55,7 @@ class Teacher(nnx.Module):
 
 
 class Pair(nnx.Module):
-    """A teacher and its student, whose logits the model returns."""
+    """A teacher and its student; the model returns the logits of the student."""
 
     def __init__(self, teacher, student):
         self.teacher, self.student = teacher, student
@@ -65,7 +65,7 @@ class Pair(nnx.Module):
 
 
 def divergence(model, batch, key):
-    """How far the student's soft probabilities are from the teacher's; labels are not used."""
+    """Returns the divergence of the student's soft probabilities from the teacher's."""
     images = pixels(moved(batch["inputs"], key))
     teacher, student = model.teacher(images), model.student(images)
     loss = losses.kl_div(
@@ -84,9 +84,9 @@ step = minimize(divergence, adam, wrt="student", frozen="teacher")
 
 
 def main():
-    """Trains the teacher and the student, and prints how many test images they recognize."""
+    """Trains the teacher and the student, and prints their test accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=10, help="of the student; the teacher has 3")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Train five networks from five seeds at once, and let them decide together.
+"""Train five networks from five seeds at once, and combine their predictions.
 
 Teaches:    many seeds in one program, an ensemble as one model.
-Data:       the first 10,000 images of MNIST, bundled, and 2,000 test images.
+Data:       the first 10,000 images of MNIST, included, and 2,000 test images.
 Settings:   784-128-64-10, SGD 0.01 with momentum 0.9, batch 64, 5 epochs.
 Run:        python examples/ensemble.py
 Time:       about 15 s on 2 CPU cores.
-Accuracy:   93.0 % together; alone 91.4 to 92.8 %, 92.2 % in the mean.
+Accuracy:   93.0 % as an ensemble; 91.4 to 92.8 % alone, with a mean of 92.2 %.
 """
 
 import argparse
@@ -24,16 +24,16 @@ step = minimize(objective, optimizers.sgd(lr=0.01, momentum=0.9))
 
 
 def build(rngs):
-    """A network with initial weights of its own."""
+    """Creates a network with the initial weights of a seed."""
     return MLP((784, 128, 64, 10), rngs=rngs)
 
 
 def main():
-    """Trains, and prints the accuracy of the networks alone and together."""
+    """Trains the networks, and prints the accuracies of each network and of the ensemble."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5, help="how many networks")
+    parser.add_argument("--seeds", type=int, default=5, help="number of networks")
     args = parser.parse_args()
     try:
         check_positive("epochs", args.epochs)

@@ -1,7 +1,7 @@
-"""Show what a network looks at: train a convolutional network and draw its mistakes.
+"""Explain predictions: train a convolutional network and draw attributions of its errors.
 
-Teaches:    attributions, their completeness, and pictures by jaxnets.explain.
-Data:       the bundled MNIST.
+Teaches:    attributions, their completeness, and the pictures of jaxnets.explain.
+Data:       MNIST, included.
 Run:        python examples/explain.py
 Time:       about 10 s on 2 CPU cores
 Accuracy:   98.6 % after 3 epochs
@@ -16,15 +16,15 @@ import numpy as np
 from jaxnets import explain, predict, recipes
 from jaxnets.compilation import keep_programs
 
-BLACK = -0.1307 / 0.3081  # a black pixel after the recipe's normalization
+BLACK = -0.1307 / 0.3081  # a black pixel after the normalization of the recipe
 
 
 def main():
-    """Prints the accuracy and a line for each mistake, and writes a picture of it."""
+    """Prints the accuracy and a line for each error, and writes a picture of each error."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=60_000, help="training images to use")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--mistakes", type=int, default=3, help="how many to draw")
+    parser.add_argument("--mistakes", type=int, default=3, help="number of errors to draw")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the pictures")
     args = parser.parse_args()
     recipe = dataclasses.replace(
@@ -43,7 +43,7 @@ def main():
     answers = predict(run.model, data.test.inputs, transform=transform).argmax(-1)
     wrong = np.flatnonzero(answers != data.test.labels)[: args.mistakes]
     images, labels = data.test.inputs[wrong], data.test.labels[wrong]
-    # What speaks for the wrong answer, and against the right one.
+    # The difference shows the evidence for the wrong class against the right one.
     rows = np.arange(len(wrong))
 
     def margin(outputs):

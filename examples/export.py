@@ -1,10 +1,10 @@
-"""Train a network on MNIST, write it as ONNX, and ask the file without jaxnets.
+"""Train a network on MNIST, export it to ONNX, and run the file without jaxnets.
 
-Teaches:  `TrainingRun.save`, `SavedRun.program`, `export.save_onnx`, what a file says of itself.
-Data:     MNIST, bundled, normalised.
+Teaches:  `TrainingRun.save`, `SavedRun.program`, `export.save_onnx`, the metadata of the file.
+Data:     MNIST, included, normalised.
 Run:      python examples/export.py
 Time:     about 10 s on 2 CPU cores.
-Accuracy: 97.37 % after 4 epochs, of the file too.
+Accuracy: 97.37 % after 4 epochs, for the network and for the file.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from jaxnets.data import Compose, Normalize, ToFloat, load
 
 
 def trained(folder, data, epochs):
-    """A run in a folder: weights, transform and the names of the classes."""
+    """Trains a network and saves the run: weights, transform and class names."""
     run = jaxnets.fit(
         jaxnets.MLP(rngs=nnx.Rngs(0)),
         data,
@@ -37,12 +37,12 @@ def trained(folder, data, epochs):
 
 
 def main():
-    """Trains, exports, and compares the answers of the file."""
+    """Trains and exports a network, and compares its outputs with those of the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=4, help="4 by default")
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 60,000")
+    parser.add_argument("--fast", action="store_true", help="640 images instead of 60,000")
     args = parser.parse_args()
     part = "[:640]" if args.fast else ""
     data = load("mnist", train=f"train{part}", test=f"test{part}")

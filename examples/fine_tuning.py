@@ -1,14 +1,14 @@
 """Recognize the digits 5 to 9 from 20 images, with a network trained on 0 to 4.
 
-Teaches:    a new head on a trunk that is frozen, batch statistics and all; several parts of one
+Teaches:    a new head on a frozen trunk, including its batch statistics; several parts of one
             data set.
-Reproduces: PyTorch's tutorial on transfer learning, the network as a fixed feature extractor. Its
-            trunk keeps updating the statistics of BatchNorm, as it is in training mode.
-Data:       of the first 10,000 images of MNIST, bundled, those of 0 to 4, and 20 of 5 to 9.
-            Tests are on those of 2,000 test images.
+Reproduces: PyTorch's tutorial on transfer learning, with the network as a fixed feature extractor.
+            In that tutorial the trunk is in training mode, so BatchNorm statistics are updated.
+Data:       the images of 0 to 4 among the first 10,000 images of MNIST, included, and 20 images of
+            5 to 9. The tests use these digits among 2,000 test images.
 Run:        python examples/fine_tuning.py
 Time:       about 10 s on 2 CPU cores.
-Accuracy:   66.0 % of 5 to 9, and from scratch 57.3 %; before that 98.5 % of 0 to 4.
+Accuracy:   66.0 % for 5 to 9, and 57.3 % from scratch; 98.5 % for 0 to 4 before.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from jaxnets.training import minimize, supervised
 
 
 class Trunk(nnx.Module):
-    """From images [batch, size, size, 1] to features."""
+    """Computes features of images [batch, size, size, 1]."""
 
     def __init__(self, size=28, channels=8, *, rngs, param_dtype=jnp.float32):
         options = {"rngs": rngs, "param_dtype": param_dtype}
@@ -44,7 +44,7 @@ class Trunk(nnx.Module):
 
 
 class Classifier(nnx.Module):
-    """A trunk, and a head that makes five logits of its features."""
+    """A trunk, and a head that computes five logits from the features."""
 
     def __init__(self, trunk, *, rngs, param_dtype=jnp.float32):
         self.trunk = trunk
@@ -60,7 +60,7 @@ train_all, train_head = minimize(objective, adam), minimize(objective, adam, fro
 
 
 def digits(data, first, count=None):
-    """The images of five digits, the training images limited to a number; labels from 0."""
+    """Returns the images of five digits, with limited training images and labels from 0."""
 
     def part(split, count=None):
         rows = np.flatnonzero((split.labels >= first) & (split.labels < first + 5))[:count]
@@ -73,8 +73,8 @@ def digits(data, first, count=None):
 def main():
     """Trains on 0 to 4, then on 5 to 9 with a frozen trunk and from scratch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
-    parser.add_argument("--epochs", type=int, default=50, help="on 5 to 9; on 0 to 4 it is two")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training images")
+    parser.add_argument("--epochs", type=int, default=50, help="epochs on 5 to 9; two on 0 to 4")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     options = {"batch_size": 10, "epochs": args.epochs, "seed": args.seed, "progress": "none"}

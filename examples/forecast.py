@@ -1,13 +1,13 @@
 """Forecast the temperature of the sea off Peru, a month ahead.
 
-Reproduces: the LSTM of document 002, section 3, with an output that is a number: from the last 24
-months the next one's. The last fifth of the 61 years is held out; the mean and the standard
-deviation that the numbers are brought to 0 and 1 with are those of the other part.
+Reproduces: the LSTM of document 002, section 3, with one number as output: the temperature of the
+next month from the last 24 months. The last fifth of the 61 years is held out. The numbers are
+standardised with the mean and the standard deviation of the other part.
 Run:        python examples/forecast.py
 Time:       about 3 s on 2 CPU cores.
-Error:      0.47 to 0.53 °C (root of the mean square, seeds 0 to 4). The month before is off by
-1.18 °C, the same month of the year before by 1.18 °C, and by 0.49 °C both the mean of that month
-with the last month's departure added and the best linear function of the 24 months.
+Error:      0.47 to 0.53 °C (root mean square, seeds 0 to 4). Baselines: 1.18 °C for the previous
+month, 1.18 °C for the same month of the previous year, and 0.49 °C both for the mean of that month
+plus the previous month's deviation and for the best linear function of the 24 months.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from jaxnets.data import load
 
 
 def rmse(forecast, truth):
-    """The root mean square error of a forecast."""
+    """Returns the root mean square error of a forecast."""
     return float(np.sqrt(np.mean((forecast - truth) ** 2)))
 
 
 def plot(path, truth, forecast, before):
-    """Draws the months held out: measured, forecast, and the error of each forecast."""
+    """Draws the held-out months: measured, forecast, and the error of each forecast."""
     from matplotlib.figure import Figure
 
     months = 1998 + 10 / 12 + np.arange(len(truth) + before) / 12
@@ -46,9 +46,9 @@ def plot(path, truth, forecast, before):
 
 
 def main():
-    """Trains, prints a line an epoch and the errors in °C, and draws the forecast."""
+    """Trains, prints a line for each epoch and the errors in °C, and draws the forecast."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--window", type=int, default=24, help="months that it forecasts from")
+    parser.add_argument("--window", type=int, default=24, help="number of months to forecast from")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a new PNG file for the forecast")

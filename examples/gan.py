@@ -1,13 +1,13 @@
 """Draw digits with a generative adversarial network (GAN).
 
-Teaches:    ``in_turn`` takes two steps on each batch, each with an Adam and a part of the model of
-            its own; noise comes from the step's key.
-Data:       the first 6,000 images of MNIST, bundled, without labels.
+Teaches:    ``in_turn`` runs two steps on each batch, each with a separate Adam and a separate part
+            of the model; noise comes from the key of the step.
+Data:       the first 6,000 images of MNIST, included, without labels.
 Settings:   a small DCGAN, BatchNorm in the generator, two Adams (0.0002, β₁ = 0.5), batch 64,
             12 epochs.
 Run:        python examples/gan.py --samples digits.png
 Time:       about a minute on 2 CPU cores.
-Result:     samples that look like digits; the critic is right about 62 % of images and samples.
+Result:     samples that look like digits; the accuracy of the critic is 62 %.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from jaxnets.training import in_turn, minimize
 
 
 def one_pixel(noise):
-    """Noise [batch, n] as images [batch, 1, 1, n]."""
+    """Reshapes noise [batch, n] to images [batch, 1, 1, n]."""
     return noise[:, None, None, :]
 
 
@@ -59,7 +59,7 @@ class GAN(nnx.Module):
 
 
 def images_and_noise(model, batch, key):
-    """The images of a batch, and noise for as many samples: given as a column, or drawn."""
+    """Returns the images of a batch and noise for as many samples, from a column or drawn."""
     inputs = batch["inputs"]
     if isinstance(inputs, dict):
         return inputs["image"], inputs["noise"]
@@ -67,7 +67,7 @@ def images_and_noise(model, batch, key):
 
 
 def critic_loss(model, batch, key):
-    """The critic's cross-entropy; labels are 1 for images and 0 for samples."""
+    """Returns the cross-entropy of the critic, with labels 1 for images and 0 for samples."""
     images, noise = images_and_noise(model, batch, key)
     logits = model.critic(jnp.concatenate([images, model.generator(noise)]))
     labels = jnp.repeat(jnp.array([[1], [0]], logits.dtype), len(images), axis=0)
@@ -77,7 +77,7 @@ def critic_loss(model, batch, key):
 
 
 def generator_loss(model, batch, key):
-    """The critic's cross-entropy for samples that are labelled 1, as images are."""
+    """Returns the cross-entropy of the critic for samples with label 1, the label of images."""
     _, noise = images_and_noise(model, batch, key)
     logits = model.critic(model.generator(noise))
     return losses.binary_cross_entropy_with_logits(logits, jnp.ones_like(logits))
@@ -90,12 +90,12 @@ step = in_turn(
 
 
 def main():
-    """Trains, prints a line an epoch, and saves a picture of 64 samples if asked to."""
+    """Trains, prints a line for each epoch, and saves a picture of 64 samples with --samples."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=6000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=6000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", help="the PNG to save samples in")
+    parser.add_argument("--samples", help="PNG file for samples")
     args = parser.parse_args()
     try:
         check_seed("--seed", args.seed)
@@ -104,7 +104,7 @@ def main():
         run = fit(GAN(rngs=nnx.Rngs(args.seed)), data, step, epochs=args.epochs, seed=args.seed)
     except ValueError as error:
         parser.error(str(error))
-    print(f"the critic is right about {run.history[-1].train['critic_accuracy']:.1%}")
+    print(f"accuracy of the critic: {run.history[-1].train['critic_accuracy']:.1%}")
     if args.samples:
         noise = np.random.default_rng(args.seed).normal(size=(64, run.model.noise))
         drawn = predict(run.model.generator, noise.astype(np.float32)).reshape(8, 8, 28, 28)

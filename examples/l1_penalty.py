@@ -1,14 +1,14 @@
-"""Make most of a network's weights vanish with an L1 penalty.
+"""Reduce most weights of a network to zero with an L1 penalty.
 
-Teaches:    a loss with a term for the weights, and a metric by name that is a share: of the
-            weights, those near zero.
-Reproduces: the lasso of Tibshirani (1996), with the weights of a network: the sum of their
+Teaches:    a loss with a term for the weights, and a named metric: the fraction of the weights
+            near zero.
+Reproduces: the lasso of Tibshirani (1996) for the weights of a network: the sum of their
             magnitudes, without the biases, times 1e-4 is added to the cross-entropy.
-Data:       MNIST, bundled.
+Data:       MNIST, included.
 Run:        python examples/l1_penalty.py
 Time:       about 25 s on 2 CPU cores.
-Accuracy:   97.4 % with 58 % of the weights below 0.001, and the same once these are set to zero;
-            97.8 % with 1 % below 0.001 without the penalty.
+Accuracy:   97.4 % with 58 % of the weights below 0.001, and the same after setting these to zero;
+            without the penalty 97.8 % with 1 % below 0.001.
 """
 
 import argparse
@@ -29,7 +29,7 @@ cross_entropy = supervised(losses.cross_entropy, transform=ToFloat())
 
 
 def weights_of(model):
-    """The model's parameters that are matrices, which biases are not."""
+    """Returns the parameters that are matrices, which excludes biases."""
     parameters = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Param)]
     return [parameter for parameter in parameters if parameter.ndim > 1]
 
@@ -40,14 +40,14 @@ class Penalized:
 
     Attributes:
         objective: such as the cross-entropy.
-        strength: what the sum of the weights' magnitudes is multiplied by.
+        strength: factor of the sum of the magnitudes of the weights.
     """
 
     objective: Any
     strength: float
 
     def __call__(self, model, batch, key):
-        """The loss, and metrics by name; a pair is (how many, out of how many)."""
+        """Returns the loss and a dictionary of metrics; a pair is (count, total)."""
         loss, metrics = self.objective(model, batch, key)
         weights = [weight[...] for weight in weights_of(model)]
         penalty = self.strength * sum(jnp.abs(x).sum() for x in weights)
@@ -57,7 +57,7 @@ class Penalized:
 
 
 def pruned(model):
-    """A copy of the model in which weights near zero are zero."""
+    """Returns a copy of the model with weights near zero set to zero."""
     model = nnx.clone(model)
     for weight in weights_of(model):
         weight[...] = jnp.where(jnp.abs(weight[...]) < NEAR_ZERO, 0, weight[...])
@@ -65,10 +65,10 @@ def pruned(model):
 
 
 def main():
-    """Trains without and with the penalty, and prints the accuracy and the share near zero."""
+    """Trains without and with the penalty, and prints accuracies and fractions near zero."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--strength", type=float, default=1e-4, help="of the penalty")
-    parser.add_argument("--images", type=int, default=60_000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=60_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

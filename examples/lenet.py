@@ -1,8 +1,8 @@
-"""Train the LeNet of document 003 on MNIST, for its two epochs.
+"""Train the LeNet of document 003 on MNIST for two epochs, as in the document.
 
-Document:   003, section 3.2.3. It names no data, and its network takes images of 32×32: here the
-            first convolution pads MNIST's 28×28.
-Data:       MNIST, bundled, normalised.
+Document:   003, section 3.2.3. The document does not specify data, and its network expects images
+            of 32×32. In this example the first convolution pads the images of 28×28.
+Data:       MNIST, included, normalised.
 Settings:   SGD 0.001 with momentum 0.9, batch 64, 2 epochs. Ten epochs at 0.01 reach 99.1 %:
             jaxnets train mnist-lenet.
 Run:        python examples/lenet.py
@@ -21,7 +21,7 @@ from jaxnets.data import Compose, Normalize, ToFloat, load
 
 
 class Net(nnx.Module):
-    """The document's network; images come as [batch, 28, 28, 1]."""
+    """The network of the document, for images [batch, 28, 28, 1]."""
 
     def __init__(self, rngs):
         self.conv1 = layers.Conv2d(1, 6, kernel_size=5, padding=2, rngs=rngs)
@@ -41,13 +41,15 @@ class Net(nnx.Module):
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy."""
+    """Trains a network, and prints a line for each epoch and the test accuracy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=2, help="2 by default, as in the document")
-    parser.add_argument("--seed", type=int, default=0, help="draws weights and order; 0 by default")
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 60,000")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and order; 0 by default"
+    )
+    parser.add_argument("--fast", action="store_true", help="640 images instead of 60,000")
     args = parser.parse_args()
     part = "[:640]" if args.fast else ""
     try:

@@ -1,12 +1,12 @@
-"""Fit the line of document 002: from what a household earns to what it spends on food.
+"""Fit the linear regression of document 002: food expenditure of a household from its income.
 
-Document:   002, section 3: one Linear from normal(0, 0.01), mean squared error, SGD 0.01 on all
-            examples at once. It names no data and no number of epochs.
-Data:       Engel's 235 households, bundled, standardised; a fifth is held out.
+Document:   002, section 3: one Linear initialised from normal(0, 0.01), mean squared error, SGD
+            0.01 on all examples at once. The document does not specify data and number of epochs.
+Data:       Engel's 235 households, included, standardised; a fifth is held out.
 Settings:   1-1, SGD 0.01, one batch, 1,000 epochs.
 Run:        python examples/linear_regression.py
 Time:       about 3 s on 2 CPU cores.
-Error:      98.5 francs on the households held out, as the line of least squares.
+Error:      98.5 francs on the held-out households, the same as for the least-squares line.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from jaxnets.data import load
 
 
 def main():
-    """Trains, prints a line every hundred epochs, the line, and that of least squares."""
+    """Trains, and prints every hundredth epoch, the fitted line, and the least-squares line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=1000, help="1,000 by default")
-    parser.add_argument("--seed", type=int, default=0, help="draws the weights; 0 by default")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights; 0 by default")
     parser.add_argument("--fast", action="store_true", help="100 epochs, at a learning rate of 0.1")
     args = parser.parse_args()
     try:

@@ -1,13 +1,13 @@
-"""Teach a network that knows 0 to 4 the digits 5 to 9, by small updates beside its weights.
+"""Adapt a network trained on the digits 0 to 4 to the digits 5 to 9 with low-rank updates.
 
-Teaches:    LoRA: updates of low rank beside weights that stay as they are, and merging them.
+Teaches:    LoRA: low-rank updates of frozen weights, and merging them into the weights.
 Reproduces: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), section 4.1, on
             an image classifier.
-Data:       MNIST, bundled: the images of 0 to 4 among the first 10,000, then 500 images of 5 to 9;
-            tests are on those of 2,000 test images.
+Data:       MNIST, included: the images of 0 to 4 among the first 10,000, then 500 images of 5 to 9;
+            the tests use these digits among 2,000 test images.
 Run:        python examples/lora.py
 Time:       about 10 s on 2 CPU cores.
-Accuracy:   84.6 % with 6,228 numbers trained; 87.3 % with all 234,501.
+Accuracy:   84.6 % with 6,228 trained numbers; 87.3 % with all 234,501.
 """
 
 import argparse
@@ -28,22 +28,22 @@ train_all, train_updates = minimize(objective, adam), minimize(objective, adam, 
 
 
 def digits(split, first, count=None):
-    """The images of five digits, limited to a number; labels from 0."""
+    """Returns a limited number of images of five digits, with labels from 0."""
     rows = np.flatnonzero((split.labels >= first) & (split.labels < first + 5))[:count]
     inputs, labels = split.gather(rows)
     return Split(inputs, labels - np.int32(first))
 
 
 def size(model, kind):
-    """How many numbers a network has of a kind."""
+    """Returns the number of values in the variables of a kind."""
     return sum(leaf.size for leaf in nnx.to_flat_state(nnx.state(model, kind)).leaves)
 
 
 def main():
-    """Trains on 0 to 4, then on 5 to 9: updates alone, and for comparison all weights."""
+    """Trains on 0 to 4, then on 5 to 9: only low-rank updates, and then all weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many to begin with")
-    parser.add_argument("--epochs", type=int, default=20, help="on 5 to 9; on 0 to 4 it is three")
+    parser.add_argument("--images", type=int, default=10_000, help="images to select 0 to 4 from")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs on 5 to 9; three on 0 to 4")
     parser.add_argument("--rank", type=int, default=4)
     args = parser.parse_args()
     try:

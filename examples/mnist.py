@@ -1,7 +1,7 @@
 """Train a documented PyTorch network on MNIST.
 
-Document:   004, section 4; with --model the networks of 001, 002 and 003, with more epochs.
-Data:       MNIST, bundled, normalised.
+Document:   004, section 4; with --model the networks of 001, 002 and 003, for more epochs.
+Data:       MNIST, included, normalised.
 Settings:   784-128-64-10, SGD 0.01 with momentum 0.9, batch 64, 10 epochs.
 Run:        python examples/mnist.py
 Time:       about 10 s on 2 CPU cores; the LeNet and the recurrent networks about a minute.
@@ -28,11 +28,11 @@ rows = Compose(normalized, ImageRows())  # an image is a sequence of 28 rows of 
 
 
 def recurrent(cell):
-    """Two layers of 128 and ten logits from the last row's output."""
+    """Creates a network with two layers of 128 and ten logits from the output of the last row."""
     return lambda rngs: RecurrentClassifier(28, 128, 2, output_dim=10, cell=cell, rngs=rngs)
 
 
-#: Model, what its images go through, optimizer, epochs.
+#: Model, transform of the images, optimizer, number of epochs.
 EXPERIMENTS = {
     "mlp": (lambda rngs: MLP((784, 128, 64, 10), rngs=rngs), normalized,
             optimizers.sgd(lr=0.01, momentum=0.9), 10),
@@ -46,7 +46,7 @@ EXPERIMENTS = {
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy."""
+    """Trains a network, and prints a line for each epoch and the test accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--model", choices=EXPERIMENTS, default="mlp",
@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--epochs", type=int, help="10; for lstm and gru 3")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 60,000")
+    parser.add_argument("--fast", action="store_true", help="640 images instead of 60,000")
     parser.add_argument("--out", type=Path, help="a new folder for history, curves and weights")
     args = parser.parse_args()
     build, transform, optimizer, epochs = EXPERIMENTS[args.model]

@@ -1,11 +1,11 @@
-"""Train the MNIST MLP in several processes, on one machine or on many.
+"""Train the MNIST MLP in several processes, on one or several machines.
 
 Reproduces: `jaxnets train mnist-mlp` with --coordinator, from Python.
-Run:        in two shells, the second with --process-id 1
+Run:        in two shells, with --process-id 1 in the second
             python examples/multi_host.py --coordinator localhost:29500 --processes 2 --process-id 0
-            or under SLURM, Open MPI or as a Cloud TPU pod: python examples/multi_host.py
+            or under SLURM, Open MPI or on a Cloud TPU pod: python examples/multi_host.py
 Time:       about 10 s for two processes on the same 2 CPU cores.
-Accuracy:   95.2 % after the one epoch, that of a single process.
+Accuracy:   95.2 % after one epoch, the same as with a single process.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from jaxnets.training.processes import joined
 
 
 def main():
-    """Joins the others, trains with them, and lets the first say what came of it."""
+    """Joins the other processes and trains with them; process 0 prints the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--coordinator", help="HOST:PORT of process 0")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process-id", type=int)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--save", type=Path, help="a folder that all see; a run in it continues")
+    parser.add_argument("--save", type=Path, help="shared folder; a run in it is resumed")
     args = parser.parse_args()
     with joined(args.coordinator, args.processes, args.process_id):
         run = fit(

@@ -1,10 +1,10 @@
-"""Train the MNIST MLP on several devices with jax.pmap, the way it is written by hand.
+"""Train the MNIST MLP on several devices with your own loop and jax.pmap.
 
-Shows: what `fit(..., devices=...)` does, as a loop of your own. Each device holds the whole state
-and takes its part of the batch; the gradient is averaged over the devices before the update.
+Shows: the equivalent of `fit(..., devices=...)` as your own loop. Each device has the whole state
+and computes a part of the batch; the gradient is averaged over the devices before the update.
 Run:        python examples/pmap.py --cpu-devices 4
 Time:       about 10 s on 2 CPU cores.
-Accuracy:   95.1 % after the one epoch, as on a single device.
+Accuracy:   95.1 % after one epoch, the same as on a single device.
 """
 
 import argparse
@@ -24,12 +24,12 @@ AXIS = "devices"
 
 
 def averaged_over_devices():
-    """An optimizer's first part: the mean of the gradient over the devices."""
+    """Returns a gradient transformation that averages the gradient over the devices."""
     return optax.stateless(lambda gradient, parameters: jax.lax.pmean(gradient, AXIS))
 
 
 def train(model, split, objective, optimizer, *, epochs, batch_size, seed=0):
-    """Trains on every local device; the batch size has to be a multiple of their number.
+    """Trains on all local devices; their number must divide the batch size.
 
     Returns:
         The trained model, and the loss of each step.
@@ -37,11 +37,11 @@ def train(model, split, objective, optimizer, *, epochs, batch_size, seed=0):
     count = jax.local_device_count()
     step = minimize(objective, optax.chain(averaged_over_devices(), optimizer))
     take = jax.pmap(functools.partial(train_step, step), axis_name=AXIS)
-    # One copy of the state on each device. They stay alike, as each applies the same update.
+    # One copy of the state on each device. The copies stay equal: all apply the same update.
     states = jax.tree.map(lambda x: jnp.stack([x] * count), initialize(model, step, seed))
     step_losses = []
     for epoch in range(epochs):
-        # As ``fit`` with drop_last=True: the last smaller batch may not divide.
+        # As in ``fit`` with drop_last=True: the devices may not divide the last, smaller batch.
         for rows in epoch_plan(len(split), batch_size, seed=seed, epoch=epoch).full:
             columns = {"inputs": split.inputs[rows], "labels": split.labels[rows]}
             parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), columns)
@@ -52,9 +52,9 @@ def train(model, split, objective, optimizer, *, epochs, batch_size, seed=0):
 
 
 def main():
-    """Trains, and prints the accuracy on the test images."""
+    """Trains, and prints the test accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cpu-devices", type=int, help="makes so many devices of the CPU")
+    parser.add_argument("--cpu-devices", type=int, help="number of virtual devices of the CPU")
     parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
     if args.cpu_devices is not None:

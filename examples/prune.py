@@ -1,8 +1,8 @@
-"""Pruning: most weights of a network are not needed, and neither are many of its units.
+"""Prune most weights of a network, and then half of its units.
 
-Teaches: weights of the smallest magnitude become zero, over all layers, and stay so while the
-         network is trained on; then units are cut out of its arrays, which makes it faster.
-Data:    MNIST, bundled.
+Teaches: the weights of smallest magnitude over all layers are set to zero, and stay zero while
+         training continues; then units are removed from the arrays, which makes the network faster.
+Data:    MNIST, included.
 Run:     python examples/prune.py [--epochs N] [--fast]
 Time:    about 20 s on 2 CPU cores.
 Accuracy: 96.9 %; with a tenth of the weights 97.6 %; with half of the units as well 97.3 %.
@@ -17,7 +17,9 @@ from jaxnets import MLP, data, evaluate, fit, losses, optimizers, pruning
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=3, help="of each training (default: 3)")
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="epochs of each training (default: 3)"
+    )
     parser.add_argument("--fast", action="store_true", help="a tenth of the images")
     given = parser.parse_args()
     share = "[:10%]" if given.fast else ""
@@ -35,7 +37,7 @@ def main() -> None:
     layers = [(layer, "weight") for layer in (model.fc1, model.fc2, model.fc3)]
     pruning.global_unstructured(layers, pruning.L1Unstructured, amount=0.9)
     tell("90 % of weights pruned", model)
-    sparse = fit(model, digits, **how).model  # which leaves the zeros as they are
+    sparse = fit(model, digits, **how).model  # does not change the zeros
     tell("and trained on", sparse)
 
     examples = data.ToFloat()(digits.train.inputs[:8])

@@ -1,13 +1,13 @@
 """Balance a pole on a cart.
 
 Teaches:    training without a data set: the objective plays episodes in an environment written in
-            JAX, with randomness from its key, and returns their length as a metric.
-Reproduces: REINFORCE (Williams 1992) as Sutton and Barto give it in section 13.4, on the cart and
-            pole of Barto, Sutton and Anderson (1983) as Gymnasium's CartPole-v1 has it, up to 500
-            steps an episode. The baseline is the mean over the episodes of a batch.
+            JAX, with random numbers from its key, and returns their length as a metric.
+Reproduces: REINFORCE (Williams 1992) as in Sutton and Barto, section 13.4, on the cart and pole of
+            Barto, Sutton and Anderson (1983) as in Gymnasium's CartPole-v1, with up to 500 steps
+            in each episode. The baseline is the mean over the episodes of a batch.
 Run:        python examples/reinforce.py
 Time:       about 5 s on 2 CPU cores.
-Length:     of an episode 34 to 40 steps in the first epoch, 499 to 500 in the last (seeds 0 to 2).
+Length:     episodes of 34 to 40 steps in the first epoch, 499 to 500 in the last (seeds 0 to 2).
 """
 
 import argparse
@@ -28,7 +28,7 @@ GRAVITY, CART, POLE, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.0
 
 
 def push(state, right):
-    """The states [episodes, 4] after pushes to the right, or left: position, angle and speeds."""
+    """Returns the states [episodes, 4] after pushes: position, angle and velocities."""
     x_speed, angle, angle_speed = state[:, 1:].T
     force = jnp.where(right, FORCE, -FORCE).astype(state.dtype)
     mass = CART + POLE
@@ -41,7 +41,7 @@ def push(state, right):
 
 
 def upright(state):
-    """Whether the cart is on its track and the pole within 12 degrees."""
+    """Whether the cart is on the track and the pole within 12 degrees."""
     return (jnp.abs(state[:, 0]) < 2.4) & (jnp.abs(state[:, 2]) < jnp.deg2rad(12.0))
 
 
@@ -49,9 +49,9 @@ def play(policy, start, uniform):
     """Plays episodes.
 
     Args:
-        policy: from states [episodes, 4] to the logit of a push to the right, [episodes, 1].
-        start: the states before the first step.
-        uniform: numbers from 0 to 1 that decide on the pushes, [episodes, steps].
+        policy: maps states [episodes, 4] to logits of a push to the right, [episodes, 1].
+        start: initial states.
+        uniform: random numbers from 0 to 1 that select the pushes, [episodes, steps].
 
     Returns:
         The logarithms of the probabilities of the pushes, and whether each step was played;
@@ -72,8 +72,8 @@ def play(policy, start, uniform):
 
 
 def reinforce(policy, batch, key):
-    """Minus the return of each push above the baseline times its log-probability."""
-    if batch:  # the randomness may be given
+    """Returns the negative mean of (return - baseline) times the log-probability of each push."""
+    if batch:  # the random numbers may be a column of the data
         start, uniform = batch["inputs"]["start"], batch["inputs"]["uniform"]
     else:
         first, second = jax.random.split(key)
@@ -96,7 +96,7 @@ step = minimize(reinforce, optimizers.adam(lr=0.01))
 
 
 def main():
-    """Trains, and prints a line with the mean length of the episodes for every 20 batches."""
+    """Trains, and prints the mean length of the episodes for every 20 batches."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10, help="of 20 batches of 32 episodes")
     parser.add_argument("--seed", type=int, default=0)

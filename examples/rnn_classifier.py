@@ -1,9 +1,9 @@
 """Train the LSTM or the GRU of document 002 on MNIST, row by row.
 
-Document:   002, section 3. It names no data and no settings; its last layer takes twice the values
-            that its LSTM gives, and ends in a sigmoid. Here an image is a sequence of 28 rows of
-            28 pixels, and the last layer gives ten logits.
-Data:       MNIST, bundled, normalised.
+Document:   002, section 3. The document does not specify data and settings. Its last layer expects
+            twice as many values as its LSTM returns, and ends in a sigmoid. In this example an
+            image is a sequence of 28 rows of 28 pixels, and the last layer returns ten logits.
+Data:       MNIST, included, normalised.
 Settings:   two layers of 128, Adam 0.001, batch 64, 3 epochs.
 Run:        python examples/rnn_classifier.py
             python examples/rnn_classifier.py --cell gru
@@ -23,7 +23,7 @@ CELLS = {"lstm": layers.LSTM, "gru": layers.GRU}
 
 
 class Net(nnx.Module):
-    """The document's network; initial states are zero."""
+    """The network of the document; initial states are zero."""
 
     def __init__(self, cell, input_dim, hidden_dim, n_layers, output_dim, rngs):
         self.rnn = CELLS[cell](input_dim, hidden_dim, n_layers, rngs=rngs)
@@ -35,14 +35,16 @@ class Net(nnx.Module):
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy."""
+    """Trains a network, and prints a line for each epoch and the test accuracy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cell", choices=CELLS, default="lstm", help="lstm by default")
     parser.add_argument("--epochs", type=int, default=3, help="3 by default")
-    parser.add_argument("--seed", type=int, default=0, help="draws weights and order; 0 by default")
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 60,000")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and order; 0 by default"
+    )
+    parser.add_argument("--fast", action="store_true", help="640 images instead of 60,000")
     args = parser.parse_args()
     part = "[:640]" if args.fast else ""
     try:

@@ -1,10 +1,10 @@
-"""Tell positive from negative film reviews, one sentence each.
+"""Classify film reviews of one sentence as positive or negative.
 
-Reproduces: the LSTM of document 002, section 3, on words: the document names no data.
+Reproduces: the LSTM of document 002, section 3, on words; the document does not specify data.
 Data:       the sentence polarity data set v1.0 (rt-polarity.pos, rt-polarity.neg), in --data-dir.
 Run:        python examples/sentiment.py --data-dir FOLDER
 Time:       about 50 s on 2 CPU cores.
-Accuracy:   75.7 % of the tenth that is held out.
+Accuracy:   75.7 % on a held-out tenth.
 """
 
 import argparse
@@ -20,9 +20,9 @@ SENTENCES = ("a warm , funny and moving film .", "a tired plot without a single 
 
 
 def main():
-    """Trains, prints a line an epoch, the accuracy, and what it thinks of two sentences."""
+    """Trains, and prints a line for each epoch, the accuracy, and predictions for two sentences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", required=True, help="where rt-polarity.pos and .neg lie")
+    parser.add_argument("--data-dir", required=True, help="folder of rt-polarity.pos and .neg")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Learn to write like a text, letter by letter.
+"""Train a language model of characters on a text, and generate text.
 
-Reproduces: PyTorch's word_language_model with characters for words; each window of 64 characters
-starts from a zero state. The last tenth of the text is held out.
+Reproduces: PyTorch's word_language_model with characters instead of words. Each window of 64
+characters starts from a zero state. The last tenth of the text is held out.
 Data:       any text file, such as tinyshakespeare's input.txt, in --data-dir.
 Run:        python examples/shakespeare.py --data-dir FILE
 Time:       about 2 minutes on 2 CPU cores.
-Loss:       1.58 to 1.59 nats a character on the last tenth of tinyshakespeare, 53 % of the
-characters right.
+Loss:       1.58 to 1.59 nats per character on the last tenth of tinyshakespeare, with 53 % of the
+characters predicted correctly.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from jaxnets.sampling import sample
 
 
 def main():
-    """Trains, prints a line an epoch, the loss, and a text that the network has written."""
+    """Trains, and prints a line for each epoch, the loss, and a generated text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", required=True, help="the text file, or the folder it lies in")
+    parser.add_argument("--data-dir", required=True, help="the text file or its folder")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompt", default="ROMEO:")
@@ -47,7 +47,7 @@ def main():
         )
     except ValueError as error:
         parser.error(str(error))
-    print(f"test loss: {run.test.loss:.4f} nats a character, accuracy {run.test.accuracy:.2%}")
+    print(f"test loss: {run.test.loss:.4f} nats per character, accuracy {run.test.accuracy:.2%}")
     written = sample(run.model, prompt, 400, temperature=args.temperature, seed=args.seed)
     print(args.prompt + data.encoder.decode(written))
 

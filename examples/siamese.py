@@ -1,13 +1,13 @@
-"""Tell whether two images show the same digit, with a siamese network.
+"""Detect whether two images show the same digit, with a siamese network.
 
-Teaches:    a model may take several inputs; ``loss`` and ``correct`` are any functions.
-Data:       10,000 pairs of the first 10,000 images of MNIST, bundled; 2,000 test pairs. Half of
-            them show the same digit.
+Teaches:    a model may have several inputs; ``loss`` and ``correct`` may be any functions.
+Data:       10,000 pairs of the first 10,000 images of MNIST, included; 2,000 test pairs. Half of
+            the pairs show the same digit.
 Settings:   784-128-16, contrastive loss (Hadsell, Chopra and LeCun, 2006), Adam 0.001, batch 64,
             10 epochs.
 Run:        python examples/siamese.py
 Time:       about 5 s on 2 CPU cores.
-Accuracy:   91.2 % of the test pairs.
+Accuracy:   91.2 % on the test pairs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from jaxnets.data import Dataset, Split, load
 
 
 class Siamese(nnx.Module):
-    """The distance of two images' embeddings, which one network makes."""
+    """Computes the distance between the embeddings of two images, with one network for both."""
 
     def __init__(self, features=(784, 128, 16), *, rngs, param_dtype=jnp.float32):
         self.embed = MLP(features, rngs=rngs, param_dtype=param_dtype)
@@ -35,18 +35,18 @@ class Siamese(nnx.Module):
 
 
 def contrastive_loss(distances, same):
-    """d² for the same digit and max(0, 1 - d)² for others, averaged."""
+    """Returns the mean of d² for equal digits and max(0, 1 - d)² for different ones."""
     together, apart = distances**2, jnp.maximum(1 - distances, 0) ** 2
     return jnp.mean(jnp.where(same == 1, together, apart))
 
 
 def is_right(distances, same):
-    """Whether each pair is right: the same digit if closer than half the margin."""
+    """Returns whether each pair is classified correctly; the threshold is half the margin."""
     return (distances < 0.5) == (same == 1)
 
 
 def pairs(split, seed):
-    """Each image with one that is drawn, half of them of the same digit."""
+    """Pairs each image with a random one; half of the pairs show the same digit."""
     draw = np.random.default_rng(seed)
     same = draw.integers(0, 2, len(split)).astype(np.int32)
     digits = (split.labels + (1 - same) * draw.integers(1, 10, len(split))) % 10
@@ -57,9 +57,9 @@ def pairs(split, seed):
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy."""
+    """Trains a network, and prints a line for each epoch and the test accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many pairs to train on")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training pairs")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,16 +1,16 @@
-"""Learn to write like a text that is read window by window, without forgetting what came before.
+"""Train a language model on consecutive windows of a text, carrying its state between windows.
 
-Teaches:    a model with a state of its own that goes from batch to batch, batches in order, and an
+Teaches:    a model with a state that is carried from batch to batch, batches in order, and an
             evaluation that starts without that state.
 Reproduces: truncated back-propagation through time, as in Karpathy's min-char-rnn: windows of 25
-            characters, each read from the state in which the one before it ended.
-Data:       Python's own documentation of its language, 465,000 characters. The last tenth is held
-            out.
+            characters, each starting from the final state of the previous window.
+Data:       the documentation of the language in Python's help, 465,000 characters. The last tenth
+            is held out.
 Run:        python examples/truncated_bptt.py
 Time:       about 25 s on 2 CPU cores.
-Loss:       1.36 nats a character where the text that is held out is read in one go; 1.61 where the
-            same network starts from zeros every 25 characters. (Python 3.11; others have other
-            texts.)
+Loss:       1.36 nats per character if the held-out text is read as one sequence; 1.61 if the same
+            network starts from zeros every 25 characters. (With Python 3.11; the text depends on
+            the version.)
 """
 
 import argparse
@@ -27,15 +27,15 @@ from jaxnets.compilation import keep_programs
 from jaxnets.data import Split
 from jaxnets.training import minimize
 
-STREAMS, WINDOW = 32, 25  # parts of the text that are read side by side; characters in a step
+STREAMS, WINDOW = 32, 25  # parts of the text that are read in parallel; characters per step
 
 
 class Carried(nnx.Variable):
-    """What a stream's last window has left: no parameter, but saved with the model."""
+    """The state after the last window of a stream; not a parameter, but saved with the model."""
 
 
 class Reader(LanguageModel):
-    """A language model with the LSTM's state of each stream; called, it starts from zeros."""
+    """A language model with an LSTM state for each stream; ``__call__`` starts from zeros."""
 
     def __init__(
         self, vocab_size, streams=STREAMS, hidden_dim=128, *, rngs, param_dtype=jnp.float32
@@ -46,7 +46,7 @@ class Reader(LanguageModel):
 
 
 def next_window(model, batch, key):
-    """The cross-entropy of the next window of each stream; the state after it is kept."""
+    """Returns the cross-entropy of the next window of each stream, and stores its final state."""
     inputs = batch["inputs"]
     kept = (~inputs["begins"])[:, None]
     state = tuple(jnp.where(kept, x[...], 0) for x in (model.hidden, model.cell_state))
@@ -56,15 +56,15 @@ def next_window(model, batch, key):
 
 
 def in_streams(tokens, streams, window):
-    """A text in windows: the first of each stream, then the second of each stream, and so on.
+    """Divides a text into windows: the first of each stream, then the second of each, and so on.
 
     Args:
         tokens: integers [length].
-        streams: in how many parts of equal length the text is read; the rest is left out.
-        window: tokens in a window.
+        streams: number of parts of equal length; the rest of the text is omitted.
+        window: number of tokens in a window.
 
     Returns:
-        A split that is to be read in order, in batches of as many windows as there are streams.
+        A split to be read in order, in batches of ``streams`` windows.
     """
     count = (len(tokens) - 1) // (streams * window)
     places = np.arange(streams * count * window).reshape(streams, count, window)
@@ -77,9 +77,9 @@ step = minimize(next_window, optimizers.adam(lr=0.002))
 
 
 def main():
-    """Trains, prints a line an epoch, and the loss with and without the state carried."""
+    """Trains, and prints a line for each epoch and the loss with and without the carried state."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--letters", type=int, help="how much of the text; all by default")
+    parser.add_argument("--letters", type=int, help="characters of the text; all by default")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -98,9 +98,9 @@ def main():
     windows = in_streams(test, 1, WINDOW)
     each = Split(windows.inputs["tokens"], windows.labels)
     whole = Split(each.inputs.reshape(1, -1), each.labels.reshape(1, -1))
-    for name, split in (("in one go", whole), ("window by window from zeros", each)):
+    for name, split in (("as one sequence", whole), ("window by window from zeros", each)):
         measured = evaluate(run.model, split, loss=losses.cross_entropy)
-        print(f"test loss, read {name}: {measured.loss:.3f} nats a character")
+        print(f"test loss, read {name}: {measured.loss:.3f} nats per character")
 
 
 if __name__ == "__main__":

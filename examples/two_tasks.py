@@ -1,7 +1,7 @@
 """Learn two tasks with one network: which digit an image shows, and whether it is odd.
 
 Teaches:    outputs and labels may be dictionaries; metrics have names.
-Data:       the first 10,000 images of MNIST, bundled, and 2,000 test images.
+Data:       the first 10,000 images of MNIST, included, and 2,000 test images.
 Settings:   784-128 and two heads, the sum of their cross-entropies, Adam 0.001, batch 64,
             10 epochs.
 Run:        python examples/two_tasks.py
@@ -30,33 +30,33 @@ class TwoHeads(nnx.Module):
         self.odd = layers.Linear(hidden, 1, **kw)
 
     def __call__(self, images):
-        """Logits {"digit": [batch, 10], "odd": [batch, 1]}."""
+        """Returns logits {"digit": [batch, 10], "odd": [batch, 1]}."""
         features = nnx.relu(self.trunk(layers.flatten(images)))
         return {"digit": self.digit(features), "odd": self.odd(features)}
 
 
 def digit_loss(outputs, labels):
-    """Cross-entropy of the digits."""
+    """Returns the cross-entropy of the digits."""
     return losses.cross_entropy(outputs["digit"], labels["digit"])
 
 
 def odd_loss(outputs, labels):
-    """Binary cross-entropy of odd against even."""
+    """Returns the binary cross-entropy of odd against even."""
     return losses.binary_cross_entropy_with_logits(outputs["odd"], labels["odd"])
 
 
 def loss(outputs, labels):
-    """The sum of the two losses."""
+    """Returns the sum of the two losses."""
     return digit_loss(outputs, labels) + odd_loss(outputs, labels)
 
 
 def digit_accuracy(outputs, labels):
-    """Right digits, and all of them: a metric that is a ratio of two sums."""
+    """Returns the accuracy of the digits as a pair (correct, total)."""
     return metrics.correct(outputs["digit"], labels["digit"]), len(labels["digit"])
 
 
 def odd_accuracy(outputs, labels):
-    """Likewise for odd or even."""
+    """Returns the accuracy of odd or even as a pair (correct, total)."""
     return metrics.correct(outputs["odd"], labels["odd"], threshold=0), len(labels["odd"])
 
 
@@ -64,14 +64,14 @@ each_task = {f.__name__: f for f in (digit_loss, digit_accuracy, odd_loss, odd_a
 
 
 def with_both_labels(split):
-    """The images with their digits, and with 1 for odd ones."""
+    """Returns images with two labels: the digit, and 1 for an odd digit."""
     return Split(split.inputs, {"digit": split.labels, "odd": split.labels[:, None] % 2})
 
 
 def main():
-    """Trains, prints a line an epoch and the test accuracy of each task."""
+    """Trains, and prints a line for each epoch and the test accuracy of each task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,12 +1,12 @@
 """Learn to draw digits with a variational autoencoder (VAE).
 
-Teaches:    an objective is any function of model, batch and key; it needs no labels, draws from
-            the key, and names what else is measured.
-Data:       the first 20,000 images of MNIST, bundled, and 2,000 test images, without labels.
+Teaches:    an objective is any function of model, batch and key; it may ignore labels, draw random
+            numbers from the key, and return metrics.
+Data:       the first 20,000 images of MNIST, included, and 2,000 test images, without labels.
 Settings:   784-400-20-400-784 as in PyTorch's example, Adam 0.001, batch 64, 10 epochs.
 Run:        python examples/vae.py --samples digits.png
 Time:       about 15 s on 2 CPU cores.
-Result:     109.3 nats a test image, 85.1 of reconstruction and 24.3 of divergence.
+Result:     109.3 nats per test image, 85.1 of reconstruction and 24.3 of divergence.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from jaxnets.training import minimize
 
 
 class VAE(nnx.Module):
-    """An encoder of images as normal distributions of codes, and a decoder to pixels' logits."""
+    """An encoder from images to normal distributions of codes, and a decoder to pixel logits."""
 
     def __init__(self, pixels=784, hidden=400, codes=20, *, rngs, param_dtype=jnp.float32):
         kw = {"rngs": rngs, "param_dtype": param_dtype}
@@ -38,15 +38,15 @@ class VAE(nnx.Module):
         )
 
     def encode(self, images):
-        """Mean and logarithm of the variance of the codes [batch, codes]."""
+        """Returns the mean and the log variance of the codes, both [batch, codes]."""
         hidden = nnx.relu(self.hidden(images))
         return self.mean(hidden), self.log_variance(hidden)
 
 
 def negative_elbo(model, batch, key):
-    """Reconstruction error plus KL divergence from the standard normal, in nats an image."""
+    """Returns reconstruction error plus KL divergence, in nats per image."""
     inputs = batch["inputs"]
-    if isinstance(inputs, dict):  # the noise is given, not drawn
+    if isinstance(inputs, dict):  # the noise is a column of the data
         images, noise = inputs["image"], inputs["noise"]
     else:
         images = inputs
@@ -64,17 +64,17 @@ step = minimize(negative_elbo, optimizers.adam(lr=0.001))
 
 
 def as_split(images):
-    """Images as rows of pixels from 0 to 1, without labels."""
+    """Returns images as rows of pixels from 0 to 1, without labels."""
     return Split(images.reshape(len(images), -1).astype(np.float32) / 255)
 
 
 def main():
-    """Trains, prints a line an epoch, and saves a picture of 64 samples if asked to."""
+    """Trains, prints a line for each epoch, and saves a picture of 64 samples with --samples."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=20_000, help="how many to train on")
+    parser.add_argument("--images", type=int, default=20_000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", help="the PNG to save samples in")
+    parser.add_argument("--samples", help="PNG file for samples")
     args = parser.parse_args()
     try:
         check_seed("--seed", args.seed)
@@ -84,7 +84,7 @@ def main():
     except ValueError as error:
         parser.error(str(error))
     for name, nats in run.test.metrics.items():
-        print(f"test {name}: {nats:.1f} nats an image")
+        print(f"test {name}: {nats:.1f} nats per image")
     if args.samples:
         codes = np.random.default_rng(args.seed).normal(size=(64, run.model.codes))
         drawn = predict(run.model.decoder, codes.astype(np.float32)).reshape(8, 8, 28, 28)

@@ -313,7 +313,7 @@ def _classes(name: str, classes: Any, number: int) -> np.ndarray:
 
 def _check_lengths(first: np.ndarray, second: np.ndarray, name: str) -> None:
     if len(first) != len(second):
-        raise InputError(name, f"{len(first)} elements, one for each example", len(second))
+        raise InputError(name, f"length {len(first)}, the number of examples", len(second))
 
 
 def _array(name: str, value: Any, expected: str) -> np.ndarray:

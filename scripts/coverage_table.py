@@ -1,4 +1,4 @@
-"""Writes docs/coverage.md, PyTorch's names and ours: python scripts/coverage_table.py."""
+"""Writes docs/coverage.md, the names of PyTorch in jaxnets: python scripts/coverage_table.py."""
 
 import inspect
 from pathlib import Path
@@ -11,21 +11,21 @@ from jaxnets.interop.table import PENDING, REASONS, TABLES, Counterpart, Layer
 PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"
 VERSION = torch.__version__.partition("+")[0]
 HEAD = f"""\
-# Coverage: PyTorch's names and ours
+# Coverage of PyTorch's names
 
-What PyTorch {VERSION} has, with its counterpart here or the reason for none.
-`python scripts/coverage_table.py` writes this page from `jaxnets/interop/table.py`.
+This page lists the names of PyTorch {VERSION} with their counterparts in jaxnets, or the reason why
+there is none. `python scripts/coverage_table.py` writes this page from `jaxnets/interop/table.py`.
 The tests compare each counterpart with PyTorch ([equality](equality.md)).
 
-- Images are [N, H, W, C] here, volumes [N, D, H, W, C], signals [N, L, C]
+- In jaxnets images are [N, H, W, C], volumes [N, D, H, W, C], signals [N, L, C]
   ([axes](coming-from-pytorch.md#axes)).
 - A loss is a function: `nn.MSELoss(reduction="sum")(outputs, labels)` is
   `losses.mse_loss(outputs, labels, reduction="sum")`.
 - `from jaxnets import functional as F` has the functions under PyTorch's names.
 - An initializer is a function that returns one: `initializers.normal()(key, shape, dtype)`.
-- A schedule is a function of the count of steps, which an optimizer takes as its learning rate.
+- A schedule is a function of the number of steps. Pass it to an optimizer as its learning rate.
 """
-#: What ``torch.nn.functional`` has for itself.
+#: Names in ``torch.nn.functional`` that are not part of its interface.
 INTERNAL = {
     "assert_int_or_pair",
     "boolean_dispatch",
@@ -37,7 +37,7 @@ INTERNAL = {
 
 
 def public_names() -> dict[str, list[str]]:
-    """The public names of each module of PyTorch that the tables are about."""
+    """Returns the public names of each module of PyTorch in the tables."""
     return {
         "nn": _classes(torch.nn, torch.nn.Module),
         "nn.functional": _functions(torch.nn.functional),
@@ -61,12 +61,12 @@ def _functions(module: ModuleType) -> list[str]:
 
 
 def counterpart(module: str, name: str) -> Layer | Counterpart | None:
-    """The row of a name of PyTorch's; None if it has none."""
+    """Returns the row of a name of PyTorch; None if it has none."""
     return next((table[name] for table in TABLES[module] if name in table), None)
 
 
 def missing() -> list[str]:
-    """The names that have neither a row nor a reason, and are not pending."""
+    """Returns the names that have neither a row nor a reason, and are not pending."""
     return [
         path
         for module, names in public_names().items()
@@ -77,7 +77,7 @@ def missing() -> list[str]:
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Returns the page as Markdown."""
     rows, parts = [], []
     for module, names in public_names().items():
         found = [name for name in names if counterpart(module, name) is not None]
@@ -92,7 +92,7 @@ def _anchor(module: str) -> str:
 
 
 def _table(module: str, names: list[str]) -> list[str]:
-    lines = ["| PyTorch | here | what differs |", "|---|---|---|"]
+    lines = ["| PyTorch | jaxnets | differences |", "|---|---|---|"]
     for name in names:
         if (row := counterpart(module, name)) is not None:
             lines.append(f"| `{name}` | `{row.name.replace('flax.nnx', 'nnx')}` | {row.note} |")

@@ -10,7 +10,7 @@ ROW, GAP = 34, 14
 
 
 def ranks(page: str) -> list[list[str]]:
-    """The modules of each rank, the lowest first, as the page's table has them."""
+    """Returns the modules of each rank, the lowest first, from the table of the page."""
     rows = re.findall(r"^\| *(\d*) *\| `(\w+)(?:\.py|/)` \|", page, re.M)
     found: list[list[str]] = []
     for rank, module in rows:
@@ -21,7 +21,7 @@ def ranks(page: str) -> list[list[str]]:
 
 
 def drawn(page: str) -> str:
-    """The figure as SVG: a row of boxes for each rank, the highest on top."""
+    """Returns the figure as SVG: a row of boxes for each rank, the highest on top."""
     rows = ranks(page)
     height = 2 * MARGIN + len(rows) * (ROW + GAP) - GAP
     boxes, words = [], []

@@ -1,8 +1,8 @@
-"""Draws ``docs/images/augmentation.png``: MNIST digits, and each kind of augmentation of them.
+"""Draws ``docs/images/augmentation.png``: MNIST digits before and after each augmentation.
 
     python scripts/draw_augmentation.py [FILE]
 
-The digits are painted in two colours, so that the changes of colour show.
+The digits have two colours, so that changes of the colours are visible.
 """
 
 import sys
@@ -42,7 +42,7 @@ ROWS: dict[str, Augmentation | None] = {
 
 
 def painted(digits: np.ndarray) -> np.ndarray:
-    """Digits [B, 28, 28, 1], uint8, in two colours as floats [B, 28, 28, 3] from 0 to 1."""
+    """Converts uint8 digits [B, 28, 28, 1] to two colours, floats [B, 28, 28, 3] from 0 to 1."""
     share = digits.astype(np.float32) / 255
     return (share * np.array(INK) + (1 - share) * np.array(GROUND)).astype(np.float32) / 255
 

@@ -16,7 +16,7 @@ OURS, THEIRS = "#d95f02", "#4c6aa5"
 
 
 def ratios(found: dict[str, Any]) -> list[tuple[str, float]]:
-    """PyTorch eager's time of a training step divided by jaxnets', by network.
+    """Returns the time of a training step in eager PyTorch divided by jaxnets', by network.
 
     Args:
         found: what ``benchmarks/own_networks.py`` wrote.
@@ -38,11 +38,11 @@ def ratios(found: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def draw_losses(found: dict[str, Any], path: Path) -> None:
-    """Draws the first losses of both frameworks over each other.
+    """Draws the first losses of both frameworks in one plot.
 
     Args:
-        found: what ``benchmarks/same_losses.py`` wrote.
-        path: of the PNG.
+        found: the record of ``benchmarks/same_losses.py``.
+        path: path of the PNG.
     """
     with _axes(path) as axes:
         theirs, ours = ([row[k] for row in found["rows"][:SHOWN]] for k in (1, 0))
@@ -57,7 +57,7 @@ def draw_losses(found: dict[str, Any], path: Path) -> None:
 
 
 def draw_ratios(found: dict[str, Any], path: Path) -> None:
-    """Draws how many times as long as jaxnets PyTorch takes.
+    """Draws the time of PyTorch divided by the time of jaxnets.
 
     Args:
         found: what ``benchmarks/own_networks.py`` wrote.
@@ -74,7 +74,7 @@ def draw_ratios(found: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def _axes(path: Path) -> Iterator[Any]:
-    """Axes of a figure that is saved at the end."""
+    """Yields the axes of a figure, and saves the figure at the end."""
     import matplotlib
 
     matplotlib.use("Agg")

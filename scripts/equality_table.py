@@ -1,7 +1,7 @@
-"""Measures how far jaxnets is from PyTorch, and writes the table into docs/equality.md.
+"""Measures the differences between jaxnets and PyTorch, and writes the table in docs/equality.md.
 
-Runs the tests in tests/parity, which compare with torch, and takes the largest difference that each
-of them found:
+Runs the tests in tests/parity, which compare with torch, and records the largest difference in each
+of them:
 
     python scripts/equality_table.py
 """
@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 
 def measure(tests: str) -> dict[Key, tuple[int, float]]:
-    """Runs the tests; returns comparisons and the largest difference by (test, dtype)."""
+    """Runs the tests; returns numbers of comparisons and largest differences by (test, dtype)."""
     found: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pytest", "-q", tests, f"--measured={folder}"]
@@ -36,7 +36,7 @@ def measure(tests: str) -> dict[Key, tuple[int, float]]:
 
 
 def table(found: dict[Key, tuple[int, float]]) -> str:
-    """The measurements as a Markdown table, one row a test."""
+    """Returns the measurements as a Markdown table with one row for each test."""
     lines = [
         "| what is compared | arrays compared | float64 | float32 |",
         "|---|---:|---:|---:|",
@@ -53,14 +53,14 @@ def table(found: dict[Key, tuple[int, float]]) -> str:
 
 
 def describe(test: str) -> str:
-    """A test in words: tests/parity/test_pooling.py::test_max_pool → pooling: max pool."""
+    """Formats a test's name: tests/parity/test_pooling.py::test_max_pool → pooling: max pool."""
     file, _, name = test.partition("::")
     words = name.rpartition("::")[2].removeprefix("test_").replace("_", " ")
     return f"{Path(file).stem.removeprefix('test_').replace('_', ' ')}: {words}"
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Runs the tests and writes the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -2,7 +2,7 @@
 
     python scripts/performance_table.py
 
-A table stands between its marks; one whose file is missing says so.
+Each table is between two marks of the page. If its file is missing, a note replaces the table.
 """
 
 import argparse
@@ -18,25 +18,25 @@ ROOT = Path(__file__).parent.parent
 
 
 def documented(found: dict[str, Any], title: str, name: str, key: str) -> str:
-    """A chart, and a table of one row a network and batch.
+    """Returns a chart, and a table with one row for each network and batch size.
 
     Args:
         found: a file of results.
-        title: of the table.
-        name: of the chart's file.
-        key: a row's number by which seconds are divided: steps, or calls.
+        title: title of the table.
+        name: name of the chart's file.
+        key: field of a row by which seconds are divided: ``steps`` or ``calls``.
     """
     chart = f"![{title}: times by network and library](../benchmarks/results/{name}.png)"
     return f"{chart}\n\n{_titled(title, found['rows'], key)}"
 
 
 def _seconds(of: dict[str, Any]) -> float:
-    """The median of a competitor's rounds; NaN if it failed."""
+    """Returns the median time of a competitor's rounds; NaN if it failed."""
     return statistics.median(of.get("seconds", [math.nan]))
 
 
 def own_networks(found: dict[str, Any]) -> str:
-    """The chart, and of steps and answers a table each, one row a network and batch."""
+    """Returns the chart, and tables of training steps and of inference."""
     kinds = [
         ("A training step", "train", "float32", "steps"),
         ("A training step in bfloat16", "train", "bfloat16", "steps"),
@@ -55,7 +55,9 @@ def _titled(title: str, rows: list[dict[str, Any]], key: str) -> str:
 
 
 def _ratios(rows: list[dict[str, Any]], key: str) -> str:
-    fullest = sorted(rows, key=lambda row: -len(row["competitors"]))  # has them in their order
+    fullest = sorted(
+        rows, key=lambda row: -len(row["competitors"])
+    )  # defines the order of the columns
     names = dict.fromkeys(name for row in fullest for name in row["competitors"])
     names.pop("jaxnets", None)
     lines = [
@@ -77,7 +79,7 @@ def _cell(value: float, how: str) -> str:
 
 
 def to_accuracy(found: dict[str, Any]) -> str:
-    """Medians of seconds since the start of a process, one row a competitor."""
+    """Returns a table of median seconds since the start of a process, one row per competitor."""
     lines = [
         "| network | competitor | target | s to the target | s to the end | ÷ jaxnets warm "
         "| accuracy |",
@@ -109,7 +111,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def section(name: str, results: Path) -> str:
-    """A table with what it was measured on, or a sentence that there is none."""
+    """Returns a table with the machine and the versions, or a note that there are no results."""
     path = results / f"{name}.json"
     if not path.exists():
         return "Not recorded yet."
@@ -124,7 +126,7 @@ def section(name: str, results: Path) -> str:
 
 
 def filled(page: str, results: Path) -> str:
-    """The page with each table between its marks."""
+    """Returns the page with each table between its marks."""
     for name in TABLES:
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         text = f"{begin}\n{section(name, results)}\n{end}"

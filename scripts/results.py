@@ -1,10 +1,10 @@
-"""Writes docs/results: each recipe in PyTorch and in jaxnets, side by side.
+"""Writes docs/results, the comparison of each recipe in PyTorch and in jaxnets.
 
     python scripts/results.py                          # every recipe: hours on 2 cores
-    python scripts/results.py mnist-mlp mnist-gru      # these
+    python scripts/results.py mnist-mlp mnist-gru      # only these recipes
 
-A finished comparison is taken from the work folder, and one that was interrupted continues there.
-What cannot be compared, such as a recipe whose data are not there, is named, and left out.
+Finished comparisons are read from the work folder, and interrupted ones continue there. Recipes
+that cannot be compared, for example because their data are missing, are listed and left out.
 """
 
 import argparse
@@ -27,20 +27,20 @@ from jaxnets.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
 SEEDS = 5
-#: Recipes of which a run takes a minute or more.
+#: Number of seeds of recipes whose run takes a minute or more.
 SLOW = {
     **dict.fromkeys(("mnist-lenet", "mnist-lstm", "mnist-gru"), 3),
     **dict.fromkeys(("fashion-mnist-lenet", "cifar10-lenet", "char-lstm"), 3),
 }
 INTRODUCTION = """# Results
 
-Each documented network in PyTorch and in jaxnets: the same initial weights, the same batches, the
-same optimizer. The score is that after the last epoch, its mean over the seeds ± their standard
-deviation; the difference is jaxnets less PyTorch, with its 95 % confidence interval. p is that of
-the test of equivalence (two one-sided t tests) within the margin: below 0.05 the two are shown to
-be equivalent. Time is PyTorch's for an epoch, divided by that of jaxnets. Dropout is off on both
-sides, so that the recipes that have it score otherwise than documented. `scripts/results.py` wrote
-these pages.
+Each documented network was trained in PyTorch and in jaxnets with the same initial weights, the
+same batches and the same optimizer. The score is measured after the last epoch: mean ± standard
+deviation over the seeds. The difference is jaxnets minus PyTorch, with its 95 % confidence interval. p is the
+p-value of an equivalence test (two one-sided t tests) with the given margin: below 0.05, the
+frameworks are equivalent within the margin. Time is the time of an epoch in PyTorch divided by the
+time in jaxnets. Dropout is off in both frameworks, so recipes with dropout have other scores than
+documented. `scripts/results.py` writes these pages.
 """
 COLUMNS = (
     *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compares, and writes the pages; gives how many recipes could not be compared."""
+    """Runs the comparisons and writes the pages; returns the number of failed recipes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", default=list(RECIPES), metavar="RECIPE")
     parser.add_argument("--work", type=Path, default=Path("comparisons"))
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def with_results(readme: str, page: str) -> str:
-    """A README whose table has the figures of the page of results.
+    """Returns a README whose table has the figures of the page of results.
 
     Args:
         readme: its text. A row of its table names a recipe by a link to its page.
@@ -93,7 +93,7 @@ def with_results(readme: str, page: str) -> str:
 
 
 def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> Comparison | None:
-    """The comparison in the folder, made if it is not there; None if it cannot be made."""
+    """Returns the comparison in the folder, after running it if missing; None if that fails."""
     if not (folder / "report.json").exists():
         arguments = ["--resume", str(folder)]
         if not (folder / "begun.json").exists():
@@ -107,7 +107,7 @@ def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> 
 
 
 def write_page(comparison: Comparison, directory: Path) -> None:
-    """``NAME.md``, and its images in the folder ``NAME``."""
+    """Writes ``NAME.md``, and its images into the folder ``NAME``."""
     name = comparison.name
     blocks = content(dataclasses.replace(comparison, command=command(comparison)))
     images = {f"{figure}.png": image for figure, image in drawn(blocks).items()}
@@ -116,7 +116,7 @@ def write_page(comparison: Comparison, directory: Path) -> None:
 
 
 def command(comparison: Comparison) -> str:
-    """What makes a comparison again, wherever it was made and however often interrupted."""
+    """Returns the command that repeats a comparison, without paths and ``--resume``."""
     words = ["jaxnets", "compare", comparison.name, "--seeds", str(len(comparison.pairs))]
     epochs = len(comparison.pairs[0].ours.train_loss)
     if epochs != RECIPES[comparison.name].epochs:
@@ -125,7 +125,7 @@ def command(comparison: Comparison) -> str:
 
 
 def index(found: dict[str, Comparison]) -> str:
-    """The page with a row for each comparison."""
+    """Returns the page with a row for each comparison."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
     lines += [f"| {' | '.join(row(name, of))} |" for name, of in found.items()]
     return f"{INTRODUCTION}\n{chr(10).join(lines)}\n"

@@ -299,10 +299,16 @@ def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
         (["head", "mnist", "--split", ""], "train: expected a split such as 'train', .* got ''"),
         (["info", ""], "name: expected the name of a data set, or a path, got ''"),
         (["info", "linear", "--source", "files"], "got 'linear'$"),
-        (["check", "/dev/null"], "DIR: expected a folder with IDX files, .* got /dev/null, which"),
+        (
+            ["check", "/dev/null"],
+            "DIR: expected a folder with IDX files, .* got /dev/null, without any",
+        ),
         (["head", "linear", "--out", "a.png"], "split: expected images"),
         (["check", "nowhere"], "DIR: expected an existing folder or file, got nowhere"),
-        (["check", "scripts"], "DIR: expected a folder with IDX files, .* got scripts, which has"),
+        (
+            ["check", "scripts"],
+            "DIR: expected a folder with IDX files, .* got scripts, without any",
+        ),
     ],
 )
 def test_a_bad_argument_is_one_sentence_and_exit_code_2(capsys, arguments, message):

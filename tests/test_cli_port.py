@@ -101,10 +101,10 @@ def test_what_cannot_be_ported_is_listed_and_nothing_written(capsys, folder):
     [
         (["nets.py:Net", "--input", "2x3x6x6", "--out", "net.txt"], "a file that ends in .py"),
         (["nets.py:Net", "--input", "2x3x6x6", "--out", "a/b.py"], "a file in a folder that exi"),
-        (["nets.py:Net", "--input", "2x3x6x6", "--args", "width"], "what nets.py:Net"),
+        (["nets.py:Net", "--input", "2x3x6x6", "--args", "width"], "arguments of nets.py:Net"),
         (["nets.py:Net", "--input", "2x3x6x6", "--args", "width=("], "expected arguments such as"),
-        (["nets.py:Net", "--input", "2x1x6x6"], "input: expected inputs that the network takes"),
-        (["nets.py:Asserts", "--input", "2"], "network takes, got 2 (AssertionError: few)"),
+        (["nets.py:Net", "--input", "2x1x6x6"], "input: expected inputs that the network accepts"),
+        (["nets.py:Asserts", "--input", "2"], "network accepts, got 2 (AssertionError: few)"),
         (["nets.py:Net", "--input", "2:int64:0"], "got 2:int64:0 (RuntimeError: random_ expects"),
         (["nets.py:Net", "--input", "2", "--out", "x" * 300 + ".py"], "expected a path, got"),
         (["no-module:Net", "--input", "2"], "target: expected FILE.py:Class or"),
@@ -130,4 +130,4 @@ def test_weights_of_another_network(capsys, folder):
     given = ["nets.py:Net", "--input", "2x3x6x6", "--weights", "net.pt"]
     code, _, err = run(capsys, *given)
     assert code == 2
-    assert "weights: expected those of Net, got Missing key(s)" in err
+    assert "weights: expected weights of Net, got Missing key(s)" in err

@@ -79,7 +79,7 @@ def test_bad_words_are_refused_in_a_sentence_and_nothing_is_written(capsys, fold
     half = ["--amount", "0.5"]
     for words, message in (
         ([folder / "run", "--amount", "1.2"], "amount: expected a fraction in [0, 1], or a count"),
-        ([folder / "run", "--amount", "99"], "amount: expected a count of at most the 32 that"),
+        ([folder / "run", "--amount", "99"], "amount: expected a count of at most the 32 rem"),
         ([folder / "run", "--amount", "few"], "expected a fraction or a count, got 'few'"),
         ([folder / "run", *half, "--layers", "conv*"], "layers: expected names of layers with wei"),
         ([empty, *half], "directory: expected a folder written by save_weights"),

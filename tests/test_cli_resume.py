@@ -141,7 +141,7 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     done = on_devices(4, script)
     devices = [json.loads(line)["device"] for line in done.stdout.splitlines()]
     assert devices == ["2 × 2 × cpu", "2 × 2 × cpu", "3 × cpu"]
-    assert "continues --model-devices 1 (was 2)\n" in done.stderr
+    assert "continues with --model-devices 1 (was 2)\n" in done.stderr
     began = {
         "devices": 4, "model_devices": 2, "fsdp": True, "accumulate": 2,
         "compute_dtype": "bfloat16",
@@ -159,7 +159,7 @@ def test_without_its_devices_a_run_goes_on_with_those_that_are_there(saved, kill
     capsys.readouterr()
     assert main(["train", "--resume", str(killed), "--json", "--quiet"]) == 0
     out, error = capsys.readouterr()
-    line = "continues --devices 1 (was 64) and --model-devices 1 (was 2)"
+    line = "continues with --devices 1 (was 64) and --model-devices 1 (was 2)"
     assert error == f"jaxnets: the run {line}\n"
     assert json.loads(out)["test_loss"] == json.loads((saved / "run.json").read_text())["test_loss"]
 

@@ -214,7 +214,7 @@ def test_an_lstm_agrees_and_swapped_gates_are_found():
     assert run(lstm, data=data, **options).findings == ()
     found = run(lstm, swapped, data, **options).findings[0]
     assert (found.statistic, found.layer) == ("loss of step 0", "lstm")
-    assert "the first to depart is lstm" in found.text
+    assert "The first layer with another output is lstm" in found.text
 
 
 class Own(torch.nn.Module):
@@ -455,7 +455,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(wrong, message):
 
 def test_without_torch_a_sentence_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"needs torch.*pip install -e '\.\[torch\]'"):
+    with pytest.raises(ImportError, match=r"requires torch.*pip install -e '\.\[torch\]'"):
         run(torch_model=3)
 
 

@@ -253,7 +253,7 @@ def test_tfrecord_files_are_read_without_tensorflow(tfrecord):
 
 
 def test_tfrecord_files_are_not_streamed(tfrecord):
-    message = "streaming: expected a set prepared with file_format='array_record', .* read whole"
+    message = "streaming: expected a set prepared with file_format='array_record', .* as a whole"
     with pytest.raises(ValueError, match=message):
         load("tiny_pictures", data_dir=tfrecord, streaming=True)
 

@@ -89,7 +89,7 @@ def test_without_cifar10_they_say_where_they_looked_and_what_to_do(name, run, tm
     code, _, err = run(name, "--data-dir", tmp_path)
     assert code == 2
     assert str(tmp_path) in err
-    assert err.endswith("; docs/data.md tells where CIFAR-10 can be had\n")
+    assert err.endswith("; see docs/data.md for how to obtain CIFAR-10\n")
     assert err.count("\n") == 1
 
 

@@ -126,3 +126,21 @@ def test_what_the_kernel_takes():
 def test_without_avx_512(vectors_of_32_bytes):
     check((64, 10))
     check((7, 65), np.float32, 3e-6)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 256), ("float32", 2**24)])
+def test_only_where_the_dtype_of_the_logits_represents_every_label(dtype, most):
+    labels = jax.ShapeDtypeStruct((2,), np.int32)
+    logits = [jax.ShapeDtypeStruct((2, classes), dtype) for classes in (most, most + 1)]
+    ready = native.ready("cross_entropy", logits[0])
+    assert [serves(one, labels) for one in logits] == [ready, False]
+
+
+def test_the_largest_class_in_bfloat16():
+    logits, labels = examples((6, 256), "bfloat16")
+    labels = labels.at[:3].set(255)
+    np.testing.assert_allclose(
+        np.asarray(kernel(logits, labels), np.float32),
+        np.asarray(class_losses(logits, labels), np.float32),
+        rtol=2e-2,
+    )

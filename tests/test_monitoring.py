@@ -225,7 +225,7 @@ def test_a_folder_with_events_of_another_run_is_refused(tmp_path):
 
 def test_without_tensorboardx_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r"TensorBoard needs tensorboardX, .*jaxnets\[tensorb"):
+    with pytest.raises(ImportError, match=r"TensorBoard requires tensorboardX, .*'\.\[tensorb"):
         train(TensorBoard(tmp_path))
 
 

@@ -101,7 +101,7 @@ def test_networks_that_cannot_be_made(folder):
         OwnNetwork.at(f"{folder}/own_torch.py:Net", "depth=3").build_torch()
     with pytest.raises(InputError, match=r"model: expected .* of a torch.nn.Module, got a int"):
         OwnNetwork.at("builtins:int").build_torch()
-    with pytest.raises(InputError, match=r"model: expected an nnx.Module, .*, got a Plain"):
+    with pytest.raises(InputError, match=r"model: expected .* of an nnx.Module, got a Plain"):
         OwnNetwork.at(f"{folder}/own_flax.py:Plain").build(nnx.Rngs(0))
     (folder / "broken.py").write_text("raise ValueError('no')")
     with pytest.raises(InputError, match="to be importable, got ValueError: no"):

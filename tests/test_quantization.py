@@ -159,7 +159,7 @@ BAD = [
         "model: expected a layer to quantize: Linear, LSTM",
     ),
     (lambda q: q.quantize_dynamic(MODEL, per_channel=1), "per_channel: expected True or False"),
-    (lambda q: q.quantize_dynamic(MODEL, skip=("fc",)), "skip: expected paths of"),
+    (lambda q: q.quantize_dynamic(MODEL, skip=("fc",)), "skip: expected paths from"),
     (lambda q: q.quantize_dynamic(MODEL, skip=3), "skip: expected paths of layers"),
     (lambda q: q.quantize_weights(MODEL, 5), "bits: expected 8 or 4, got 5"),
     (lambda q: q.quantize_weights(MODEL, group_size=0), "group_size: expected a positive integer"),
@@ -183,7 +183,7 @@ BAD = [
     (lambda q: q.FakeQuantize("affine"), "qscheme: expected one of"),
     (lambda q: q.FakeQuantize("per_channel_symmetric"), "channels: expected a positive integer"),
     (lambda q: q.convert(MODEL), "model: expected a network from prepare_qat"),
-    (lambda q: q.convert(q.prepare_qat(MODEL)), "model: expected a network that was trained"),
+    (lambda q: q.convert(q.prepare_qat(MODEL)), "model: expected a trained network"),
     (lambda q: q.report(3), "model: expected an nnx.Module"),
 ]
 
@@ -256,7 +256,7 @@ def test_changes_of_two_kinds_add_up(folder, tmp_path):
     saved = runs.read(tmp_path / "two", model=model)
     assert str(quantization.report(saved.model)) == str(quantization.report(second))
     np.testing.assert_allclose(saved.predict(x), predictor(second)(x), atol=1e-5)
-    with pytest.raises(InputError, match="changes: expected paths of"):
+    with pytest.raises(InputError, match="changes: expected paths from"):
         quantization.restructured(layers.Linear(3, 2, rngs=nnx.Rngs(0)), change.settings)
 
 
@@ -297,7 +297,7 @@ def test_the_command_makes_a_run_that_predicts(trained, tmp_path, capsys):
         (["--bits", "4"], "bits: expected none with --mode dynamic, got 4"),
         (["--mode", "weights", "--bits", "3"], "bits: expected 8 or 4, got 3"),
         (["--mode", "weights", "--calibration", "3"], "calibration: expected none with --mode"),
-        (["--skip", "fc9"], "skip: expected paths of"),
+        (["--skip", "fc9"], "skip: expected paths from"),
     ],
 )
 def test_the_command_refuses_in_a_sentence(words, message, trained, tmp_path, capsys):

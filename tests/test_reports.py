@@ -307,4 +307,4 @@ def test_the_page_on_evaluation_and_its_example_run(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(sys, "argv", words)
     runpy.run_path(str(root / "examples" / "evaluate.py"), run_name="__main__")
     assert (tmp_path / "made" / "report.html").exists()
-    assert "found least often: " in capsys.readouterr().out
+    assert "lowest recall: digit " in capsys.readouterr().out

@@ -80,13 +80,13 @@ def test_regression_also_of_values_that_are_all_the_same():
     ("call", "message"),
     [
         (lambda: scores.confusion_matrix([0, 3], [0, 1], 3), r"labels: .* 0 to 2, got 0 to 3"),
-        (lambda: scores.confusion_matrix([0], [0, 1], 3), "predictions: expected 1 of them"),
+        (lambda: scores.confusion_matrix([0], [0, 1], 3), "predictions: expected length 1, "),
         (lambda: scores.precision_recall_f1(np.zeros((2, 2), int)), "confusion: expected counts"),
         (lambda: scores.precision_recall_f1(CONFUSION, zero_division=2), "zero_division: expected"),
         (lambda: scores.top_k_accuracy(SHARES, LABELS, 5), "k: expected at most 4, .* got 5"),
         (lambda: scores.log_loss(SHARES[0], LABELS), r"probabilities: expected floats \[N, C\]"),
         (lambda: scores.calibration(9 * SHARES, LABELS), "probabilities: .* got 0 to 9"),
-        (lambda: scores.brier_score(SHARES, LABELS[:3]), "labels: expected 10 of them, .* got 3"),
+        (lambda: scores.brier_score(SHARES, LABELS[:3]), "labels: expected length 10, .* got 3"),
         (lambda: scores.regression_scores([1.0, 2], [1.0]), r"predictions: expected numbers \[1\]"),
         (lambda: scores.regression_scores([1.0], ["a"]), "values: expected numbers"),
         (

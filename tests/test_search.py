@@ -461,7 +461,7 @@ def test_a_model_is_tested_with_an_optimizer_of_ones_choice(data):
 
 def test_without_optuna_the_message_says_what_to_install(monkeypatch, data):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"a search needs optuna, .* 'jaxnets\[search\]'"):
+    with pytest.raises(ImportError, match=r"a search requires optuna, .* '\.\[search\]'"):
         search(RECIPE, RATES, data=data)
 
 

@@ -34,9 +34,10 @@ def main() -> None:
     about = {
         "title": "Averages of weights along a run",
         "method": (
-            f"mnist-mlp, 10 epochs, the mean of {SEEDS} seeds ± their standard deviation: the "
-            "accuracy of the last weights, and of their average: exponential, or the mean after "
-            "each of the last five epochs. The average suits a learning rate that stays high."
+            f"mnist-mlp, 10 epochs: mean ± standard deviation over {SEEDS} seeds of the accuracy "
+            "of the last weights and of their average. The average is exponential, or the mean "
+            "of the weights after each of the last five epochs. Averaging works best with a "
+            "learning rate that stays high."
         ),
         "columns": ["`jaxnets train`", "last weights", "averaged"],
         "rows": rows,

@@ -67,11 +67,12 @@ def main() -> None:
     about = {
         "title": "Distillation",
         "method": (
-            "mnist-mlp teaches a network of a quarter of its parameters. The students train as "
-            f"it did, 10 epochs of SGD; the mean of {SEEDS} seeds ± their standard deviation. "
-            f"The distilled ones minimize {SHARE:g} of the divergence from the teacher's "
-            f"probabilities at temperature {TEMPERATURE:g}, times its square, and {1 - SHARE:.1f} "
-            "of the labels' cross-entropy (Hinton, Vinyals and Dean, 2015)."
+            "mnist-mlp teaches a network with a quarter of its parameters. The students train "
+            f"like the teacher, for 10 epochs of SGD; mean ± standard deviation over {SEEDS} "
+            f"seeds. The loss of the distilled students is {SHARE:g} times the divergence from "
+            f"the teacher's probabilities at temperature {TEMPERATURE:g}, times its square, plus "
+            f"{1 - SHARE:.1f} times the cross-entropy of the labels (Hinton, Vinyals and Dean, "
+            "2015)."
         ),
         "columns": ["network", "parameters", "test accuracy"],
         "rows": rows,

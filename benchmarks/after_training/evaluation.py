@@ -24,9 +24,9 @@ def main() -> None:
     about = {
         "title": "Evaluation of the documented classifiers",
         "method": (
-            "Every test example is predicted. The confidence is the mean probability of the "
+            "All test examples are used. The confidence is the mean probability of the "
             "predicted class; the expected calibration error (ECE) has 15 bins. A network whose "
-            "confidence is above its accuracy is overconfident."
+            "confidence is higher than its accuracy is overconfident."
         ),
         "columns": ["recipe", "accuracy", "macro F1", "confidence", "ECE", "Brier score"],
         "rows": rows,

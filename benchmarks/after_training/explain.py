@@ -1,4 +1,4 @@
-"""How far integrated gradients are from adding up, on the documented networks.
+"""The completeness error of integrated gradients on the documented networks.
 
     python benchmarks/after_training/explain.py RUNS
 
@@ -29,14 +29,14 @@ def main() -> None:
     found = {name: errors(runs.read(folder / name)) for name in NAMES}
     rows = [[name, *map(written, each)] for name, each in found.items()]
     about = {
-        "title": "How far integrated gradients are from adding up",
+        "title": "Completeness error of integrated gradients",
         "method": (
-            f"Attributions of {EXAMPLES} test examples, spread over the test set, for the "
-            "predicted class. The baseline is a black image, or a text of padding. The error of an "
-            "example is the sum of its attributions minus the difference of the two outputs. The "
-            "table has the mean error as a share of the mean difference, and in brackets the "
-            "median of the errors as shares. 100 points of Gauss and Legendre are the default. "
-            "Captum's trapezoids have weights that add up to 1 - 1/n."
+            f"Attributions of the predicted class for {EXAMPLES} test examples, spread over the "
+            "test set. The baseline is a black image or a text of padding. The error of an "
+            "example is the sum of its attributions minus the difference of the two outputs. "
+            "The table shows the mean error divided by the mean difference, and in brackets the "
+            "median of the relative errors. The default is Gauss-Legendre quadrature with 100 "
+            "points. The weights of Captum's trapezoidal rule add up to 1 - 1/n."
         ),
         "columns": ["recipe", *(name for name, _, _ in SETTINGS)],
         "rows": rows,

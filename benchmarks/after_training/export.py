@@ -30,10 +30,11 @@ def main() -> None:
     about = {
         "title": "Exported networks",
         "method": (
-            "Each run is exported and asked for batches of 1, 7 and 100 test examples: StableHLO "
-            "by JAX, ONNX by onnxruntime, and PyTorch's state_dict in the class written beside it. "
-            "Given is the largest difference from `SavedRun.predict`, relative to the largest "
-            "output. `foreign` is the port of a PyTorch network, for which no class is written."
+            "Each run is exported and evaluated on batches of 1, 7 and 100 test examples: "
+            "StableHLO in JAX, ONNX in onnxruntime, and PyTorch's state_dict in the exported "
+            "class. The table shows the largest difference from `SavedRun.predict`, relative to "
+            "the largest output. `foreign` is the port of a PyTorch network, for which no class "
+            "is exported."
         ),
         "command": "python benchmarks/after_training/export.py RUN...",
         "columns": ["run", "StableHLO", "difference", "ONNX", "difference", ".pt", "difference"],

@@ -42,10 +42,11 @@ def main() -> None:
     about = {
         "title": "Ported networks as ONNX",
         "method": (
-            f"{len(found)} networks of `tests/port_zoo`, ported from PyTorch, are written as ONNX "
-            "and run in onnxruntime. Equal is a difference from the JAX network of at most 1e-5 of "
-            "the largest output. A network with code that needs one size of the batch is written "
-            "with `--batch`; what is refused is refused by name."
+            f"{len(found)} networks of `tests/port_zoo`, ported from PyTorch, are exported to "
+            "ONNX and run in onnxruntime. Outputs are equal if they differ from the JAX network "
+            "by at most 1e-5 of the largest output. A network whose code requires a fixed batch "
+            "size is exported with `--batch`. If an operation has no translation, the error "
+            "names it."
         ),
         "command": "python benchmarks/after_training/export_ports.py",
         "columns": ["outcome", "networks"],

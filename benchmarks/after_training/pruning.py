@@ -100,12 +100,12 @@ def main() -> None:
     about = {
         "title": "Pruning",
         "method": (
-            "A share of the weights of the smallest magnitude becomes zero in the whole network "
-            "(`--method global`), or a share of each layer's units is cut out of the arrays "
-            "(`--method channels`). Then the network is trained for two more epochs by its recipe, "
-            "except where it says untrained. kB are those of the weights, and of these compressed "
-            "by zlib. Milliseconds are for 256 examples, measured in turns. Zeros make no dense "
-            "network faster; smaller arrays do."
+            "The weights of smallest magnitude in the whole network are set to zero (`--method "
+            "global`), or a fraction of the units of each layer is removed from the arrays "
+            "(`--method channels`). Then the network is trained for two more epochs with its "
+            'recipe, except in rows with "untrained". kB is the size of the weights, '
+            "uncompressed and compressed with zlib. Milliseconds are for 256 examples, measured "
+            "alternately. Zeros do not make a dense network faster; smaller arrays do."
         ),
         "columns": [
             *["network", "pruned", "test accuracy", "parameters", "not zero"],

@@ -127,10 +127,12 @@ def main() -> None:
     figures = old | {key: merged(old.get(key, {}), each) for key, each in new.items()}
     about = {
         "title": "Quantization",
-        "method": "The documented networks as trained and quantized; static with "
-        f"{CALIBRATION} training images, trained for int8 by Adam with a learning rate of "
-        f"{RATE:g}. All test examples; times are the best of many calls of a predictor, an example "
-        "alone and an example among 256.",
+        "method": (
+            f"The documented networks as trained and quantized: static with {CALIBRATION} "
+            "training images, and quantization-aware training with Adam and a learning rate of "
+            f"{RATE:g}. Accuracies are for all test examples. Times are the fastest of many "
+            "calls of a predictor, for one example alone and for one example in a batch of 256."
+        ),
         "command": "python benchmarks/after_training/quantization.py",
         "columns": ["network", "form", "accuracy", "size", "times smaller", "alone", "of 256"],
         "rows": rows(figures),

@@ -49,12 +49,11 @@ def main() -> None:
     about = {
         "title": "Serving under load",
         "method": (
-            f"`jaxnets serve` with mnist-lenet answers {REQUESTS:,} requests of one image each "
-            "(784 numbers as JSON), from clients that each wait for an answer before they ask "
-            "again and keep their connection; clients and server share the 2 cores. In the last "
-            "row every "
-            f"second request is wrong, in one of {len(WRONG)} ways, each of which closes its "
-            "connection. The server stays up and ends with exit code 0."
+            f"`jaxnets serve` with mnist-lenet handles {REQUESTS:,} requests with one image each "
+            "(784 numbers as JSON). Each client waits for a response before it sends the next "
+            "request, and keeps its connection; clients and server share the 2 cores. In the "
+            f"last row every second request is invalid, in one of {len(WRONG)} ways, each of "
+            "which closes its connection. The server keeps running and ends with exit code 0."
         ),
         "command": "python benchmarks/after_training/serve_load.py RUN",
         "columns": ["clients", "requests/s", "p50", "p99", "answers"],

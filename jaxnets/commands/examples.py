@@ -50,10 +50,10 @@ def read(saved: runs.SavedRun, **asked: Any) -> Examples:
     Raises:
         InputError: if an example is not a valid input of the run.
     """
-    return [(said(each.name, each.label), each.inputs) for each in given(saved, **asked)]
+    return [(titled(each.name, each.label), each.inputs) for each in given(saved, **asked)]
 
 
-def said(name: str, label: str | None) -> str:
+def titled(name: str, label: str | None) -> str:
     """Returns the name of an example, followed by its label if that is known."""
     return name if label is None else f"{name} (label {label})"
 

@@ -49,10 +49,10 @@ def imported(recipe: Recipe) -> None:
     """
     if isinstance(recipe.model, OwnNetwork):
         _ = recipe.model.make
-        said(f"imported {printable(recipe.model.target, limit=None)}, whose code has run")
+        notice(f"imported {printable(recipe.model.target, limit=None)}, whose code has run")
 
 
-def said(text: str) -> None:
+def notice(text: str) -> None:
     """Prints a notice to standard error, in process 0 only."""
     if jax.process_index() == 0:
         click.echo(text, err=True)
@@ -80,7 +80,7 @@ def ready(
     if pretrained is not None:
         return _noted(recipe, str(pretrained)), _filled(recipe, pretrained, drawn)
     if drawn is not None:
-        said("the initial weights are those that PyTorch draws")
+        notice("the initial weights are those that PyTorch draws")
         recipe = _noted(recipe, "the weights that PyTorch draws")
     return recipe, drawn
 
@@ -132,13 +132,13 @@ def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:
     assert isinstance(recipe.model, OwnNetwork)
     port, report = port_of(recipe.model, example(recipe, data))
     if port is None or report.proof is None:
-        said(str(report))
+        notice(str(report))
         raise click.exceptions.Exit(1)
     for note in (*report.ported.notes, *report.proof.notes):
-        said(f"note: {printable(note, limit=None)}")
-    said(f"ported {recipe.model.target}: {_verdict(report.proof)}")
+        notice(f"note: {printable(note, limit=None)}")
+    notice(f"ported {recipe.model.target}: {_verdict(report.proof)}")
     if report.verdict != "exact":
-        said("not trained; use jaxnets port for the file and the whole comparison")
+        notice("not trained; use jaxnets port for the file and the whole comparison")
         raise click.exceptions.Exit(1)
     return port
 
@@ -178,5 +178,5 @@ def _filled(recipe: Recipe, pretrained: Pretrained, drawn: InitialWeights | None
 
     found = load_pretrained(initial(0), pretrained.source, head=pretrained.head)
     lines = str(found).splitlines()
-    said("\n".join([lines[0].replace(found.report.source, pretrained.name, 1), *lines[1:]]))
+    notice("\n".join([lines[0].replace(found.report.source, pretrained.name, 1), *lines[1:]]))
     return filled

@@ -213,7 +213,7 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """Returns a line for each example."""
     several, outputs = _predicted(saved, **given)
     _check_one_class(saved, outputs)
-    names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
+    names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]

@@ -132,7 +132,7 @@ class _UnderWay:
             theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
             pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
             control = self._control()
-            comparison = self._said(pairs, control, timings)
+            comparison = self._comparison(pairs, control, timings)
             found = (*of_one_alone(self._alone, ours[0]), *findings(comparison, self._probe))
             return dataclasses.replace(comparison, findings=found)
 
@@ -195,7 +195,7 @@ class _UnderWay:
         assert control.threads is not None
         return Control(threads=(self.other.threads, control.threads), run=run)
 
-    def _said(
+    def _comparison(
         self,
         pairs: tuple[Pair, ...],
         control: Control | None,

@@ -123,7 +123,7 @@ def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
     try:
         # a pipe would be waited for
         if isinstance(source, Path | str) and not stat.S_ISREG(os.stat(source).st_mode):
-            raise OSError("not a regular file")
+            raise OSError("a special file, such as a pipe")
         with Image.open(source, formats=tuple(FORMATS)) as image:
             if image.width * image.height > MOST_PIXELS:
                 expected = f"an image of at most {MOST_PIXELS:,} pixels"

@@ -196,6 +196,7 @@ class _Plan:
         return arrays if len(arrays) == len(entry.theirs) else None
 
     def _set(self, variable: nnx.Variable, value: np.ndarray, entry: Entry) -> None:
+        """Plans the value of a variable; a tied variable must get the same value every time."""
         names = ", ".join(entry.theirs)
         _, known, other = self._values.setdefault(id(variable), (variable, value, names))
         if known.tobytes() != value.tobytes():

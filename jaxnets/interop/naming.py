@@ -150,6 +150,14 @@ def _renamed(
     rename: Rename | None,
     bare: Mapping[str, list[str]] | None = None,
 ) -> Naming:
+    """Returns the naming of stripped names after ``rename``.
+
+    Args:
+        split: the parts of the stripped name of each array.
+        taken_off: the removed parts.
+        rename: see ``best_naming``.
+        bare: the parts of each name before the removal of a prefix, if one was removed.
+    """
     used: set[str] = set()
     names: dict[str, str | None] = {}
     stripped = {old: ".".join(parts) for old, parts in split.items()}
@@ -202,6 +210,8 @@ def _keys(name: str, rename: Mapping[str, str | None]) -> Iterator[tuple[str, li
 
 
 def _nearest(key: str, names: Iterable[str]) -> list[str]:
+    """Returns the ten names that are most similar to a key."""
+
     def likeness(name: str) -> float:
         return difflib.SequenceMatcher(None, key, name).ratio()
 

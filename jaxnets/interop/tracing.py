@@ -104,6 +104,7 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
 
 
 def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
+    """Runs a PyTorch module and returns the outputs of all its layers."""
     import torch
 
     calls: list[Call] = []
@@ -133,6 +134,10 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
 def _our_calls(
     model: nnx.Module, arrays: list[jax.Array], trace: Callable[[list[Call]], Trace]
 ) -> list[Call]:
+    """Runs a copy of a model and returns the outputs of all its layers.
+
+    ``trace`` compares the calls so far, to explain an error.
+    """
     copy = nnx.clone(model)
     copy.eval()
     calls: list[Call] = []

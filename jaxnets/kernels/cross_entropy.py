@@ -10,9 +10,6 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# Labels are passed as floats; float32 represents every integer up to this.
-_MOST_CLASSES = 2**24
-
 Losses = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -23,8 +20,12 @@ def serves(logits: Shaped, labels: Shaped) -> bool:
         logits: [N, ..., C].
         labels: integers [N, ...].
     """
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        return False
     shape = tuple(logits.shape)
-    fits = len(shape) > 1 and math.prod(shape) > 0 and shape[-1] <= _MOST_CLASSES
+    # Labels are passed as floats of the logits' dtype, which represents the integers up to this.
+    most = 2 ** (jnp.finfo(logits.dtype).nmant + 1)
+    fits = len(shape) > 1 and math.prod(shape) > 0 and shape[-1] <= most
     same = tuple(labels.shape) == shape[:-1] and jnp.issubdtype(labels.dtype, jnp.integer)
     return fits and same and native.ready("cross_entropy", logits)
 

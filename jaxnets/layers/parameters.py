@@ -126,13 +126,13 @@ def draw_kernels(
     draw: Initializer,
     rngs: nnx.Rngs | None,
 ) -> None:
-    """Draws the kernels of a module's layers anew.
+    """Replaces the kernels of a module's layers by new random values.
 
     Args:
-        module: the module.
+        module: the module, changed in place.
         kinds: the classes of the layers.
         draw: the initializer.
-        rngs: source of the values.
+        rngs: the random streams.
     """
     keys = check_rngs(rngs)
     for _, layer in nnx.iter_modules(module):

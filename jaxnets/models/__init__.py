@@ -1,6 +1,7 @@
-"""Networks of the reference documents: the tutorials 000 to 004 that the recipes reproduce.
+"""The networks of the recipes; each is a plain ``nnx.Module``, and images are NHWC.
 
-Each network is a plain ``nnx.Module``; images are NHWC.
+These are residual networks, and the networks of the reference documents, the tutorials 000 to 004
+that recipes reproduce.
 """
 
 from flax import nnx

@@ -20,8 +20,8 @@ class CifarBlock(nnx.Module):
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        shortcut: what replaces the identity where the shapes differ, see ``CifarResNet``.
-        rngs: source of the initial values.
+        shortcut: the kind of shortcut if the shapes of x and y differ; see ``CifarResNet``.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
     """
 
@@ -72,14 +72,14 @@ class CifarResNet(nnx.Module):
         depth: number of layers with weights, 6n + 2.
         num_classes: number of classes.
         in_channels: number of channels of the images.
-        shortcut: what replaces the identity where a block changes the shape. ``"A"`` takes every
-            second pixel and appends zeros as channels, as in the paper; ``"B"`` is a 1×1
-            convolution with BatchNorm.
-        rngs: source of the initial values.
+        shortcut: the kind of shortcut if a block changes the shape. ``"A"`` takes every second
+            pixel and adds channels of zeros, as in the paper; ``"B"`` is a 1×1 convolution with
+            BatchNorm.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
-        ValueError: if a number is not a positive integer, the depth is not 6n + 2, or the shortcut
+        InputError: if a number is not a positive integer, the depth is not 6n + 2, or the shortcut
             is unknown.
 
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", arXiv:1512.03385.
@@ -115,7 +115,7 @@ class CifarResNet(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         sizes = {"depth": self.depth, "num_classes": self.linear.out_features}
         return sizes | {"in_channels": self.in_channels, "shortcut": self.kind}
 

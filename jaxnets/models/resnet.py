@@ -16,16 +16,16 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 class BasicBlock(nnx.Module):
-    """Two 3×3 convolutions and a shortcut: y = relu(F(x) + shortcut(x)).
+    """Two 3×3 convolutions F and a shortcut: y = relu(F(x) + shortcut(x)).
 
-    Where the shapes of x and y differ, the shortcut is ``downsample``, a 1×1 convolution with
-    BatchNorm.
+    If the shapes of x and y differ, the shortcut is ``downsample``, a 1×1 convolution with
+    BatchNorm, and otherwise the identity.
 
     Args:
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
     """
 
@@ -60,18 +60,18 @@ class ResNet(nnx.Module):
 
     A 7×7 convolution and a max-pool, each of stride 2, four groups of blocks with 64, 128, 256 and
     512 channels, the mean over the image, and a linear layer. Attribute names and initial values
-    are those of torchvision's ``resnet18`` and ``resnet34``, whose published weights load as they
-    are. Convolutions start as N(0, 2 / fan_out).
+    are those of torchvision's ``resnet18`` and ``resnet34``, so that published weights can be
+    loaded. Convolutions start as N(0, 2 / fan_out).
 
     Args:
         depth: number of layers with weights: 18 or 34.
         num_classes: number of classes.
         in_channels: number of channels of the images.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
-        ValueError: if a number is not a positive integer, or the depth is neither 18 nor 34.
+        InputError: if a number is not a positive integer, or the depth is neither 18 nor 34.
 
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", arXiv:1512.03385.
     """
@@ -107,7 +107,7 @@ class ResNet(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         classes = self.fc.out_features
         return {"depth": self.depth, "num_classes": classes, "in_channels": self.in_channels}
 

@@ -90,6 +90,7 @@ class Calls(Expressions):
         return self._kept_call(node)
 
     def _unseen_method(self, node: ast.Call, func: ast.Attribute) -> Value:
+        """Rewrites a method call that did not run."""
         base = self.value(func.value)
         if isinstance(base, Tensor):
             args, kwargs = self._arguments(node, None)
@@ -127,6 +128,13 @@ class Calls(Expressions):
         return value if isinstance(value, type) else None
 
     def _seen_call(self, node: ast.Call, calls: list[Call], direct: bool) -> Value:
+        """Rewrites a call that ran, according to the kind of the called object.
+
+        Args:
+            node: the call.
+            calls: the observed calls.
+            direct: whether the called object is a global name.
+        """
         import torch
 
         kinds = {kind_of(call) for call in calls}

@@ -174,6 +174,7 @@ class Emitter:
         self._add(source, node)
 
     def _add(self, source: Source, node: Any) -> None:
+        """Adds the rewritten text of a top-level statement and everything that it needs."""
         if number_of(node) in self.definitions:
             return
         definition = self.definitions[number_of(node)] = Definition(source, node)
@@ -234,6 +235,7 @@ class Emitter:
             self._add_object(self.job.reached[name], name)
 
     def _add_import(self, source: Source, node: Any, name: str) -> None:
+        """Adds an import, or the imported definitions if their module is inlined."""
         value = source.names.get(name)
         if isinstance(node, ast.Import) or isinstance(value, types.ModuleType):
             root = (getattr(value, "__name__", "") or "").partition(".")[0]
@@ -269,6 +271,7 @@ class Emitter:
     # The file.
 
     def _assembled(self) -> str:
+        """Joins imports and definitions to the text of the file."""
         ordered = sorted(
             self.definitions.values(),
             key=lambda d: (-self._files.index(d.source), d.node.lineno),

@@ -390,6 +390,7 @@ class Expressions:
         return self._default(node)
 
     def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
+        """Rewrites an operator by its rule if an operand is a tensor."""
         if calls := self.job.facts.calls_at(node):
             values = [self.value(one) for one in operands]
             return self._ruled(node, calls, values, {})
@@ -494,6 +495,10 @@ class Expressions:
     def _applied(
         self, node: Any, rule: Any, call: Call, args: list[Value], kwargs: dict[str, Value]
     ) -> Value | None:
+        """Applies a rule to the texts of the arguments and the observed values of a call.
+
+        Refuses the node and returns None if the rule does not apply.
+        """
         given = list(map(retold, call.args, args)) if len(args) == len(call.args) else None
         if given is None:
             self.refuse(node, Refused("the arguments cannot be matched to the observed call"))
@@ -646,6 +651,7 @@ class Expressions:
             return None
 
     def _library_function(self, name: str) -> str:
+        """Returns a library function as a value, found by applying its rule to a variable ``x``."""
         import torch
 
         rule = find_rule(name)

@@ -52,7 +52,7 @@ def ported_for(
             raise InputError(argument, error.expected, error.got, whole=error.whole) from error
         if error.argument != "example_inputs":
             raise
-        expected = f"a network that takes {describe(_as_torch(example))}"
+        expected = f"a network that accepts {describe(_as_torch(example))}"
         raise InputError(argument, expected, error.got) from error
 
 

@@ -471,6 +471,7 @@ class Observer:
     # Rules, which determine the order of results.
 
     def _ruled(self, call: Call, run: Callable[[], Any], key: int | None) -> Any:
+        """Runs a call with its rule, or records in ``call`` that it has no rule."""
         import torch
 
         rule = find_rule(call.name)
@@ -530,6 +531,14 @@ class Observer:
         return result
 
     def _assign(self, result: Any, value: Value, before: list[Tensor], created: Any) -> None:
+        """Records the orders of a result.
+
+        Args:
+            result: the result in PyTorch.
+            value: the result of the rule, with orders.
+            before: the operands.
+            created: identifies the creation of a new tensor, whose order can be chosen; or None.
+        """
         import torch
 
         if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
@@ -551,6 +560,7 @@ class Observer:
             self._keep.append(result)
 
     def _wish(self, tensor: Tensor, order: tuple[int, ...]) -> None:
+        """Records a preferred order for the origin of a tensor, for the next run."""
         if order != natural(len(order)):
             self.facts.wishes.setdefault(tensor.origin, order)
 
@@ -583,6 +593,7 @@ class Observer:
         return [self.snapshot(value) for value in args], named
 
     def _note(self, key: int | None, call: Call, result: Any) -> None:
+        """Records a call and its result at a node, unless an equal call was recorded."""
         if key is None:
             return
         call.result, call.value = result, self.snapshot(result)
@@ -615,6 +626,7 @@ class Observer:
             self._change(plain_function(value))
 
     def _change(self, function: types.FunctionType | None) -> None:
+        """Replaces the code of a function of the user by reporting code, once."""
         if function is None or function in self._changed or not is_users(function):
             return
         try:
@@ -742,6 +754,7 @@ def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
 
 
 def _inner(code: types.CodeType, name: str, node: Any) -> types.CodeType | None:
+    """Finds the code object of a function nested in a code object."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             if constant.co_name == name and constant.co_firstlineno == node.lineno:

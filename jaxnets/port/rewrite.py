@@ -54,6 +54,12 @@ class Renderer(Statements):
         return f"{self._header(node, 0, False)}\n{text}"
 
     def _function_text(self, node: ast.FunctionDef, mine: bool) -> str | None:
+        """Returns the new text of a function, or None if its body is empty.
+
+        Args:
+            node: the function.
+            mine: whether it is the outermost function, which may take ``rngs``.
+        """
         key = number_of(node)
         constructor = node.name == "__init__" and self.class_node is not None
         if not constructor and self._only_sets_weights(node):
@@ -87,6 +93,7 @@ class Renderer(Statements):
         return without_unused(text, node.col_offset) if mine else text
 
     def _only_sets_weights(self, node: ast.FunctionDef) -> bool:
+        """Whether a function only initializes weights and returns nothing."""
         returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))
         return not returns and self._sets_weights(node)
 
@@ -111,6 +118,7 @@ class Renderer(Statements):
         return self.source.text.index(":", position) + 1
 
     def _header(self, node: ast.FunctionDef, colon: int, rngs: bool) -> str:
+        """Returns the decorators and the signature of a function, with ``rngs`` if needed."""
         begin = self.source.span(node)[0]
         kept = [d for d in node.decorator_list if self._decorator_stays(d)]
         indent = " " * node.col_offset
@@ -147,6 +155,7 @@ class Renderer(Statements):
         return with_argument(text, f"{star}{new}")
 
     def _decorator_stays(self, node: ast.expr) -> bool:
+        """Whether a decorator is kept: not if PyTorch defines it or it returns its argument."""
         known, value = self.static(node.func if isinstance(node, ast.Call) else node)
         module = getattr(value, "__module__", "") or ""
         if known and module.partition(".")[0] in ("torch", "torchvision"):
@@ -178,6 +187,7 @@ class Renderer(Statements):
             self.class_node, self.layers = outer, layers
 
     def _class_text(self, node: ast.ClassDef) -> str:
+        """Returns the new text of a class, with a new constructor if rules add layers."""
         instances, cls = self.job.instances, self._class()
         if instances is not None and cls is not None and instances.family(cls):
             return self._with_generated_constructor(node, instances, cls)
@@ -275,6 +285,7 @@ class Renderer(Statements):
         return self.statement(node)
 
     def _new_constructor(self, node: ast.ClassDef) -> str:
+        """Returns a constructor that creates the layers for rules, for a class without one."""
         added = self._added()
         needs = "rngs" in added
         if needs:
@@ -284,6 +295,7 @@ class Renderer(Statements):
         return f"def __init__(self{', ' if head else ''}{head}) -> None:{added}"
 
     def _member(self, node: Any) -> str | None:
+        """Returns the new text of a class member, or None for methods that did not run."""
         if isinstance(node, ast.FunctionDef):
             if node.name in _MODES:
                 what = f"{node.name} of {qualified(enclosing(node, ast.ClassDef))} is not ported"

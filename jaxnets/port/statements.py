@@ -232,6 +232,7 @@ class Statements(Calls):
         return sets
 
     def _is_init(self, node: ast.Call) -> bool:
+        """Whether a call initializes weights."""
         known, value = self.static(node.func)
         name = str(canonical(value)) if known else ""
         if name.startswith("init.") or "trunc_normal_" in name or "_init_" in name:
@@ -505,6 +506,7 @@ class Statements(Calls):
         return (MARK if name in LIBRARIES else "") + name
 
     def _augmented_item(self, node: ast.AugAssign, target: ast.Subscript) -> str:
+        """Rewrites ``base[index] += value``, whose three operations were recorded separately."""
         facts = self.job.facts.calls
         key = number_of(node)
         got = list(facts.get(-3 * key - 1, {}).values())
@@ -564,6 +566,7 @@ class Statements(Calls):
         return None if re.search(r"\b(torch|nn)\.", text) else text
 
     def _annotated_name(self, node: Any) -> str | None:
+        """Returns the new text of a name in an annotation, or None if it has no counterpart."""
         known, value = self.static(node)
         if not known:
             return None if isinstance(node, ast.Attribute) else node.id

@@ -380,9 +380,9 @@ class _Search:
             outcomes = [_Outcome((), fault=str(error))] * len(group)
         seconds = (time.perf_counter() - began) / len(group)
         for (trial, _), outcome in zip(group, outcomes, strict=True):
-            self._tell(trial, outcome, seconds)
+            self._record(trial, outcome, seconds)
 
-    def _tell(self, trial: "optuna.Trial", outcome: _Outcome, seconds: float) -> None:
+    def _record(self, trial: "optuna.Trial", outcome: _Outcome, seconds: float) -> None:
         """Stores the outcome of a trial, and reports it."""
         state = studies.imported().trial.TrialState
         trial.set_user_attr("seconds", seconds)
@@ -398,9 +398,9 @@ class _Search:
         with studies.quiet():
             self._study.tell(trial, value, ended, skip_if_finished=True)
         if self._told is not None:
-            self._say(trial.number)
+            self._report(trial.number)
 
-    def _say(self, number: int) -> None:
+    def _report(self, number: int) -> None:
         assert self._told is not None
         begun = studies.begun(self._study)
         place = [each.number for each in begun].index(number) + 1

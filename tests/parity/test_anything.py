@@ -154,7 +154,7 @@ def test_many_seeds_at_once_are_each_seeds_own_run(name):
 
 #: What the last line of an example's output begins with, and the files that it writes.
 MAINS = {
-    "gan": ("the critic is right about ", "--samples"),
+    "gan": ("accuracy of the critic: ", "--samples"),
     "vae": ("test reconstruction: ", "--samples"),
     "denoising_autoencoder": ("test: mean squared error ", None),
     "siamese": ("test accuracy: ", None),
