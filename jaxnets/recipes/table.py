@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import replace
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import images, residual, series, texts, transformers
 from jaxnets.recipes.measured import expectation, records
@@ -31,13 +31,14 @@ def recipe(name: str) -> Recipe:
         name: a name that ``jaxnets recipes`` lists.
 
     Raises:
-        ValueError: if no recipe has this name. The message lists the names, and suggests the
-            closest one.
+        ValueError: if no recipe has this name. The message lists the first names, and suggests
+            the closest one.
     """
     if not isinstance(name, str) or name not in RECIPES:
         near = difflib.get_close_matches(shown(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{shown(name)}{hint}")
+        known = f"one of {shortened(list(RECIPES), 100)} (jaxnets recipes lists all)"
+        raise InputError("recipe", known, f"{shown(name)}{hint}")
     return RECIPES[name]
 
 
