@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def draw(rows: list[dict], key: str, title: str, path: Path) -> None:
-    """Draws medians in microseconds, with the quotient to jaxnets' beside each bar.
+    """Draws medians in microseconds, with the ratio to jaxnets' time next to each bar.
 
     Args:
-        rows: as the benchmarks write them.
-        key: a row's number by which seconds are divided: steps, or calls.
-        title: over all.
-        path: of the PNG.
+        rows: rows of a benchmark's results.
+        key: field of a row by which seconds are divided: ``steps`` or ``calls``.
+        title: title of the figure.
+        path: path of the PNG.
     """
     import matplotlib
 
@@ -54,11 +54,11 @@ def panel(axis, row: dict, key: str) -> None:
 
 
 def draw_ratios(rows: list[dict], path: Path) -> None:
-    """Draws PyTorch eager's time divided by jaxnets', in float32, a group of bars a network.
+    """Draws PyTorch eager's time divided by jaxnets' in float32, one group of bars per network.
 
     Args:
-        rows: as `own_networks.py` writes them.
-        path: of the PNG.
+        rows: rows of the results of `own_networks.py`.
+        path: path of the PNG.
     """
     import matplotlib
 

@@ -1,26 +1,25 @@
-"""The time of an answer: a trained network on one example, and on many at once.
+"""The time of inference with a trained network, for one example and for many at once.
 
     python benchmarks/inference.py                           # the documented networks, 1 and 1024
     python benchmarks/inference.py --network mlp --batch 1 --rounds 5
     python benchmarks/inference.py --network resnet-20       # any of networks.py
 
-Inputs are a NumPy array, the same for all, and outputs are NumPy arrays again, so that each call
-has ended when it is timed. Each competitor is a process of its own with all cores, and they take
+The inputs are one NumPy array for all competitors, and the outputs are NumPy arrays, so each call
+is complete when it is timed. Each competitor is a separate process with all cores, and they take
 turns (`turns.py`):
 
 - jaxnets: `predictor`.
-- jaxnets, on device: the same, from a JAX array, which lies on the device and is not copied there.
-- jaxnets, sync: the same as the first, where the program has told JAX to compute on CPUs in the
-  calling thread (`jax_cpu_enable_async_dispatch`), which jaxnets leaves to the program.
-- torch eager: `model.eval()` under `torch.inference_mode()`; images lie as PyTorch has them, NCHW.
-- torch channels_last, of images: the same in that memory format, from images NHWC.
-- torch.compile: as torch eager, compiled; on a GPU with `mode="reduce-overhead"`.
+- jaxnets, on device: the same from a JAX array, which is on the device and is not copied.
+- jaxnets, sync: like jaxnets, with JAX set to compute on CPUs in the calling thread
+  (`jax_cpu_enable_async_dispatch`); jaxnets does not change this setting itself.
+- torch eager: `model.eval()` under `torch.inference_mode()`; images are NCHW.
+- torch channels_last (only images): the same in that memory format, from images NHWC.
+- torch.compile: like torch eager, compiled; on a GPU with `mode="reduce-overhead"`.
 - plain Flax: NNX under `nnx.jit`.
-- floor: of batches, the network's multiplications at the rate of a large matrix product.
+- floor (only batches): the multiplications of the network at the rate of a large matrix product.
 
-The table gives medians over the rounds of the mean time of a call in a round, quartiles, and each
-competitor's time divided by jaxnets'. Writes `benchmarks/results/inference.json` and a chart beside
-it.
+The table has medians over the rounds of the mean time of a call, quartiles, and each competitor's
+time divided by jaxnets'. Writes `benchmarks/results/inference.json` and a chart next to it.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def measured(name: str, batch: int, options: argparse.Namespace) -> dict:
     network = NETWORKS[name]
     without = set(options.without)
     if batch == 1:
-        without.add("floor")  # a few multiplications are no large product
+        without.add("floor")  # one example is too small for a large matrix product
     if network.axes != 2:
         without.add("torch channels_last")
     names = [name for name in [*COMPETITORS, "floor"] if name not in without]
@@ -57,7 +56,7 @@ def measured(name: str, batch: int, options: argparse.Namespace) -> dict:
 
 
 def answer(options: argparse.Namespace) -> None:
-    """In a competitor: answers the same inputs so many times a turn."""
+    """In a competitor: computes the same inputs a number of times in each turn."""
     network = NETWORKS[options.network[0]]
     if options.competitor == "floor":
         multiplications = options.times * options.batch[0] * network.multiplications
@@ -100,7 +99,7 @@ def jaxnets_sync(network: Network, inputs: np.ndarray) -> Call:
 def torch_call(
     network: Network, inputs: np.ndarray, mode: str | None = None, channels_last: bool = False
 ) -> Call:
-    """Answers of PyTorch: eager, or compiled in a mode."""
+    """Runs inference in PyTorch: eager, or compiled in a mode."""
     import torch
     import torch_networks
 

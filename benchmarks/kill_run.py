@@ -1,11 +1,11 @@
-"""Kills training at random moments, and shows that each run continues as if nothing had happened.
+"""Kills training runs at random moments, and compares resumed with uninterrupted runs.
 
     python benchmarks/kill_run.py --kills 25
 
 A network with dropout and batch statistics trains on augmented MNIST images and saves every few
 steps. A child process trains; SIGKILL ends it at a moment drawn at random; a second child resumes
 the run to its end. Its parameters, statistics, optimizer state and losses are compared with those
-of a run that was left alone. The table says what was under way when the signal came.
+of an uninterrupted run. The table shows what the process was doing when it was killed.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ STEPS = 47 * EPOCHS  # the batch size is 64
 @click.option("--seed", default=0, show_default=True, help="Draws the moments.")
 @click.option("--child", type=click.Path(path_type=Path), hidden=True)
 def main(kills: int, seed: int, child: Path | None) -> None:
-    """Kill training runs at random moments and compare what becomes of them."""
+    """Kill training runs at random moments and compare the resumed runs."""
     if child is not None:
         _train(child)
         return
@@ -59,7 +59,7 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 
 def _killed(folder: Path, steps: int, delay: float) -> tuple[float, str]:
-    """Starts a run, kills it a while after so many steps are saved; says when, and doing what."""
+    """Starts a run, kills it after some saved steps, and returns the time and the activity."""
     began = time.monotonic()
     child = _start(folder)
     while _saved(folder) < steps and child.poll() is None:
@@ -88,7 +88,7 @@ def _to_the_end(folder: Path) -> str:
 
 
 def _train(folder: Path) -> None:
-    """Trains, or continues training, and prints a digest of all that came of it."""
+    """Trains or resumes training, and prints a digest of the results."""
     import jax
     from flax import nnx
 

@@ -1,4 +1,4 @@
-"""What a measurement was taken on, and the file that it goes into."""
+"""The description of the machine of a measurement, and its file of results."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ def write(path: Path, rows: list, **about: object) -> None:
 
 
 def described(packages: Iterable[str]) -> dict:
-    """What a file of results begins with."""
+    """Returns the first fields of a file of results."""
     return {
         "date": datetime.date.today().isoformat(),
         "versions": {package: installed(package) for package in packages},
@@ -47,19 +47,19 @@ def processor() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor computes with bfloat16 (AVX512_BF16)."""
+    """Whether this processor has instructions for bfloat16 (AVX512_BF16)."""
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
 
 
 def peak_memory() -> dict:
-    """The most megabytes that this process ever had, in memory and on its GPU."""
+    """Returns the peak megabytes of this process, in memory and on its GPU."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"memory": own, "device_memory": device_memory()}
 
 
 def device_memory() -> float | None:
-    """The most megabytes of arrays on the GPU, by the library that the process has loaded."""
+    """Returns the peak megabytes of arrays on the GPU, from the library that is loaded."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
         return sys.modules["torch"].cuda.max_memory_reserved() / 1e6
     if "jax" in sys.modules:
@@ -69,7 +69,7 @@ def device_memory() -> float | None:
 
 
 def device() -> str | None:
-    """What this process computes on, by the library that it has loaded."""
+    """Returns the device of this process, from the library that is loaded."""
     if "jax" in sys.modules:
         return sys.modules["jax"].devices()[0].device_kind
     if "torch" not in sys.modules:

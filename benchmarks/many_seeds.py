@@ -1,11 +1,11 @@
-"""The time of many seeds at once against that of one.
+"""The time of many seeds at once, compared with the time of one seed.
 
     python benchmarks/many_seeds.py                        # 1, 4 and 16 seeds of the MLP
     python benchmarks/many_seeds.py --recipe mnist-lenet --seeds 1 64
 
-Trains a recipe's network from so many seeds in one program, and from one seed by `fit` as it is
-without `seeds`, on the default device. What is compared is the time of training and of evaluation;
-compilation is apart, and so is all that goes before the first step. Prints a table and writes
+Trains the network of a recipe with several seeds in one program, and with one seed by `fit` without
+`seeds`, on the default device. Compares the time of training and evaluation, without compilation
+and everything else before the first step. Prints a table and writes
 `benchmarks/results/many_seeds.json`.
 """
 
@@ -49,10 +49,12 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--recipe", default="mnist-mlp")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 16], help="how many at once")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 16], help="numbers of seeds")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--examples", type=int, help="train on so many; all by default")
-    parser.add_argument("--repeat", type=int, default=1, help="measure so often, the least counts")
+    parser.add_argument("--examples", type=int, help="number of examples; all by default")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="number of measurements, of which the shortest counts"
+    )
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "many_seeds.json")
     return parser.parse_args()
 
@@ -60,7 +62,7 @@ def parsed() -> argparse.Namespace:
 def measured(
     recipe: recipes.Recipe, data: Dataset, count: int | None, repeat: int
 ) -> dict[str, Any]:
-    """The times of so many seeds at once; None is one run without ``seeds``."""
+    """Returns the times of several seeds at once; None is one run without ``seeds``."""
     every = []
     for _ in range(repeat):
         began = time.perf_counter()

@@ -1,10 +1,10 @@
 """Trains recipes and records the scores to expect, which `jaxnets recipes` lists.
 
     python benchmarks/measure_recipes.py                       # every recipe: an hour on 2 cores
-    python benchmarks/measure_recipes.py mnist-mlp --seeds 3   # this one
+    python benchmarks/measure_recipes.py mnist-mlp --seeds 3   # only this recipe
 
-Each run is a process of its own, from its start to its end, as a user starts it. Only runs on an
-idle machine give a time to expect. Writes `jaxnets/recipes/measured.json`.
+Each run is a separate process, timed from its start to its end. Measure on an idle machine, so that
+the recorded times are realistic. Writes `jaxnets/recipes/measured.json`.
 """
 
 import argparse

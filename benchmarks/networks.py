@@ -1,8 +1,8 @@
 """The networks that are timed: sizes, random data, and how jaxnets builds them.
 
-The documented networks' forms in the other libraries stand in `torch_networks.py`,
-`flax_networks.py` and `keras_networks.py`, the ordinary networks in `ordinary_jaxnets.py` and the
-files beside it. So a process imports no library but the one that it times.
+The documented networks in the other libraries are in `torch_networks.py`, `flax_networks.py` and
+`keras_networks.py`; the ordinary networks are in `ordinary_*.py`. A process therefore imports only
+the library that it times.
 """
 
 from typing import Any, NamedTuple
@@ -11,18 +11,18 @@ import numpy as np
 
 
 class Network(NamedTuple):
-    """What a network takes and gives, and its multiplications forward, per example.
+    """The inputs and outputs of a network, and its multiplications per example.
 
     Attributes:
         kind: a documented network, or the name of the class of an ordinary one.
-        shape: of an input, channels last.
-        multiplications: of the forward pass, those of convolutions and matrix products.
+        shape: shape of an input, channels last.
+        multiplications: number in convolutions and matrix products of the forward pass.
         sizes: the arguments of an ordinary network's class.
-        vocabulary: how many tokens there are, where inputs are tokens; else 0.
-        loss: as jaxnets and PyTorch call it.
+        vocabulary: number of tokens if inputs are tokens, otherwise 0.
+        loss: name of the loss in jaxnets and PyTorch.
         labels: the shape of a label.
-        classes: how many there are, for the cross entropy.
-        axes: how many axes of an image or a signal PyTorch has after the channels.
+        classes: number of classes for the cross entropy.
+        axes: number of axes after the channels in PyTorch, of an image or a signal.
     """
 
     kind: str
@@ -76,11 +76,11 @@ NETWORKS = {**DOCUMENTED, **ORDINARY}
 
 
 def examples(network: Network, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random inputs and labels, always the same."""
+    """Returns random inputs and labels from a fixed seed."""
     draw = np.random.default_rng(0)
 
     def drawn(shape: tuple[int, ...], below: int) -> np.ndarray:
-        """Integers below a number, or normal numbers where it is 0."""
+        """Returns integers below a number, or normal numbers if it is 0."""
         if below:
             return draw.integers(below, size=(count, *shape)).astype(np.int32)
         return draw.standard_normal((count, *shape), np.float32)
@@ -93,7 +93,7 @@ def examples(network: Network, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(network: Network) -> Any:
-    """The network as jaxnets has it."""
+    """Returns the network in jaxnets."""
     from flax import nnx
 
     from jaxnets.models import MLP, LeNet, RecurrentClassifier

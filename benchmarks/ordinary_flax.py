@@ -1,4 +1,4 @@
-"""Networks as people write them of Flax's own layers, channels last.
+"""Ordinary networks as users write them with Flax's layers, channels last.
 
 The classes of `ordinary_jaxnets.py`, `ordinary_torch.py` and `ordinary_keras.py` have the same
 names, layers and sizes.

@@ -1,4 +1,4 @@
-"""Networks as people write them of jaxnets' layers, channels last.
+"""Ordinary networks as users write them with jaxnets' layers, channels last.
 
 The classes of `ordinary_torch.py`, `ordinary_flax.py` and `ordinary_keras.py` have the same
 names, layers and sizes.

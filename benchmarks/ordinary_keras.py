@@ -1,4 +1,4 @@
-"""Networks as people write them in Keras 3, channels last.
+"""Ordinary networks as users write them in Keras 3, channels last.
 
 The classes of `ordinary_jaxnets.py`, `ordinary_torch.py` and `ordinary_flax.py` have the same
 names, layers and sizes.
@@ -139,7 +139,7 @@ class CharLSTM(keras.Sequential):
 
 
 class Positions(layers.Layer):
-    """Tokens and their places as vectors."""
+    """Embeddings of tokens and positions."""
 
     def __init__(self, vocabulary):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks as people write them in PyTorch, channels first.
+"""Ordinary networks as users write them in PyTorch, channels first.
 
 The classes of `ordinary_jaxnets.py`, `ordinary_flax.py` and `ordinary_keras.py` have the same
 names, layers and sizes.

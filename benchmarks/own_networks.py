@@ -1,16 +1,16 @@
-"""The time of ordinary networks, such as people write themselves: training steps and answers.
+"""The time of training steps and inference for ordinary networks.
 
-    python benchmarks/own_networks.py                     # all: steps of 16, 64 and 256, answers
+    python benchmarks/own_networks.py                     # all networks, training and inference
     python benchmarks/own_networks.py --network resnet-20 --batch 64 --what train
     python benchmarks/own_networks.py --dtype bfloat16    # steps on a processor with AVX512_BF16
     python benchmarks/own_networks.py --rounds 3 --seconds 0.2 --without torch.compile  # quickly
 
-The networks are those of `networks.ORDINARY`, written of `jaxnets.layers` and in the same way in
+The networks are those of `networks.ORDINARY`, written with `jaxnets.layers` and in the same way in
 the other libraries. Method and competitors are those of `train_step.py` and `inference.py`, which
-take these networks too; jaxnets' other modes and the floor are left out.
+support these networks too; the other modes of jaxnets and the floor are omitted.
 
-Writes `benchmarks/results/own_networks.json` after each case, where other cases of the same machine
-and versions stay, and a chart beside it: PyTorch eager's time divided by jaxnets'.
+Writes `benchmarks/results/own_networks.json` after each case and keeps other cases of the same
+machine and versions. Also writes a chart of PyTorch eager's time divided by jaxnets'.
 """
 
 import datetime
@@ -30,7 +30,7 @@ from networks import NETWORKS, ORDINARY
 
 
 class What(NamedTuple):
-    """What is timed: by which function, at which batches, in which unit."""
+    """A kind of measurement: its function, batch sizes and unit."""
 
     measured: Callable
     batches: tuple[int, ...]
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def recorded(path: Path) -> list[dict]:
-    """The rows that a file has of this machine and these versions."""
+    """Returns the rows of a file that are from this machine and these versions."""
     if not path.exists():
         return []
     here, found = machine.described(machine.PACKAGES), json.loads(path.read_text())
@@ -85,7 +85,7 @@ def recorded(path: Path) -> list[dict]:
 
 
 def place(row: dict) -> tuple:
-    """What a row is of; rows lie in this order in the file."""
+    """Returns the key of a row; the file is sorted by it."""
     network = list(NETWORKS).index(row["network"])
     return row["what"] != "train", row["dtype"] != "float32", network, row["batch"]
 

@@ -1,10 +1,10 @@
-"""The floor of the networks' times: as many multiplications, in large matrix products."""
+"""The floor of the times: the same number of multiplications in large matrix products."""
 
 import turns
 
 
 def serve(multiplications: int, size: int = 1024) -> None:
-    """In a competitor: so many multiplications a turn, or as near as whole products come."""
+    """In a competitor: computes about the requested number of multiplications in each turn."""
     import jax
 
     matrix = jax.random.normal(jax.random.key(0), (size, size))

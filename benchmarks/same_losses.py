@@ -2,7 +2,7 @@
 
     python benchmarks/same_losses.py
 
-Both begin with the same weights and take the same batches. Writes
+Both start from the same weights and use the same batches. Writes
 `benchmarks/results/same_losses.json`.
 """
 

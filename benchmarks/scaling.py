@@ -1,22 +1,23 @@
 """The time of a training step on 1, 2, 4, … devices.
 
     python benchmarks/scaling.py                            # all networks
-    python benchmarks/scaling.py --network mlp --rounds 5   # one; results of the others stay
+    python benchmarks/scaling.py --network mlp --rounds 5   # one; keeps the other results
     python benchmarks/scaling.py --plot                     # draw the recorded results again
 
-Weak scaling gives each device 64 examples of a batch, strong scaling cuts a batch of 512. Forward,
-backward and the update of SGD with momentum, float32, on random data that lie on the devices, by
-the programs that `fit` runs. Each number of devices has a process of its own, all of them the whole
-machine, and in each round every process computes once, alone, for about as long; a first round is
-not counted: in it they compile. The table gives medians over the rounds, the quartiles, how many
-cores a process kept busy, and the efficiency: how much of n times the work of one device n devices
-do in its time.
+With weak scaling each device computes 64 examples; with strong scaling the devices divide a batch
+of 512. A step is the forward pass, the backward pass and the update of SGD with momentum in
+float32, on random data on the devices, with the programs that `fit` runs. Each number of devices
+has a separate process that may use the whole machine. In each round every process computes once,
+alone, for about the same time; the first round, in which programs are compiled, is not counted.
+The table has medians over the rounds, quartiles, the number of cores that a process kept busy,
+and the efficiency: the work of n devices divided by n times the work of one device in the same
+time.
 
-The devices of a CPU are virtual and share its cores, all of which one such device uses already: n
-of them are as fast as one where the efficiency is 1/n.
+The devices of a CPU are virtual and share its cores, and a single such device already uses all of
+them: with an efficiency of 1/n, n devices are as fast as one.
 
-Writes `benchmarks/results/scaling.json`, where the other networks of the same day and machine stay,
-and `scaling.png`.
+Writes `benchmarks/results/scaling.json`, which keeps the other networks of the same day and
+machine, and `scaling.png`.
 """
 
 import argparse
@@ -65,10 +66,10 @@ NETWORKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=NETWORKS, action="append")
-    parser.add_argument("--devices", type=int, help="the largest number; 8 of a CPU, or all")
+    parser.add_argument("--devices", type=int, help="largest number of devices; 8 on a CPU, or all")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.3, help="about how long a run takes")
-    parser.add_argument("--plot", action="store_true", help="only draw what is recorded")
+    parser.add_argument("--seconds", type=float, default=0.3, help="approximate duration of a run")
+    parser.add_argument("--plot", action="store_true", help="only draw the recorded results")
     options = parser.parse_args()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes, one GPU
     if not options.plot:
@@ -97,7 +98,7 @@ def measure_all(options: argparse.Namespace) -> None:
 
 
 class Worker:
-    """A process with so many devices."""
+    """A process with a number of devices."""
 
     def __init__(self, devices: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -112,10 +113,10 @@ class Worker:
 
 
 def work(devices: int, pipe: Any) -> None:
-    """Answers what a ``Worker`` is asked."""
+    """Runs the requests of a ``Worker``."""
     jax.config.update("jax_num_cpu_devices", devices)
     placement = place(devices)
-    with contextlib.suppress(EOFError):  # nobody asks any more
+    with contextlib.suppress(EOFError):  # the parent has closed the pipe
         while True:
             question = pipe.recv()
             if len(question) == 2:

@@ -1,13 +1,13 @@
-"""Peak memory and speed of data that are streamed, against data in memory.
+"""Peak memory and speed of streamed data, compared with data in memory.
 
     python benchmarks/streaming.py                     # sets of 50,000, 100,000 and 200,000
-    python benchmarks/streaming.py --examples 2000     # of 2,000, 4,000 and 8,000: does it work?
+    python benchmarks/streaming.py --examples 2000     # of 2,000, 4,000 and 8,000: a quick test
     python benchmarks/streaming.py --fit               # training as well
 
 Writes random images [32, 32, 3] and labels as `.npy` files into a temporary folder (614 MB for
-200,000), and measures each way to read them in a process of its own: the most memory that the
-process ever had (its workers apart), the time to the first batch, and the examples a second of a
-second pass. The files are in the system's cache by then, so the disk's speed is not what is
+200,000), and measures each way to read them in a separate process: the peak memory of the
+process (without its workers), the time to the first batch, and the examples per second of a
+second pass. The files are in the cache of the system by then, so the speed of the disk is not
 measured. Prints a table and writes `benchmarks/results/streaming.json`.
 """
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--examples", type=int, default=50_000, help="of the smallest set")
+    parser.add_argument("--examples", type=int, default=50_000, help="examples in the smallest set")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fit", action="store_true", help="train a network as well")
     parser.add_argument("--out", type=Path, default=RESULTS / "streaming.json")
@@ -81,7 +81,7 @@ def write(folder: Path, count: int) -> None:
 
 
 def alone(what: dict) -> dict:
-    """What is measured in a process of its own."""
+    """Runs one measurement in a separate process."""
     command = [sys.executable, __file__, "--measure", json.dumps(what)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -131,7 +131,7 @@ def trained(data, began: float) -> tuple[None, float]:
 
 
 def peak() -> int:
-    """The most memory that this process ever had, in bytes; Linux counts from the start of it."""
+    """Returns the peak memory of this process in bytes."""
     line = next(s for s in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in s)
     return int(line.split()[1]) * 1024
 

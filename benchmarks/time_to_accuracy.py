@@ -1,13 +1,13 @@
-"""From the start of a process to the accuracy that it prints: jaxnets against a PyTorch script.
+"""Time from the start of a process to a printed accuracy, in jaxnets and in a PyTorch script.
 
     python benchmarks/time_to_accuracy.py                    # mlp, lenet, lstm and gru
     python benchmarks/time_to_accuracy.py --model mlp --rounds 3 --epochs 2
 
-`examples/mnist.py` against `benchmarks/torch_mnist.py`, which has the same recipe: imports, data,
-compilation, training, and evaluation after each epoch. Processes alternate, one at a time. jaxnets
-runs with the compiled programs that an earlier run kept (warm), and without any (cold). Told are
-medians over the rounds of the seconds until an epoch's line says the target accuracy, and until the
-last line. Writes `benchmarks/results/time_to_accuracy.json`.
+Compares `examples/mnist.py` with `benchmarks/torch_mnist.py`, which has the same recipe: imports,
+data, compilation, training, and evaluation after each epoch. Processes alternate, one at a time.
+jaxnets runs with the compiled programs of an earlier run (warm), and without any (cold). The
+results are medians over the rounds of the seconds until the line of an epoch has the target
+accuracy, and until the last line. Writes `benchmarks/results/time_to_accuracy.json`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=TARGETS, action="append")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, help="of a trial; by default the recipe's")
+    parser.add_argument("--epochs", type=int, help="by default the number of the recipe")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "time_to_accuracy.json")
     options = parser.parse_args()
     rows = []
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def times(model: str, options: argparse.Namespace) -> dict[str, list[dict]]:
-    """Runs the processes in turn; returns what each round of each competitor took."""
+    """Runs the processes in turn; returns the times of each round of each competitor."""
     more = [] if options.epochs is None else ["--epochs", str(options.epochs)]
     found: dict[str, list[dict]] = {"jaxnets warm": [], "jaxnets cold": [], "torch": []}
     with tempfile.TemporaryDirectory() as kept:
@@ -65,9 +65,9 @@ def times(model: str, options: argparse.Namespace) -> dict[str, list[dict]]:
 
 
 def run(script: str, arguments: list[str], cache: str, target: float = 100) -> dict:
-    """Seconds since the start of a process, and the accuracy that it printed last."""
+    """Runs a process; returns seconds since its start and the last printed accuracy."""
     environment = {**os.environ, "JAXNETS_CACHE": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has compiled bytecode
     reached, accuracy, printed = None, 0.0, 0.0
     began = time.perf_counter()
     command = [sys.executable, script, *arguments]

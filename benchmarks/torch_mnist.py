@@ -1,9 +1,9 @@
-"""MNIST in PyTorch, as a tutorial writes it: what examples/mnist.py is timed against.
+"""MNIST in PyTorch, as in a tutorial, for comparison with examples/mnist.py.
 
     python benchmarks/torch_mnist.py --model lenet --epochs 10
 
-The same recipes: a DataLoader with its defaults, normalised pixels, every test image scored after
-each epoch. The images come from the file in jaxnets' folder, which NumPy reads alone.
+It has the same recipes: a DataLoader with its defaults, normalised pixels, evaluation of all test
+images after each epoch. NumPy reads the images from the file in the folder of jaxnets.
 """
 
 import argparse
@@ -21,7 +21,7 @@ MODELS = {"mlp": "mlp", "lenet": "lenet-28", "lstm": "lstm", "gru": "gru"}
 
 
 def load(part, model):
-    """Normalised images and labels."""
+    """Returns normalised images and labels."""
     with np.load(FILE) as arrays:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
     images = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081

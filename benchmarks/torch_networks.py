@@ -1,4 +1,4 @@
-"""The documented networks in PyTorch, as its tutorials write them; and all networks' data there."""
+"""The documented networks in PyTorch, as in its tutorials, and random data for all networks."""
 
 from collections.abc import Callable
 
@@ -78,7 +78,7 @@ def laid_out(network: Network, array: np.ndarray, channels_last: bool = False) -
 
 
 def tensors(network: Network, count: int, channels_last: bool = False) -> list[torch.Tensor]:
-    """Random inputs and labels."""
+    """Returns random inputs and labels."""
     arrays = (laid_out(network, array, channels_last) for array in examples(network, count))
     return [torch.from_numpy(array).to(DEVICE) for array in arrays]
 

@@ -4,27 +4,28 @@
     python benchmarks/train_step.py --network mlp --batch 64 --rounds 5
     python benchmarks/train_step.py --network resnet-20 --without Keras  # any of networks.py
 
-Forward, backward and the update of SGD with momentum on random data that lie in memory and are
-shuffled for each round, which is an epoch. Each competitor is a process of its own with all cores,
-and they take turns (`turns.py`). With `--dtype bfloat16` jaxnets computes in it by
-`fit(compute_dtype=…)` and PyTorch under `torch.autocast`:
+A step is the forward pass, the backward pass and the update of SGD with momentum, on random data
+in memory that are shuffled for each round; a round is an epoch. Each competitor is a separate
+process with all cores, and they take turns (`turns.py`). With `--dtype bfloat16` jaxnets uses
+`fit(compute_dtype=…)` and PyTorch `torch.autocast`:
 
-- jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
-- jaxnets, devices, on a CPU alone: the same over a virtual device for each core, `fit(devices=…)`.
-- jaxnets, ported: the same of the network that `jaxnets.port` makes of PyTorch's.
-- torch eager: as a tutorial writes it, except for its data loader.
-- torch channels_last, of images: the same, with weights and images in that memory format.
-- torch.compile: as torch eager, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
-- CUDA graph, on a GPU alone: the whole step captured once and replayed.
-- plain Flax: NNX with a jitted step, as Flax's MNIST example has it.
-- Keras, where it is installed: `fit` on the JAX backend, which compiles the step by itself. It is
-  what a user writes; `train_on_batch` would wait for the loss after each step.
-- floor: the network's multiplications at the rate of a large matrix product.
+- jaxnets: `fit`, with everything that it does in an epoch, including the evaluation of one example.
+- jaxnets, devices (only on a CPU): the same with a virtual device for each core, `fit(devices=…)`.
+- jaxnets, ported: the same with the port of the PyTorch network by `jaxnets.port`.
+- torch eager: a step as in PyTorch's tutorials, without their data loader.
+- torch channels_last (only images): the same, with weights and images in that memory format.
+- torch.compile: like torch eager, with the whole step compiled; on a GPU with
+  `mode="reduce-overhead"`.
+- CUDA graph (only on a GPU): the whole step captured once and replayed.
+- plain Flax: NNX with a jitted step, as in Flax's MNIST example.
+- Keras (if installed): `fit` on the JAX backend, which compiles the step. `train_on_batch` would
+  wait for the loss after each step.
+- floor: the multiplications of the network at the rate of a large matrix product.
 
-The table gives medians over the rounds, quartiles, and each competitor's time divided by jaxnets'.
-Apart from these stand the seconds to compile, which are the first round's less a later one's, and
-the most memory that each process had.
-Writes `benchmarks/results/train_step.json` and a chart beside it.
+The table has medians over the rounds, quartiles, and each competitor's time divided by jaxnets'.
+Separate columns have the compilation time, which is the time of the first round minus that of a
+later one, and the peak memory of each process.
+Writes `benchmarks/results/train_step.json` and a chart next to it.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def names(network: Network, options: argparse.Namespace) -> list[str]:
 
 
 class Case(NamedTuple):
-    """What a competitor is to take: so many steps a turn, of so many examples each."""
+    """The work of a competitor: number of steps in a turn, and their batch size."""
 
     network: Network
     batch: int
@@ -90,7 +91,7 @@ class Case(NamedTuple):
 
 
 def take_steps(options: argparse.Namespace) -> None:
-    """In a competitor: takes its turns."""
+    """In a competitor: runs its turns."""
     network = NETWORKS[options.network[0]]
     case = Case(network, options.batch[0], options.times, options.dtype)
     with turns.failures_told():
@@ -100,7 +101,7 @@ def take_steps(options: argparse.Namespace) -> None:
 def jaxnets_steps(
     case: Case, devices: int | None = None, make: Callable[[Network], Any] = build
 ) -> None:
-    """Epochs of ``fit``, which waits for its turn after each."""
+    """Runs epochs of ``fit``, which waits for the next turn after each."""
     from jaxnets import fit, losses, optimizers
     from jaxnets.data import Dataset, Split
     from jaxnets.training import StopTraining
@@ -134,7 +135,7 @@ def jaxnets_steps(
 
 
 def jaxnets_devices(case: Case) -> None:
-    """The same, over a virtual device for each core."""
+    """Runs epochs of ``fit`` with a virtual device for each core."""
     import jax
 
     cores = len(os.sched_getaffinity(0))
@@ -143,12 +144,12 @@ def jaxnets_devices(case: Case) -> None:
 
 
 def jaxnets_ported(case: Case) -> None:
-    """The same with a port of PyTorch's network."""
+    """Runs epochs of ``fit`` with the port of the PyTorch network."""
     jaxnets_steps(case, make=ported)
 
 
 def ported(network: Network) -> Any:
-    """The network as ``jaxnets.port`` has it."""
+    """Returns the port of the PyTorch network."""
     import torch_networks
 
     from jaxnets.port import from_torch
@@ -158,7 +159,7 @@ def ported(network: Network) -> Any:
 
 
 def torch_step(case: Case, channels_last: bool = False) -> tuple[Callable, Callable]:
-    """A step as a PyTorch tutorial writes it; and what sets gradients to None, if that is apart."""
+    """Returns a step as in PyTorch's tutorials, and a separate function that resets gradients."""
     import torch
     import torch_networks
 
@@ -184,7 +185,7 @@ def torch_step(case: Case, channels_last: bool = False) -> tuple[Callable, Calla
 
 
 def torch_serve(case: Case, step: Callable, channels_last: bool = False) -> None:
-    """Epochs of a step over shuffled tensors."""
+    """Runs epochs of a step over shuffled tensors."""
     import torch
     import torch_networks
 
@@ -214,7 +215,7 @@ def torch_compile(case: Case) -> None:
 
 
 def cuda_graph(case: Case) -> None:
-    """The step recorded on tensors that stay, into which each batch is copied."""
+    """Captures the step on fixed tensors, into which each batch is copied."""
     import torch
     import torch_networks
 
@@ -226,7 +227,7 @@ def cuda_graph(case: Case) -> None:
         for _ in range(3):
             step(x, y)
     torch.cuda.current_stream().wait_stream(aside)
-    no_gradients()  # so that the graph has gradients in memory of its own
+    no_gradients()  # the graph then allocates its gradients in its own memory
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step(x, y)
@@ -240,7 +241,7 @@ def cuda_graph(case: Case) -> None:
 
 
 def plain_flax(case: Case) -> None:
-    """Epochs as Flax's MNIST example writes them."""
+    """Runs epochs as in Flax's MNIST example."""
     import flax_networks
     import jax
     import jax.numpy as jnp
@@ -270,7 +271,7 @@ def plain_flax(case: Case) -> None:
 
 
 def keras_fit(case: Case) -> None:
-    """Epochs of Keras' own loop."""
+    """Runs epochs of Keras' ``fit``."""
     import keras_networks
     from keras_networks import keras
 

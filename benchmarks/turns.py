@@ -1,11 +1,12 @@
-"""Competitors in processes of their own, which take turns.
+"""Runs competitors in separate processes that take turns.
 
-Each is started, prepared, and then computes only when it is its turn: the others wait for a line on
-their standard input, which costs nothing. No library thus shares a process, a pool of threads or
-memory with another, and yet what disturbs the machine for a while disturbs all of them. A first
-turn of each, in which it compiles, is not counted among the rounds but told apart. In a round a
-competitor has two turns, of which the second counts: a processor that has rested is slow at first,
-and caches hold what is another's. One that fails says why, and the others continue.
+Each competitor is started and prepared, and then computes only in its turns; the others wait for
+a line on their standard input, which uses no processor time. The libraries therefore share no
+process, thread pool or memory, while a disturbance of the machine affects all of them. The first
+turn of each, in which it compiles, is not counted among the rounds but recorded separately. In a
+round, a competitor has two turns, of which the second counts: after a pause the processor is
+slow, and its caches contain another competitor's data. If a competitor fails, its error is
+printed and the others continue.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import machine
 import numpy as np
 from networks import DOCUMENTED, NETWORKS
 
-# Threads that spin a little after their work have gone to sleep by then.
+# Long enough for threads that spin after their work to go to sleep.
 PAUSE = 0.1
 HEAD = (
     "network        batch  competitor            µs a {}           quartiles   ratio  compile    MB"
@@ -37,10 +38,10 @@ def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.Argume
     """The options of a script that times competitors.
 
     Args:
-        about: the script's docstring.
-        rounds: how many rounds there are by default.
-        seconds: about how long each takes.
-        out: the name of the file of results, without its ending.
+        about: the docstring of the script.
+        rounds: default number of rounds.
+        seconds: default approximate duration of a round.
+        out: name of the file of results, without extension.
     """
     made = argparse.ArgumentParser(description=about.splitlines()[0])
     listed = f"one of {', '.join(NETWORKS)}; may be repeated"
@@ -58,10 +59,10 @@ def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.Argume
 def compete(
     options: argparse.Namespace, measured: Callable, batches: tuple[int, ...], key: str, title: str
 ) -> None:
-    """Times all cases, and tells and writes what came of it.
+    """Times all cases, and prints and writes the results.
 
     Args:
-        options: as ``parser`` reads them.
+        options: the options that ``parser`` returned.
         measured: a function of a network's name, a batch and the options that returns a row.
         batches: by default.
         key: the row's number by which seconds are divided: steps, or calls.
@@ -78,15 +79,15 @@ def compete(
 
 
 class Competitor:
-    """A process that runs a script as the competitor of this name.
+    """A process that runs a script as one competitor.
 
     Args:
         script: its path; it is called with ``--competitor NAME`` and the arguments.
-        name: which.
-        arguments: that tell it what to time.
+        name: name of the competitor.
+        arguments: arguments that select what to time.
 
     Attributes:
-        failure: why it ended before its time; None if it did not.
+        failure: reason why it ended early, or None.
     """
 
     def __init__(self, script: str, name: str, arguments: list[str]) -> None:
@@ -100,16 +101,16 @@ class Competitor:
         self.read()
 
     def turn(self) -> float:
-        """Seconds that a turn took; NaN of one that failed."""
+        """Runs a turn and returns its seconds; NaN if it failed."""
         if self.failure:
             return math.nan
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+        with contextlib.suppress(BrokenPipeError):  # read() reports that it has ended
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
         return self.read()
 
     def end(self) -> dict:
-        """Ends the process; returns the most memory that it had, and its device."""
+        """Ends the process; returns its peak memory and its device."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         last = {} if self.failure else self.read()
@@ -129,10 +130,10 @@ class Competitor:
 
 
 def take_turns(script: str, names: list[str], arguments: list[str], rounds: int) -> dict[str, dict]:
-    """Times competitors, which are names of the script's.
+    """Times competitors.
 
     Returns:
-        Of each the seconds of its rounds and what else is known; or why it failed.
+        For each competitor the seconds of its rounds and further values, or its error.
     """
     competitors = [Competitor(script, name, arguments) for name in names]
     first = {one.name: one.turn() for one in competitors}
@@ -155,7 +156,7 @@ def report(row: dict, key: str) -> None:
     """Prints a line for each competitor of a case.
 
     Args:
-        row: as ``take_turns`` gives it, with the network and the batch.
+        row: a result of ``take_turns``, with the network and the batch size.
         key: the row's number by which seconds are divided: steps, or calls.
     """
     ours = statistics.median(row["competitors"].get("jaxnets", {}).get("seconds", [math.nan]))
@@ -174,18 +175,18 @@ def report(row: dict, key: str) -> None:
 
 
 def wait() -> bool:
-    """In a competitor: waits for its turn; False if there is none any more."""
+    """In a competitor: waits for its turn; returns False after the last one."""
     return bool(sys.stdin.readline())
 
 
 def tell(what: object) -> None:
-    """In a competitor: answers."""
+    """In a competitor: sends a reply."""
     print(f"turn:{json.dumps(what)}", flush=True)
 
 
 @contextlib.contextmanager
 def failures_told() -> Iterator[None]:
-    """In a competitor: tells what it fails with, rather than raise it."""
+    """In a competitor: sends errors to the parent instead of raising them."""
     try:
         yield
     except Exception as error:
@@ -195,7 +196,7 @@ def failures_told() -> Iterator[None]:
 
 
 def serve(run: Callable[[], None]) -> None:
-    """In a competitor: takes its turns, until there are no more."""
+    """In a competitor: runs all turns."""
     tell("ready")
     while wait():
         began = time.perf_counter()

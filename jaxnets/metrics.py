@@ -1,6 +1,7 @@
 """Metrics of outputs: sums and counts that are added over batches and divided at the end."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -762,3 +763,122 @@ def _values(outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array
         raise InputError("labels", f"the outputs' shape {outputs.shape}", describe(labels))
     wide = jnp.promote_types(jnp.result_type(outputs, labels), jnp.float32)
     return outputs.astype(wide), labels.astype(wide)
+
+
+def sequence_error_rate() -> Measure:
+    """Measures the edit distance of decoded sequences divided by the length of the true ones.
+
+    It is the word error rate where classes are words, and the character error rate where they are
+    characters. Outputs are decoded greedily: the likeliest class at each time, repeats merged and
+    blanks dropped.
+
+    Returns:
+        A function of (outputs, labels). Outputs are logits [batch, time, classes + 1], whose last
+        class is CTC's blank, and their lengths [batch]; labels are class numbers [batch, longest],
+        padded with -1.
+
+    Examples:
+        >>> logits = jnp.log(jnp.array([[[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]]]))
+        >>> measure = sequence_error_rate()
+        >>> measure((logits, jnp.array([3])), jnp.array([[0, 1]]))  # 0 0 in place of 0 1
+        Ratio(total=Array(1, dtype=int32), count=Array(2, dtype=int32))
+    """
+    return _measure(_sequence_error_rate)
+
+
+def _sequence_error_rate(outputs: Any, labels: ArrayLike) -> Metric:
+    logits, lengths = outputs
+    labels = _integers("labels", labels)
+    distance = functools.partial(_edit_distance, logits.shape[-1] - 1)
+    distances = jax.vmap(distance)(jnp.argmax(logits, -1), lengths, labels)
+    count = jnp.sum(labels >= 0, dtype=jnp.int32)
+    return Ratio(jnp.sum(distances, dtype=jnp.int32), count)
+
+
+def _edit_distance(blank: int, path: jax.Array, length: jax.Array, labels: jax.Array) -> jax.Array:
+    """The edit distance of a path of classes and blanks [time] to labels [longest]."""
+    places = jnp.arange(len(labels) + 1, dtype=jnp.int32)
+
+    def step(row: jax.Array, frame: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        # row[j] is the distance of what is decoded so far to the first j labels
+        symbol, emitted = frame
+        wrong = (labels != symbol).astype(jnp.int32)
+        best = jnp.minimum(row + 1, jnp.append(row[0] + 1, row[:-1] + wrong))
+        inserted = jax.lax.cummin(best - places) + places
+        return jnp.where(emitted, inserted, row), None
+
+    before = jnp.append(blank, path[:-1])
+    emitted = (path != blank) & (path != before) & (jnp.arange(len(path)) < length)
+    row, _ = jax.lax.scan(step, places, (path, emitted))
+    return row[jnp.sum(labels >= 0)]
+
+
+def hit_rate(k: int, candidates: int) -> Measure:
+    """The fraction of test examples of a recommender whose chosen item is among the k best scored.
+
+    An example is the scores of ``candidates`` items, one after the other, one of which the user
+    chose. Items with the same score as the chosen one count as better.
+
+    Args:
+        k: from 1 on.
+        candidates: the number of items in an example.
+
+    Returns:
+        A function of outputs, scores [B · candidates], and labels of that shape, 1 for the chosen
+        item of each example and 0 for the others.
+
+    Raises:
+        InputError: if an argument is not a positive integer; by the function, if the outputs are
+            not whole examples.
+
+    Examples:
+        >>> scores = jnp.array([0.9, 0.3, 0.2, 0.1, 0.5, 0.4])
+        >>> hit_rate(1, candidates=3)(scores, jnp.array([1, 0, 0, 1, 0, 0])).total
+        Array(1, dtype=int32)
+    """
+    check_positive("candidates", candidates)
+    return _measure(_hit_rate, k=check_positive("k", k), candidates=candidates)
+
+
+def _hit_rate(outputs: ArrayLike, labels: ArrayLike, k: int, candidates: int) -> Metric:
+    places = _places(outputs, labels, candidates)
+    return Ratio(jnp.sum(places < k, dtype=jnp.int32), jnp.int32(len(places)))
+
+
+def ndcg(k: int, candidates: int) -> Measure:
+    """The normalized discounted cumulative gain of a recommender's test examples, with one item.
+
+    It is 1 / log₂(r + 1) for a chosen item that is the r-th best scored of its example, and 0 for
+    r above k; the mean over the examples.
+
+    Args:
+        k: from 1 on.
+        candidates: see ``hit_rate``.
+
+    Returns:
+        A function as ``hit_rate`` returns.
+
+    Raises:
+        InputError: see ``hit_rate``.
+
+    scikit-learn: ``ndcg_score(labels, scores, k=k)`` with arrays [B, candidates].
+    """
+    check_positive("candidates", candidates)
+    return _measure(_ndcg, k=check_positive("k", k), candidates=candidates)
+
+
+def _ndcg(outputs: ArrayLike, labels: ArrayLike, k: int, candidates: int) -> Metric:
+    places = _places(outputs, labels, candidates)
+    gains = jnp.where(places < k, 1 / jnp.log2(places.astype(jnp.float32) + 2), 0)
+    return Ratio(jnp.sum(gains), jnp.int32(len(places)))
+
+
+def _places(outputs: ArrayLike, labels: ArrayLike, candidates: int) -> jax.Array:
+    """How many items of each example are not scored below the chosen one, int32 [examples]."""
+    outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
+    if outputs.size % candidates or outputs.size != labels.size:
+        expected = f"scores and labels of examples of {candidates} items each"
+        raise InputError("outputs", expected, f"{describe(outputs)} and {describe(labels)}")
+    scores, chosen = outputs.reshape(-1, candidates), labels.reshape(-1, candidates) > 0
+    own = jnp.sum(jnp.where(chosen, scores, 0), axis=1, keepdims=True)
+    return jnp.sum(~(own > scores) & ~chosen, axis=1, dtype=jnp.int32)

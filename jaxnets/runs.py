@@ -27,7 +27,15 @@ from jaxnets.arrays import (
     shortened,
 )
 from jaxnets.changes import Change, restructured
-from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
+from jaxnets.data import (
+    AudioFormat,
+    Dataset,
+    RatingsEncoder,
+    Standardizer,
+    TableEncoder,
+    Transform,
+    image_files,
+)
 from jaxnets.data.loading import path_of
 from jaxnets.data.spec import described
 from jaxnets.data.survey import border_brightness, is_image
@@ -62,7 +70,7 @@ from jaxnets.training.evaluation import check_model
 from jaxnets.training.labels import Loss
 from jaxnets.training.probabilities import class_probabilities, kind_of, stated_kind
 from jaxnets.training.progress import describe as describe_epoch
-from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, tested_record
+from jaxnets.training.records import RATINGS, RECORD, TEXT, WEIGHTS, Task, tested_record
 from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
 #: The record of a run that saves checkpoints.
@@ -420,7 +428,7 @@ def write_changed(
     record = {**kept, "parameters": count_parameters(model), **tested, "changes": changes}
     with new_folder(directory) as folder:
         save_weights(model, folder / WEIGHTS)
-        for name in (TEXT, NETWORK, "history.csv", "curves.png"):
+        for name in (TEXT, RATINGS, NETWORK, "history.csv", "curves.png"):
             if (source / name).is_dir():
                 shutil.copytree(source / name, folder / name)
             elif (source / name).is_file():
@@ -470,6 +478,8 @@ class SavedRun:
         restored: the best epoch, if ``model`` has the weights of that epoch instead of the last
             ones; otherwise None.
         changes: the changes to the network after training, in order.
+        audio: converts a WAV file to the network's input; None if the network takes none.
+        ratings: the ids of users and items; None if the run was not trained on ratings.
     """
 
     recipe: Recipe | None
@@ -486,6 +496,8 @@ class SavedRun:
     history: tuple[EpochRecord, ...] = ()
     restored: int | None = None
     changes: tuple[Change, ...] = ()
+    audio: AudioFormat | None = None
+    ratings: RatingsEncoder | None = None
 
     def __repr__(self) -> str:
         size = count_parameters(self.model)
@@ -652,7 +664,9 @@ def read(
             "transform": _transform(record, recipe) if transform is None else transform,
             "history": _history(record),
             "restored": _restored(record),
+            "audio": _audio(record),
             "changes": tuple(map(Change.of_record, record.get("changes", ()))),
+            "ratings": _ratings(folder / RATINGS, options),
         }
     if model is not None:
         model = _load_changed(nnx.clone(model), found["changes"], folder / WEIGHTS)
@@ -770,6 +784,17 @@ def _encoder(
     return encoder
 
 
+def _ratings(path: Path, options: Mapping[str, Any]) -> RatingsEncoder | None:
+    """The ids of users and items; None if the run is not on ratings."""
+    if not path.exists():
+        return None
+    encoder = RatingsEncoder.load(path)
+    for name, ids in (("num_users", encoder.users), ("num_items", encoder.items)):
+        if options.get(name, len(ids)) != len(ids):
+            raise InputError(name, f"the {len(ids)} ids of {path}", options[name])
+    return encoder
+
+
 def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
     names = record.get("class_names")
     if names is None:
@@ -809,6 +834,11 @@ def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
     standardized = record.get("standardized")
     found = None if standardized is None else standardized[of]
     return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
+
+
+def _audio(record: dict[str, Any]) -> AudioFormat | None:
+    found = record.get("audio")
+    return None if found is None else AudioFormat(**found)
 
 
 def _recorded_background(record: dict[str, Any]) -> float | None:

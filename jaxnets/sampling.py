@@ -1,4 +1,4 @@
-"""Samples text from a language model, and searches for the best text that follows another."""
+"""Sequences from a network's outputs: samples, beam search, decoded CTC outputs."""
 
 import functools
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from flax import nnx
 from jaxnets.arrays import (
     ArrayLike,
     InputError,
+    as_array,
+    check_integer,
     check_number,
     check_positive,
     check_seed,
@@ -257,3 +259,115 @@ def _with_best(kept: _Beams, tokens: jax.Array, scores: jax.Array) -> _Beams:
 def _rows(x: jax.Array, chosen: jax.Array) -> jax.Array:
     """Of each example's rows [batch, rows, …] the chosen ones [batch, beams, …]."""
     return jnp.take_along_axis(x, chosen.reshape(chosen.shape + (1,) * (x.ndim - 2)), axis=1)
+
+
+def ctc_greedy(
+    logits: ArrayLike, lengths: ArrayLike | None = None, *, blank: int | None = None
+) -> list[np.ndarray]:
+    """Decodes CTC outputs: the likeliest class at each time, repeats merged and blanks dropped.
+
+    Args:
+        logits: of classes, or their log-probabilities, [batch, time, classes].
+        lengths: time steps of each example, integers [batch]; None for all.
+        blank: the class of the blank; by default the last one.
+
+    Returns:
+        For each example its sequence of classes, int32 [n].
+
+    Raises:
+        InputError: for wrong shapes, or lengths beyond the time steps.
+
+    Examples:
+        >>> ctc_greedy(np.eye(3)[None, [0, 0, 2, 0, 1]])  # 0 0 blank 0 1
+        [array([0, 0, 1], dtype=int32)]
+    """
+    rows, blank = _ctc_rows(logits, lengths, blank)
+    decoded = []
+    for row in rows:
+        path = row.argmax(1)
+        kept = (path != blank) & (path != np.append(blank, path[:-1]))
+        decoded.append(path[kept].astype(np.int32))
+    return decoded
+
+
+def ctc_beam_search(
+    logits: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    beam_width: int = 10,
+    blank: int | None = None,
+) -> list[np.ndarray]:
+    """Decodes CTC outputs to the likeliest sequences by a search over prefixes.
+
+    The probability of a sequence is the sum over all paths that it is decoded from, of which
+    ``ctc_greedy`` finds the likeliest path alone. At each time the ``beam_width`` likeliest
+    prefixes are kept. With enough of them the result is exact.
+
+    Args:
+        logits: see ``ctc_greedy``.
+        lengths: see ``ctc_greedy``.
+        beam_width: number of prefixes that are kept.
+        blank: see ``ctc_greedy``.
+
+    Returns:
+        For each example its likeliest sequence of classes, int32 [n].
+
+    Raises:
+        InputError: as ``ctc_greedy``, and if the width is not a positive integer.
+
+    Examples:
+        >>> logits = np.log([[[0.4, 0.6], [0.4, 0.6]]])  # 0 at either time or both: 0.64
+        >>> ctc_greedy(logits), ctc_beam_search(logits)
+        ([array([], dtype=int32)], [array([0], dtype=int32)])
+    """
+    check_positive("beam_width", beam_width)
+    rows, blank = _ctc_rows(logits, lengths, blank)
+    return [np.array(_likeliest(row, beam_width, blank), np.int32) for row in rows]
+
+
+def _ctc_rows(
+    logits: ArrayLike, lengths: ArrayLike | None, blank: int | None
+) -> tuple[list[np.ndarray], int]:
+    """The log-probabilities [time, classes] of each example, and the class of the blank."""
+    array = np.asarray(as_array("logits", logits))
+    if array.ndim != 3 or array.shape[2] < 1 or array.dtype.kind != "f":
+        raise InputError("logits", "floats [batch, time, classes]", describe(array))
+    count, times, classes = array.shape
+    ends = np.full(count, times) if lengths is None else np.asarray(as_array("lengths", lengths))
+    whole = ends.shape == (count,) and ends.dtype.kind in "iu"
+    if not whole or not np.all((ends >= 0) & (ends <= times)):
+        raise InputError("lengths", f"{count} integers from 0 to {times}", describe(ends))
+    last = classes - 1
+    blank = last if blank is None else check_integer("blank", blank, least=0, most=last)
+    wide = array.astype(np.float64)
+    log_probs = wide - np.logaddexp.reduce(wide, axis=2, keepdims=True)
+    return [row[:end] for row, end in zip(log_probs, ends, strict=True)], blank
+
+
+_Prefix = tuple[int, ...]
+
+
+def _likeliest(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
+    """The likeliest sequence of an example [time, classes]."""
+    never = -np.inf
+    # For each prefix the log-probabilities of its paths that end with a blank, and without one.
+    beams: dict[_Prefix, tuple[float, float]] = {(): (0.0, never)}
+    for frame in log_probs:
+        grown: dict[_Prefix, tuple[float, float]] = {}
+
+        def add(prefix: _Prefix, with_blank: float, without: float, into: Any = grown) -> None:
+            before = into.get(prefix, (never, never))
+            both = (np.logaddexp(before[0], with_blank), np.logaddexp(before[1], without))
+            into[prefix] = both
+
+        for prefix, (with_blank, without) in beams.items():
+            either = np.logaddexp(with_blank, without)
+            last = prefix[-1] if prefix else None
+            repeated = never if last is None else without + frame[last]
+            add(prefix, either + frame[blank], repeated)
+            for label, score in enumerate(frame):
+                if label != blank:  # a label after itself is a new one behind a blank alone
+                    add((*prefix, label), never, score + (with_blank if label == last else either))
+        ranked = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))
+        beams = dict(ranked[:width])
+    return max(beams, key=lambda prefix: np.logaddexp(*beams[prefix]))

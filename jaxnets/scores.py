@@ -291,6 +291,71 @@ def regression_scores(predictions: Any, values: Any) -> RegressionScores:
     return RegressionScores(np.sqrt(squares / len(true)), np.abs(apart).mean(0), r2)
 
 
+def places(scores: Any, chosen: Any) -> np.ndarray:
+    """How many items of each example are scored at least as high as the chosen one.
+
+    Args:
+        scores: of each item for each example, floats [N, items].
+        chosen: the number of the chosen item, integers [N].
+
+    Returns:
+        int64 [N]; 0 if the chosen item is the best one.
+
+    Raises:
+        InputError: if the arrays do not fit together, or a number is not an item.
+
+    Examples:
+        >>> places([[0.9, 0.2, 0.5], [0.1, 0.4, 0.1]], [2, 0])
+        array([1, 2])
+    """
+    values = _array("scores", scores, "floats [N, items]")
+    if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
+        raise InputError("scores", "floats [N, items]", describe(values))
+    own = _classes("chosen", chosen, values.shape[1])
+    _check_lengths(values, own, "chosen")
+    best = np.take_along_axis(values, own[:, None], 1)
+    return (~(best > values)).sum(1) - 1  # not the chosen one itself
+
+
+def hit_rate(places: Any, k: int) -> float:
+    """The share of examples whose chosen item is among the k best scored.
+
+    Args:
+        places: what ``places`` returns.
+        k: from 1 on.
+
+    Raises:
+        InputError: if there is no example, or k is not a positive integer.
+    """
+    check_positive("k", k)
+    return float((_checked_places(places) < k).mean())
+
+
+def ndcg(places: Any, k: int) -> float:
+    """The normalized discounted cumulative gain at k, if each example has one chosen item.
+
+    This is scikit-learn's ``ndcg_score(chosen, scores, k=k)``, where ``chosen`` is 1 for the chosen
+    item and 0 for the others: 1 / log₂(place + 2) for a place below k, else 0; the mean of these.
+
+    Args:
+        places: what ``places`` returns.
+        k: from 1 on.
+
+    Raises:
+        InputError: see ``hit_rate``.
+    """
+    check_positive("k", k)
+    found = _checked_places(places)
+    return float(np.where(found < k, 1 / np.log2(found + 2.0), 0).mean())
+
+
+def _checked_places(places: Any) -> np.ndarray:
+    found = _array("places", places, "integers [N] from 0 on")
+    if found.dtype.kind not in "ui" or found.ndim != 1 or not found.size or found.min() < 0:
+        raise InputError("places", "integers [N] from 0 on", describe(found))
+    return found
+
+
 def _scored(probabilities: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Checks scores [N, C] and labels [N], and returns them as arrays."""
     values = _array("probabilities", probabilities, "floats [N, C]")

@@ -36,11 +36,11 @@ INTRODUCTION = """# Results
 
 Each documented network was trained in PyTorch and in jaxnets with the same initial weights, the
 same batches and the same optimizer. The score is measured after the last epoch: mean ± standard
-deviation over the seeds. The difference is jaxnets minus PyTorch, with its 95 % confidence interval. p is the
-p-value of an equivalence test (two one-sided t tests) with the given margin: below 0.05, the
-frameworks are equivalent within the margin. Time is the time of an epoch in PyTorch divided by the
-time in jaxnets. Dropout is off in both frameworks, so recipes with dropout have other scores than
-documented. `scripts/results.py` writes these pages.
+deviation over the seeds. The difference is jaxnets minus PyTorch, with its 95 % confidence
+interval. p is the p-value of an equivalence test (two one-sided t tests) with the given margin:
+below 0.05, the frameworks are equivalent within the margin. Time is the time of an epoch in PyTorch
+divided by the time in jaxnets. Dropout is off in both frameworks, so recipes with dropout have
+other scores than documented. `scripts/results.py` writes these pages.
 """
 COLUMNS = (
     *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),

@@ -15,7 +15,11 @@ from jaxnets.models import (
     LanguageModel,
     LeNet,
     LinearRegression,
+    MatrixFactorization,
+    NeuMF,
     RecurrentClassifier,
+    SpeechCNN,
+    SpeechGRU,
     TextClassifier,
     TransformerClassifier,
     ViT,
@@ -26,14 +30,18 @@ from jaxnets.models import (
 class Case:
     build: Callable[[nnx.Rngs], nnx.Module]
     example: tuple[int, ...]
-    outputs: int
+    outputs: int | None  # None for one output without an axis of its own
     loss: Callable = losses.cross_entropy
     idle: str | None = None  # the one parameter whose gradient is zero by construction
     vocabulary: int = 0  # tokens, where inputs are numbers of them
     per_token: bool = False  # whether outputs and labels are
+    columns: tuple[tuple[str, int], ...] = ()  # indices by name, each below a number, as inputs
 
-    def inputs(self, count: int, seed: int = 0) -> np.ndarray:
+    def inputs(self, count: int, seed: int = 0) -> np.ndarray | dict[str, np.ndarray]:
         size = (count, *self.example)
+        if self.columns:
+            draw = np.random.default_rng(seed)
+            return {k: draw.integers(n, size=count).astype(np.int32) for k, n in self.columns}
         if self.vocabulary:
             return self._tokens(size, seed)
         return np.random.default_rng(seed).normal(size=size).astype(np.float32)
@@ -43,8 +51,9 @@ class Case:
             return self._tokens((count, *self.example), seed)
         draw = np.random.default_rng(seed)
         if self.loss is losses.mse_loss:
-            return draw.normal(size=(count, self.outputs)).astype(np.float32)
-        return draw.integers(max(self.outputs, 2), size=count).astype(np.int32)
+            size = (count,) if self.outputs is None else (count, self.outputs)
+            return draw.normal(size=size).astype(np.float32)
+        return draw.integers(max(self.outputs or 0, 2), size=count).astype(np.int32)
 
     def _tokens(self, size: tuple[int, int], seed: int) -> np.ndarray:
         """Rows of numbers; of a classifier's, the first is full and the others end in padding."""
@@ -110,6 +119,8 @@ CASES = {
         4,
         idle="kernel_hh_l0_reverse",
     ),
+    "speech-cnn": Case(lambda rngs: SpeechCNN(4, 8, 3, rngs=rngs), (12, 8), 4),
+    "speech-gru": Case(lambda rngs: SpeechGRU(4, 5, 6, dropout=0.3, rngs=rngs), (7, 5), 4),
     "text-lstm": Case(
         _text(n_layers=2, dropout=0.3), (7,), 1, losses.binary_cross_entropy, vocabulary=11
     ),
@@ -127,4 +138,18 @@ CASES = {
         lambda rngs: ViT(8, 4, 1, 2, 8, 16, 0.1, 4, in_channels=3, rngs=rngs), (8, 8, 3), 4
     ),
     "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
+    "matrix-factorization": Case(
+        lambda rngs: MatrixFactorization(7, 5, 3, mean=0.5, rngs=rngs),
+        (),
+        None,
+        losses.mse_loss,
+        columns=(("item", 5), ("user", 7)),
+    ),
+    "neumf": Case(
+        lambda rngs: NeuMF(7, 5, 3, (8, 6, 4), rngs=rngs),
+        (),
+        None,
+        losses.binary_cross_entropy_with_logits,
+        columns=(("item", 5), ("user", 7)),
+    ),
 }

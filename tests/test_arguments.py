@@ -46,6 +46,8 @@ DATA = data.Dataset("small", SPLIT, SPLIT)
 TOKENS = text.Vocabulary(("<pad>", "<unk>", "a"))
 ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
+COLUMNS = {"user": np.array([0, 1], np.int32), "item": np.array([0, 1], np.int32)}
+PAIRS = data.Split(COLUMNS, np.array([4, 1], np.float32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
 IMAGE = jnp.zeros((1, 4, 4, 4))
@@ -161,6 +163,14 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    "AfterTransform": (data.ToFloat(),),
+    "FrameCounts": (256, 80),
+    "SpecAugment": (1, 2, 1, 2),
+    "AudioFormat": (8000, 2),
+    "AudioDataset": ("sounds", SPLIT),
+    "read_wav": ("no-file.wav",),
+    "write_wav": ("no-folder/a.wav", np.zeros(3), 8000),
+    **dict.fromkeys(["ctc_greedy", "ctc_beam_search"], (np.zeros((1, 2, 3)),)),
     **dict.fromkeys(["prepare_qat", "quantize_dynamic", "quantize_weights", "report"], (model(),)),
     "quantize_static": (model(), ROW),
     "restructured": (model(), {"layers": {}, "folded": {}}),
@@ -211,6 +221,11 @@ GOOD = {
     "Chosen": (SPLIT, np.array([0])),
     "Joined": ((SPLIT,),),
     "Range": (SPLIT, 0, 1),
+    "Rated": (np.array([0, 1], np.int32), np.array([0, 1, 2], np.int32), 2),
+    "RatingsEncoder": (("1", "2"), ("3", "4")),
+    "RatingsDataset": ("ratings", PAIRS, PAIRS),
+    "SampleNegatives": (data.Rated.of(np.arange(2), np.arange(2), 2, 2),),
+    **dict.fromkeys(["MatrixFactorization", "NeuMF"], (3, 2)),
     "TextDataset": ("texts", TEXTS, TEXTS),
     "TextEncoder": (text.Tokenizer(), TOKENS),
     "Vocabulary": (TOKENS.tokens,),
@@ -236,6 +251,7 @@ GOOD = {
     "Between": (0.1, 1.0),
     "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
+    "data_options": (RECIPE,),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
     "sized": (RECIPE, DATA),
@@ -282,6 +298,9 @@ GOOD = {
     "top_k_accuracy": (SHARES, LABELS, 2),
     **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
     "regression_scores": (SHARES, SHARES),
+    "places": (SHARES, LABELS),
+    **{f"jaxnets.scores.{name}": (LABELS, 2) for name in ["hit_rate", "ndcg"]},
+    **dict.fromkeys(["hit_rate", "ndcg"], (2, 3)),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -403,8 +422,10 @@ NAMED = {
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
+    "RatingsDataset": {"encoder": data.RatingsEncoder(("1", "2"), ("3", "4"))},
     "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
     "TextDataset": {"encoder": ENCODER},
+    "AudioDataset": {"audio": data.AudioFormat(8000, 2)},
     "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
@@ -611,7 +632,9 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
+OF_ARRAYS = re.compile(
+    r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn|AfterTr"
+)
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
@@ -647,6 +670,7 @@ CALLED = {
     "ViT": (jnp.zeros((2, 2, 2, 3)),),
     **dict.fromkeys(["Seq2Seq", "TransformerSeq2Seq"], (TOKEN_ROWS, TOKEN_ROWS)),
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
+    **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),
     "ImageClassifier": (jnp.zeros((2, 3072)),),
     "LinearRegression": (jnp.zeros((2, 1)),),
@@ -658,6 +682,14 @@ CALLED = {
     "RandomHorizontalFlip": (PIXELS, jax.random.key(0)),
     **dict.fromkeys(["CutMix", "Mixup"], (PIXELS, jnp.zeros(2, jnp.int32), jax.random.key(0))),
     "OneHot": (jnp.zeros(2, jnp.int32),),
+    **dict.fromkeys(["Spectrogram", "MelSpectrogram", "MFCC"], (jnp.ones((2, 400)),)),
+    "MelScale": (jnp.ones((2, 3, 201)),),
+    "AmplitudeToDB": (jnp.ones((2, 3, 4)),),
+    "FrameCounts": (jnp.ones(2, jnp.int32),),
+    "SpecAugment": (jnp.ones((2, 3, 4)), jax.random.key(0)),
+    "SpeechCNN": (jnp.ones((2, 8, 40)),),
+    "SpeechGRU": (jnp.ones((2, 3, 40)), jnp.array([3, 2])),
+    "SpeechRecognizer": (jnp.ones((2, 8, 40)), jnp.array([8, 4])),
     "OnColumn": ((PIXELS,),),
     "Tokenizer": ("a b",),
     "TextEncoder": (["a b"],),

@@ -212,7 +212,7 @@ def test_predict_refuses_what_is_no_image(capsys, saved, tmp_path):
         (["--index", "0", "--seed", "0"], "seed: expected none, as MLP classifies, got 0"),
         (["--index", "0", "--temperature", "1"], "temperature: expected none, as MLP classifies"),
         (["--index", "0", "--top", "0"], "0 is not in the range x>=1"),
-        (["--top", "3"], "expected an image file, a text, --index N or --prompt TEXT, or for"),
+        (["--top", "3"], "expected an image file, a WAV file, a text, --index N,"),
     ],
 )
 def test_what_predict_cannot_do_is_one_sentence(capsys, saved, flags, message):
@@ -254,7 +254,7 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
         ({"settings.model_options": [1]}, "model_options: expected arguments by name, got"),
         ({"settings.model_options": {"features": "abc"}}, "features: expected"),
         ({"settings.model_options": {"features": [784, None]}}, "features: expected"),
-        ({"settings.layout": "cubes"}, "layout: expected 'images', 'rows' or 'tokens'"),
+        ({"settings.layout": "cubes"}, "layout: expected 'images', 'rows', 'tokens', 'log-mel'"),
         ({"settings.normalize": 3}, "normalize: expected a mean and a standard deviation, got 3"),
         ({"settings.normalize": ["a", None]}, "mean"),
         ({"settings.augment": 3}, "augment: expected names of AUGMENTATIONS, got 3"),

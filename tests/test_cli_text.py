@@ -122,7 +122,10 @@ def test_summary_knows_the_number_of_tokens(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{sentiment}"], "expected an image file, a text, --index N or --prompt TEXT, or for"),
+        (
+            ["{sentiment}"],
+            "expected an image file, a WAV file, a text, --index N, --prompt TEXT or",
+        ),
         (["{sentiment}", ""], "texts: expected texts of at least one token, got ''"),
         (["{sentiment}", "--prompt", "a"], "prompt: expected none, as TextClassifier classifies"),
         (["{sentiment}", "--index", "0"], "data_dir: expected an existing folder or file"),

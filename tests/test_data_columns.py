@@ -534,7 +534,7 @@ def experiment(split):
             lambda: texts(Split(np.zeros((2, 2), np.int32))).widths(2),
             "buckets: expected None or 1, unless each text has one label, got none",
         ),
-        (lambda: experiment(NAMED), "data.train.inputs: expected an array, .* got dict"),
+        (lambda: experiment(NAMED), "data.train.labels: expected an array, .* got dict"),
         (lambda: experiment(Split(IMAGES)), "data.train.labels: expected an array, .*, got None"),
         (
             lambda: recipes.train(recipes.RECIPES["mnist-mlp"], data=PAIRS),

@@ -206,3 +206,26 @@ def test_mistakes_are_drawn_with_what_speaks_for_them(run, tmp_path):
     assert code == 0
     assert re.search(r"^test image \d+: label (\d), predicted (?!\1)\d; the sum is off", out, re.M)
     assert [path.name for path in tmp_path.iterdir()] == ["mistake-1.png"]
+
+
+def test_tones_are_recognized_and_recordings_looked_for(run, tmp_path):
+    code, out, _ = run("spoken_digits", "--epochs", 2, "--augment")
+    assert code in (0, None)
+    assert train_losses(out)[-1] < train_losses(out)[0]
+    assert re.search(r"^the first test recording is 0, recognized as \d$", out, re.M)
+    _, _, err = run("spoken_digits", "--data", tmp_path)
+    assert "expected the WAV files {digit}_{speaker}_{index}.wav" in err
+
+
+def test_items_are_recommended_by_ratings(run):
+    code, out, _ = run("recommend", "--epochs", 2, "--user", 7, "--top", 4)
+    assert code in (0, None)
+    mean, biases, factors = map(float, re.findall(r"^RMSE .* (\d\.\d{3})$", out, re.M))
+    assert factors < mean
+    assert biases < mean
+    found = re.findall(r"^  item (\d+) +(\d\.\d\d)$", out, re.M)
+    assert len(found) == 4
+    assert sorted((score for _, score in found), reverse=True) == [score for _, score in found]
+    code, _, err = run("recommend", "--user", "nobody")
+    assert code == 2
+    assert "user: expected one of the 1,000 users of the data, such as 1, 2, 3, got 'nobody'" in err

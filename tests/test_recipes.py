@@ -10,7 +10,7 @@ import pytest
 from jaxnets import recipes, runs
 from jaxnets.cli import main
 from jaxnets.commands.predict import _answer
-from jaxnets.data import Dataset, Split, load
+from jaxnets.data import AudioDataset, AudioFormat, Dataset, Split, load
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.recipes import measured
 from tests.data_files import write_images
@@ -33,6 +33,14 @@ def texts(classes, labels=(), width=3):
     return TextDataset("words", split, split, encoder=TextEncoder(Tokenizer(), words))
 
 
+def digits(options):
+    form = AudioFormat(options["sample_rate"], 800, options.get("lengths", False))
+    inputs = form.batch([np.zeros(n, np.float32) for n in (700, 800)])
+    labels = np.array([[3, -1], [9, 0]] if "join" in options else [3, 9], np.int32)
+    split = Split(inputs, labels)
+    return AudioDataset("fsdd", split, split, tuple("0123456789"), audio=form)
+
+
 def sizes(name, data, **changes):
     return recipes.sized(dataclasses.replace(recipes.recipe(name), **changes), data).model_options
 
@@ -45,12 +53,18 @@ def test_on_its_own_data_a_recipe_stays_as_it_is(name):
     elif recipe.data in ("names", "rt-polarity", "text"):
         width = 64 if recipe.data == "text" else 3  # which is a GPT's block
         data = texts(18 if recipe.data == "names" else 2, width=width)
+    elif recipe.data == "fsdd":
+        data = digits(recipe.data_options)
     else:
         data = load(recipe.data, **recipe.data_options)
     found = recipes.sized(recipe, data).model_options
     assert {key: found[key] for key in recipe.model_options} == recipe.model_options
     added = found.keys() - recipe.model_options.keys()
-    assert added <= {"vocab_size", "output_dim", "in_features", "out_features", "input_dim"}
+    of_ratings = {"num_users", "num_items", "mean"}
+    assert added - of_ratings <= {
+        *("vocab_size", "output_dim", "in_features", "out_features", "input_dim"),
+        *("num_classes", "bands"),
+    }
 
 
 @pytest.mark.parametrize(

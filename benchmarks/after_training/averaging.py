@@ -12,7 +12,7 @@ from jaxnets import recipes
 RECIPE = recipes.recipe("mnist-mlp")
 SEEDS = 3
 FAST = {"optimizer_options": {"lr": 0.1, "momentum": 0.9}}
-#: What is averaged, by the flags of ``jaxnets train``.
+#: The averages, as flags of ``jaxnets train``.
 CASES = {
     "--ema 0.999": {"ema": 0.999},
     "--swa 5": {"swa": 5},

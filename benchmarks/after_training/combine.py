@@ -1,4 +1,4 @@
-"""Ensembles and soups of five networks: from five seeds, and tuned from one run.
+"""Ensembles and soups of five networks: from five seeds, and fine-tuned from one run.
 
 python benchmarks/after_training/combine.py
 """
@@ -14,7 +14,7 @@ from jaxnets.ensembles import Ensemble
 
 RECIPE = recipes.recipe("mnist-mlp")
 TRANSFORM = recipes.build_transform(RECIPE)
-#: How the five are tuned: learning rate and augmentation, for five epochs.
+#: Learning rate and augmentation of the five fine-tuned networks, for five epochs.
 TUNED = ((0.003, None), (0.01, None), (0.003, "shift"), (0.01, "shift"), (0.01, "rotate"))
 
 

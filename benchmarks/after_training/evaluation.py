@@ -1,9 +1,9 @@
-"""How good and how well calibrated the documented classifiers are on their test examples.
+"""Accuracy and calibration of the documented classifiers on their test examples.
 
     python benchmarks/after_training/evaluation.py RUNS [DATA]
 
-RUNS is a folder with the folders of runs, by the names of their recipes; a run that is missing is
-trained there first. DATA is the folder of the texts of sentiment-lstm; without it, it is left out.
+RUNS is a folder of run directories named after their recipes; missing runs are trained there first.
+DATA is the folder of the texts of sentiment-lstm; without DATA this recipe is left out.
 """
 
 import subprocess

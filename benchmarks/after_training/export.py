@@ -1,8 +1,8 @@
-"""Exported networks beside jaxnets' own predictions: sizes of files and differences.
+"""Exported networks compared with the predictions of jaxnets: file sizes and differences.
 
     python benchmarks/after_training/export.py RUN...
 
-Each RUN is the folder of a run. Files go into a temporary folder.
+Each RUN is a run directory. Files are written to a temporary folder.
 """
 
 import json

@@ -2,8 +2,8 @@
 
     python benchmarks/after_training/export_ports.py [FIRST LAST]
 
-With numbers, only these networks are tried, and the record keeps what it has of others. Needs
-torch, and what the networks of tests/port_zoo import.
+With numbers, only these networks are exported, and the record keeps the others. Requires torch and
+the packages that the networks of tests/port_zoo import.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main() -> None:
     sys.path.insert(0, str(record.ROOT))
     from tests.port_cases import CASES
 
-    warnings.simplefilter("ignore")  # PyTorch's, of what its users write
+    warnings.simplefilter("ignore")  # warnings of PyTorch about the code of its users
     onnxruntime.set_default_logger_severity(4)
     torch.set_num_threads(1)
     jax.config.update("jax_numpy_dtype_promotion", "standard")

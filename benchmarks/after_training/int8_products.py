@@ -1,9 +1,9 @@
-"""A linear layer with int8 weights and inputs, beside its float32 form and beside PyTorch's.
+"""A linear layer with int8 weights and inputs, compared with float32 and with PyTorch.
 
     python benchmarks/after_training/int8_products.py
 
-Each is given NumPy's array of inputs or, of PyTorch, a tensor, and waits for the outputs. It runs
-for some 15 seconds, while no other program should.
+Each variant receives a NumPy array (or a tensor in PyTorch) and waits for the outputs. The
+benchmark runs for about 15 seconds; no other program should run at the same time.
 """
 
 import time

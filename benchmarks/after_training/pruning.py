@@ -2,8 +2,8 @@
 
 python benchmarks/after_training/pruning.py RUNS
 
-RUNS has the folders mnist-mlp and mnist-lenet, of ``jaxnets train``. The pruned runs are kept
-beside them, and taken from there the next time.
+RUNS contains the run directories mnist-mlp and mnist-lenet of ``jaxnets train``. The pruned runs
+are stored next to them and reused the next time.
 """
 
 import json
@@ -19,7 +19,7 @@ from jaxnets.commands.prune import size, timed
 FIGURE = record.ROOT / "docs" / "images" / "pruning.png"
 NETWORKS = "mnist-mlp", "mnist-lenet"
 SHARES = 0.5, 0.8, 0.9, 0.95
-#: By what the table calls them: the method, and the epochs of training afterwards.
+#: By name in the table: the method, and the number of epochs of training afterwards.
 WAYS = {
     "weights, untrained": ("global", 0),
     "weights": ("global", 2),

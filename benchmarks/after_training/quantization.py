@@ -1,11 +1,11 @@
-"""Quantized networks: accuracy, size and time of an example, beside the network as it was trained.
+"""Quantized networks: accuracy, size and time per example, compared with the trained network.
 
     python benchmarks/after_training/quantization.py accuracy RUNS
     python benchmarks/after_training/quantization.py times RUNS NETWORK
 
-RUNS is a folder with a run of each documented recipe below, under the recipe's name. The first
-command quantizes and measures the accuracy, the second the times, of one network after another, as
-no other program should run meanwhile; repeated, it keeps the shorter times.
+RUNS is a folder with a run of each documented recipe below, named after the recipe. The first
+command quantizes the networks and measures the accuracy; the second measures the times of one
+network, while no other program should run. Repeated, it keeps the shorter times.
 """
 
 import sys

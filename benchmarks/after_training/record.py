@@ -18,9 +18,9 @@ def write(name: str, about: dict, more: tuple[str, ...] = ()) -> None:
     """Writes a record, after the date, the versions and the machine.
 
     Args:
-        name: of the file.
+        name: name of the file.
         about: the title, the method, the command, the columns and the rows.
-        more: packages whose versions matter too.
+        more: further packages whose versions are recorded.
     """
     from machine import PACKAGES, described
 

@@ -2,9 +2,9 @@
 
     python benchmarks/after_training/search.py [STORAGE]
 
-The network of mnist-softmax-mlp begins with SGD and a learning rate of 0.0001, and trains 3 epochs
-in place of the recipe's 10. The search varies optimizer, learning rate, batch size and the width of
-the hidden layer. It also draws the figure of docs/search.md.
+The network of mnist-softmax-mlp starts with SGD and a learning rate of 0.0001, and trains for 3
+epochs instead of the 10 of the recipe. The search varies optimizer, learning rate, batch size and
+the width of the hidden layer. It also draws the figure of docs/search.md.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""Load on ``jaxnets serve``: many clients at once, and requests that are wrong.
+"""Load on ``jaxnets serve``: many clients at once, and invalid requests.
 
     python benchmarks/after_training/serve_load.py RUN
 
-RUN is the folder of a run of mnist-lenet. Clients and server share this machine's processors.
+RUN is a run directory of mnist-lenet. Clients and server share the processors of this machine.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ async def ask(reader, writer, method: bytes, path: str, body: bytes) -> tuple[in
     try:
         writer.write(body)
         await writer.drain()
-    except ConnectionError:  # the answer to a body that is too large comes before its end
+    except ConnectionError:  # the server responds to a body that is too large before its end
         pass
     status = int((await reader.readline()).split()[1])
     length = 0

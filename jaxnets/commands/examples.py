@@ -13,6 +13,7 @@ from jaxnets import runs
 from jaxnets.arrays import InputError, printable
 from jaxnets.commands.saved import data_of
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
+from jaxnets.data.audio import folder as audio_folder
 from jaxnets.data.image_files import FORMATS
 from jaxnets.data.spec import single
 from jaxnets.data.text.corpora import read_lines
@@ -71,7 +72,7 @@ def given(
 
     Args:
         saved: the run.
-        inputs: image files, texts or files of tables.
+        inputs: image files, WAV files, texts or files of tables.
         row: rows of a table, as ``_values`` reads them.
         index: numbers of test examples.
         invert: see ``runs.open_image``.
@@ -92,7 +93,7 @@ def given(
 def _given(
     saved: runs.SavedRun, inputs: Sequence[str], invert: bool | None, *, whole: bool
 ) -> Iterator[Example]:
-    """Reads texts, tables or images, depending on the inputs of the run."""
+    """Reads texts, tables, WAV files or images, depending on the inputs of the run."""
     if saved.encoder is not None:
         texts = [text for each in inputs for text in _texts(each, whole=whole)]
         yield from map(Example, texts, saved.encoder(texts))
@@ -101,9 +102,12 @@ def _given(
         for file in inputs:
             yield from _of_table(saved, saved.table, file, whole=whole)
         return
+    if saved.audio is not None:
+        for path, label in _files(saved, inputs, audio_folder.ENDINGS, "WAV files", whole=whole):
+            yield Example(path, saved.audio.read(path), label)
+        return
     spec = saved.inputs or data_of(saved, "image").spec.inputs
-    images = [image for each in inputs for image in _images(saved, each, whole=whole)]
-    for path, label in images:
+    for path, label in _files(saved, inputs, _IMAGES, "images", whole=whole):
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
         for note in _changes(image, told=invert is not None):
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
@@ -116,20 +120,26 @@ def _texts(given: str, *, whole: bool) -> list[str]:
     return read_lines(given) if is_file else [given]
 
 
-def _images(saved: runs.SavedRun, given: str, *, whole: bool) -> list[tuple[str, str | None]]:
-    """Returns pairs of an image file and its label.
+def _files(
+    saved: runs.SavedRun, given: Sequence[str], endings: Sequence[str], kind: str, *, whole: bool
+) -> list[tuple[str, str | None]]:
+    """Returns pairs of a file and its label.
 
-    With ``whole``, a folder stands for all its images; a subfolder with the name of a class is
-    their label.
+    With ``whole``, a folder stands for all its files with one of the endings; a subfolder with the
+    name of a class is their label.
     """
-    folder = Path(given)
-    if not whole or not given or not folder.is_dir():
-        return [(given, None)]
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
-    if not found:
-        raise InputError(given, "a folder with images", "none")
+    found: list[tuple[str, str | None]] = []
     names = saved.class_names or ()
-    return [(str(path), path.parent.name if path.parent.name in names else None) for path in found]
+    for each in given:
+        folder = Path(each)
+        if not whole or not each or not folder.is_dir():
+            found.append((each, None))
+            continue
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+        if not paths:
+            raise InputError(each, f"a folder with {kind}", "none")
+        found += [(str(p), p.parent.name if p.parent.name in names else None) for p in paths]
+    return found
 
 
 def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
@@ -204,6 +214,7 @@ def _chosen(
     data: Dataset, index: Sequence[int], class_names: tuple[str, ...] | None
 ) -> list[Example]:
     """Returns the test examples with these numbers."""
+    single("inputs", data.spec.inputs)
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)

@@ -240,8 +240,9 @@ _DATA = (
     data_option,
     click.option(
         "--layout",
-        type=click.Choice(["images", "rows", "tokens"]),
-        help="The form of the inputs: images, the rows of images as steps, or the tokens of texts.",
+        type=click.Choice(["images", "rows", "tokens", "log-mel", "columns"]),
+        help="The form of the inputs: images, the rows of images as steps, the tokens of texts, or "
+        "log-mel spectrograms of recordings, or columns of indices.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)
@@ -444,12 +445,16 @@ def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
         given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():
         name = f"{part}_options"
-        options = {} if part in given else dict(getattr(recipe, name))
+        options = dict(getattr(recipe, name))
+        if part in given:  # how recordings are read also decides how their spectrograms are made
+            kept = _OF_SOUND if part == "data" and recipe.layout == "log-mel" else ()
+            options = {key: value for key, value in options.items() if key in kept}
         options |= {key: given.pop(key) for key in short if key in given}
         given[name] = options | dict(given.pop(f"{part}_option", ()))
     return dataclasses.replace(recipe, **given)
 
 
+_OF_SOUND = ("sample_rate", "seconds", "lengths", "join")
 #: The options of each part of a recipe that have a separate flag.
 _SHORT = {
     "model": (),

@@ -6,24 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets import runs
+from jaxnets import reports, runs
 from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
+from jaxnets.data import RatingsDataset
 from jaxnets.data.text import target_texts
-from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
+from jaxnets.models import (
+    LANGUAGE_MODELS,
+    TRANSLATORS,
+    MatrixFactorization,
+    NeuMF,
+    SpeechRecognizer,
+)
+from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import sample, translate
+from jaxnets.sampling import ctc_greedy, sample, translate
 from jaxnets.training import predict
 
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
-@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.argument("inputs", metavar="[IMAGE | WAV | TEXT | TABLE]...", nargs=-1)
 @click.option(
     "--row",
     multiple=True,
@@ -31,8 +40,12 @@ from jaxnets.training import predict
     help="A row of a table, or a step of a series; repeatable.",
 )
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
+@click.option("--user", metavar="ID", help="A user of a run on ratings, to recommend items to.")
 @click.option(
-    "--top", type=click.IntRange(min=1), show_default="3", help="Number of classes to show."
+    "--top",
+    type=click.IntRange(min=1),
+    show_default="3, or 10 items",
+    help="Number of classes, or of items, to show.",
 )
 @click.option(
     "--invert/--no-invert",
@@ -79,14 +92,18 @@ from jaxnets.training import predict
     help="With --csv: the split of the run's data set to predict.",
 )
 def predict_command(run: Path, **flags: Any) -> None:
-    """Predict for images, texts, rows or test examples with the network in the run directory RUN.
+    """Predict for files, texts, rows or test examples with the network in the run directory RUN.
 
     An image of another size is cropped to the right proportions, around its center, and resized.
+
+    A WAV file is converted to the sample rate and the length that the network was trained on. A
+    network that was trained on sequences prints the sequence that it recognizes.
 
     A text classifier classifies each TEXT; a language model continues --prompt; and for a
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
-    forecast from its last rows.
+    forecast from its last rows. A network on ratings recommends to --user the items with the
+    largest outputs, without those that the user has rated.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -96,10 +113,14 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
-        expected = "an image file, a text, --index N or --prompt TEXT"
+    if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
+        expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
         raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
     saved = opened(run)
+    if saved.ratings is not None or "user" in given:
+        for line in _recommended(saved, given):
+            click.echo(line)
+        return
     writes = isinstance(saved.model, LANGUAGE_MODELS)
     if isinstance(saved.model, TRANSLATORS):
         _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
@@ -129,6 +150,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
     """
     asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
     asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
+    asked = "--user ID" if isinstance(model, MatrixFactorization | NeuMF) else asked
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
@@ -147,7 +169,7 @@ def _check_flags(
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, shown(given[name]))
-    reads_images = saved.encoder is None and saved.table is None
+    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
     several = {"inputs", "row", "index"} & set(given)
@@ -155,10 +177,35 @@ def _check_flags(
         raise InputError("split", "none, as examples are given", given["split"])
     if "csv" in given and "top" in given:
         raise InputError("top", "none, as --csv writes every class", given["top"])
+    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
+        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
         raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
+
+
+def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
+    """A line for each item that is recommended, the best first."""
+    if saved.ratings is None:
+        raise InputError("user", "none, as the run is not on ratings", given["user"])
+    for name in given:
+        if name not in ("user", "top"):
+            expected = "none, as a run on ratings recommends items to --user ID"
+            raise InputError(name, expected, shown(given[name]))
+    (user,) = saved.ratings.numbered("user", [given.get("user")])
+    data = reports.data_of(saved)
+    assert isinstance(data, RatingsDataset)
+    items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
+    if data.candidates is not None:
+        outputs = 1 / (1 + np.exp(-outputs))
+    ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
+    names = [printable(f"{ids[item]}  {titles[item]}".rstrip()) for item in items]
+    width = max(map(len, names), default=0)
+    return [
+        f"{place:>3}  {name:<{width}}  {output:.3f}"
+        for place, (name, output) in enumerate(zip(names, outputs, strict=True), start=1)
+    ]
 
 
 def _written(
@@ -212,6 +259,10 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
 def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """Returns a line for each example."""
     several, outputs = _predicted(saved, **given)
+    if isinstance(saved.model, SpeechRecognizer):
+        words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
+        pairs = zip(several, words, strict=True)
+        return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
     _check_one_class(saved, outputs)
     names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
     return [
@@ -222,8 +273,15 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
     """Returns the given examples, and the network's outputs for them."""
     several = examples.given(saved, **given)
-    batch = np.stack([each.inputs for each in several])
+    batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
     return several, predict(saved.model, batch, transform=saved.transform)
+
+
+def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
+    """A sequence of classes in words; digits and letters without spaces."""
+    names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
+    between = "" if all(len(name) == 1 for name in names) else " "
+    return between.join(names[label] for label in labels)
 
 
 def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:

@@ -36,6 +36,7 @@ from jaxnets.data.table_files import listed
 from jaxnets.models import LANGUAGE_MODELS
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
+from jaxnets.training.records import in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +279,9 @@ def _averaged(recipe: recipes.Recipe, run: TrainingRun) -> str:
 def _result(run: TrainingRun, rmse: float | None) -> str:
     if run.test.accuracy is None:
         units = "" if rmse is None else f", RMSE {rmse:.6g}"
-        return f"test loss: {run.test.loss:.6g}{units}"
+        others = {name: value for name, value in run.test.metrics.items() if name != "loss"}
+        measured = "".join(f", {words}" for words in in_words(others).split("  ") if words)
+        return f"test loss: {run.test.loss:.6g}{units}{measured}"
     if isinstance(run.model, LANGUAGE_MODELS):
         return f"test loss: {run.test.loss:.4f} nats a token, accuracy: {run.test.accuracy:.2%}"
     return f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})"
@@ -306,4 +309,6 @@ def summary_command(recipe: str | None, **flags: Any) -> None:
     model, transform = recipes.build_model(chosen), recipes.build_transform(chosen)
     first = np.arange(min(chosen.batch_size, len(data.train)))
     example = transform(data.train.gather(first)[0])
-    click.echo(nnx.tabulate(model, example, console_kwargs={"width": 110}))
+    columns: dict[str, Any] = example if isinstance(example, dict) else {}
+    given = () if columns else (example,)
+    click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **columns))

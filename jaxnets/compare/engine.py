@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -230,7 +231,7 @@ class _UnderWay:
         return {"dropout": "off on both sides"} if dropped else {}
 
     def _probe(self, pair: Pair) -> Probe | None:
-        if not isinstance(self.other, Torch):
+        if not isinstance(self.other, Torch) or isinstance(self.this.train.inputs, dict):
             return None
         return Probe(self.this, self.other, pair.seed, self.initial(pair.seed))
 
@@ -253,7 +254,8 @@ class _UnderWay:
 
 def this_record(this: Experiment) -> dict[str, Any]:
     """Returns a record that identifies an experiment: its settings and a checksum of its data."""
-    arrays = (this.train.inputs, this.train.labels, this.test.inputs, this.test.labels)
+    columns = (this.train.inputs, this.train.labels, this.test.inputs, this.test.labels)
+    arrays = jax.tree.leaves(columns)
     checksum = 0
     for array in arrays:
         checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)

@@ -15,8 +15,10 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
+from jaxnets.data.transforms.compose import applied, stages
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
+from jaxnets.training.objective import outputs_of
 from jaxnets.training.state import DRAWS
 
 _CHUNK = 10_000  # number of examples to transform at a time
@@ -71,14 +73,18 @@ class Experiment:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that the examples are arrays in memory."""
+        """Checks that the examples are arrays in memory, and that the augmentation comes first."""
+        if stages(self.augment)[1] is not None:
+            expected = "one that comes before the transform, which both sides are given"
+            raise InputError("augment", expected, "AfterTransform")
         for name in ("train", "test"):
             split = getattr(self.data, name)
             if not isinstance(split, Split):
                 raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
             for column in ("inputs", "labels"):
                 value = getattr(split, column)
-                if not isinstance(value, np.ndarray):
+                several = column == "inputs" and isinstance(value, dict) and not self.torch_inputs
+                if not isinstance(value, np.ndarray) and not several:
                     expected = "an array, as step is None"
                     raise InputError(f"data.{name}.{column}", expected, type(value).__name__)
 
@@ -100,7 +106,7 @@ class Experiment:
         inputs, labels = self.train.gather(np.zeros(2, np.int32))
         model = self.build(0)
         model.eval()
-        outputs = jax.eval_shape(model, self.inputs(inputs))
+        outputs = jax.eval_shape(lambda x: outputs_of(model, x), self.inputs(inputs))
         return adds_up(self.loss, outputs, labels)
 
     def mean_loss(self, losses: np.ndarray, sizes: np.ndarray) -> float:
@@ -112,10 +118,16 @@ class Experiment:
         """Returns the batches of an epoch, in the order of ``fit``."""
         return epoch_plan(len(self.train), self.batch_size, seed=seed, epoch=epoch)
 
-    def inputs(self, raw: np.ndarray) -> np.ndarray:
-        """Returns the inputs of the jaxnets network for inputs of the data set."""
+    def inputs(self, raw: Any) -> Any:
+        """Returns the inputs of the jaxnets network for inputs of the data set.
+
+        Args:
+            raw: one array, or a dictionary of several.
+        """
         if self.transform is None:
             return raw
+        if isinstance(raw, dict):
+            return jax.tree.map(np.asarray, applied(self.transform, raw))
         first = np.asarray(self.transform(raw[:_CHUNK]))
         made = np.empty((len(raw), *first.shape[1:]), first.dtype)  # one copy, not two
         made[:_CHUNK] = first
@@ -124,24 +136,24 @@ class Experiment:
             made[part] = self.transform(raw[part])
         return made
 
-    def their_inputs(self, raw: np.ndarray) -> np.ndarray:
+    def their_inputs(self, raw: Any) -> Any:
         """Returns the inputs of the PyTorch network, in the dtype that JAX uses."""
         if self.torch_inputs is not None:
             return canonical(np.asarray(self.torch_inputs(raw)))
-        inputs = canonical(self.inputs(raw))
-        if inputs.ndim not in (4, 5):
+        inputs = jax.tree.map(canonical, self.inputs(raw))
+        if isinstance(inputs, dict) or inputs.ndim not in (4, 5):
             return inputs
         # copied because PyTorch mistakes the strides of a moved axis for its channels-last layout
         # if there is one channel
         return np.moveaxis(inputs, -1, 1).copy()
 
-    def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[Any, np.ndarray]:
         """Returns the batch of a step before the transform, augmented as in ``fit``."""
         inputs, labels = self.train.gather(rows)
         if self.augment is None:
             return inputs, labels
         varied, targets = _augmented(self.augment, inputs, labels, seed, step)
-        return np.asarray(varied), np.asarray(targets)
+        return jax.tree.map(np.asarray, varied), np.asarray(targets)
 
 
 def canonical(array: np.ndarray) -> np.ndarray:
@@ -153,7 +165,7 @@ def _augmented(
     augmentation: Augmentation, inputs: Any, labels: Any, seed: int, step: int
 ) -> tuple[jax.Array, jax.Array]:
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DRAWS), step)
-    return _varied(augmentation, jnp.asarray(inputs), jnp.asarray(labels), key)
+    return _varied(augmentation, jax.tree.map(jnp.asarray, inputs), jnp.asarray(labels), key)
 
 
 @jax.jit(static_argnums=0)

@@ -123,15 +123,16 @@ class Torch:
             self._tensors[name] = self.tensors(self.this.their_inputs(split.inputs), split.labels)
         return self._tensors[name]
 
-    def tensors(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-        """Makes tensors of inputs and labels; integers become int64."""
+    def tensors(self, inputs: Any, labels: np.ndarray) -> tuple[Any, Any]:
+        """Makes tensors of inputs, one array or a dictionary, and labels; integers become int64."""
         import torch
 
-        taken = map(canonical, (inputs, labels))
-        owned = (array if array.flags.writeable else array.copy() for array in taken)
-        made = map(torch.from_numpy, owned)
-        x, y = (each if each.is_floating_point() else each.long() for each in made)
-        return x.to(self.device), y.to(self.device)
+        def tensor(array: np.ndarray) -> Any:
+            array = canonical(array)
+            made = torch.from_numpy(array if array.flags.writeable else array.copy())
+            return (made if made.is_floating_point() else made.long()).to(self.device)
+
+        return jax.tree.map(tensor, inputs), tensor(labels)
 
     def batches(self, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
         """Returns the batches of an epoch; their order is drawn now, before the timing starts."""
@@ -150,7 +151,7 @@ class Torch:
                 yield self.tensors(self.this.their_inputs(raw), targets)
             else:
                 chosen = torch.from_numpy(rows.astype(np.int64)).to(self.device)
-                yield inputs[chosen], labels[chosen]
+                yield jax.tree.map(lambda each: each[chosen], inputs), labels[chosen]  # noqa: B023
 
     def plan(self, seed: int, number: int) -> Plan:
         """Returns the rows of the batches of an epoch."""
@@ -188,7 +189,7 @@ class TorchTraining:
     def loss(self, x: Any, y: Any) -> Any:
         """Returns the loss of a batch."""
         assert self._side.this.torch_loss is not None
-        return self._side.this.torch_loss(self.network(x), y)
+        return self._side.this.torch_loss(outputs_of(self.network, x), y)
 
     def epoch(self, number: int, advance: Advance) -> tuple[np.ndarray, float]:
         """See ``Training``. The time does not include augmentation, which jaxnets computes."""
@@ -220,11 +221,18 @@ class TorchTraining:
         self.network.eval()
         total, found = 0.0, []
         with torch.no_grad():
-            for x, y in zip(inputs.split(EVALUATED), labels.split(EVALUATED), strict=True):
-                outputs = self.network(x)
-                total += loss(outputs, y).item() * (1 if self._side.this.adds_up else len(x))
+            for start in range(0, len(labels), EVALUATED):
+                part = slice(start, start + EVALUATED)
+                x, y = jax.tree.map(lambda each: each[part], (inputs, labels))  # noqa: B023
+                outputs = outputs_of(self.network, x)
+                total += loss(outputs, y).item() * (1 if self._side.this.adds_up else len(y))
                 found.append(classes_last(outputs, y).cpu().numpy())
-        return total / len(inputs), np.concatenate(found)
+        return total / len(labels), np.concatenate(found)
+
+
+def outputs_of(network: Any, inputs: Any) -> Any:
+    """The outputs for one tensor, or for a dictionary of those that the network takes by name."""
+    return network(**inputs) if isinstance(inputs, dict) else network(inputs)
 
 
 def made_by(build: Callable[[], Any], seed: int) -> Any:

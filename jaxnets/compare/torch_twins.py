@@ -6,7 +6,9 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
+from jaxnets.compare import torch_twins_speech
 from jaxnets.compare import torch_twins_transformers as transformers
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
@@ -17,6 +19,8 @@ from jaxnets.models import (
     LanguageModel,
     LeNet,
     LinearRegression,
+    MatrixFactorization,
+    NeuMF,
     RecurrentClassifier,
     ResNet,
     Seq2Seq,
@@ -194,4 +198,7 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     TransformerSeq2Seq: transformers.transformer_seq2seq,
     TransformerClassifier: transformers.classifier,
     ViT: transformers.vit,
+    **torch_twins_speech.TWINS,
+    MatrixFactorization: ratings.matrix_factorization,
+    NeuMF: ratings.neumf,
 }

@@ -1,23 +1,31 @@
 """Data sets, transforms, and the order of batches."""
 
 from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic, text
+from jaxnets.data.audio import AudioDataset, AudioFormat, read_wav, write_wav
 from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
 from jaxnets.data.loading import load
+from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.table_encoding import TableColumn, TableDataset, TableEncoder
 from jaxnets.data.transforms import (
+    MFCC,
     Affine,
+    AfterTransform,
+    AmplitudeToDB,
     Augmentation,
     CenterCrop,
     ColorJitter,
     Compose,
     CutMix,
+    FrameCounts,
     ImageRows,
+    MelScale,
+    MelSpectrogram,
     Mixup,
     Normalize,
     OnColumn,
@@ -32,6 +40,8 @@ from jaxnets.data.transforms import (
     RandomTransform,
     Resize,
     Rotate,
+    SpecAugment,
+    Spectrogram,
     ToFloat,
     Transform,
     augment,
@@ -39,7 +49,12 @@ from jaxnets.data.transforms import (
 
 __all__ = [
     "DATASETS",
+    "MFCC",
     "Affine",
+    "AfterTransform",
+    "AmplitudeToDB",
+    "AudioDataset",
+    "AudioFormat",
     "Augmentation",
     "CenterCrop",
     "ColorJitter",
@@ -48,7 +63,10 @@ __all__ = [
     "Dataset",
     "Draws",
     "ElementSpec",
+    "FrameCounts",
     "ImageRows",
+    "MelScale",
+    "MelSpectrogram",
     "Mixup",
     "Normalize",
     "OnColumn",
@@ -62,8 +80,14 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomRotation",
     "RandomTransform",
+    "Rated",
+    "RatingsDataset",
+    "RatingsEncoder",
     "Resize",
     "Rotate",
+    "SampleNegatives",
+    "SpecAugment",
+    "Spectrogram",
     "Split",
     "StandardizedDataset",
     "Standardizer",
@@ -82,8 +106,10 @@ __all__ = [
     "idx",
     "load",
     "mnist",
+    "read_wav",
     "standardize",
     "synthetic",
     "text",
     "windows",
+    "write_wav",
 ]

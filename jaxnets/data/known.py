@@ -28,15 +28,17 @@ class Known:
     Args:
         folders: possible names of its folder, torchvision's first; IDX files may be in a subfolder
             ``raw``.
-        example: height, width and channels of an image.
+        example: height, width and channels of an image; None for recordings.
         class_names: the name of each class, or None if the files contain them.
         system: the folder where a system package installs it, or None.
+        wanted: description of its files and their source, for the message that they are missing.
     """
 
     folders: tuple[str, ...]
-    example: tuple[int, int, int]
+    example: tuple[int, int, int] | None
     class_names: tuple[str, ...] | None
     system: str | None = None
+    wanted: str | None = None
 
 
 #: Known data sets by their names in TensorFlow Datasets.
@@ -56,6 +58,13 @@ KNOWN: dict[str, Known] = {
     ),
     "cifar100": Known(
         ("cifar-100-python", "cifar-100-binary", "CIFAR100", "cifar-100"), (32, 32, 3), None
+    ),
+    "fsdd": Known(
+        ("free-spoken-digit-dataset", "FSDD"),
+        None,
+        _DIGITS,
+        wanted="the WAV files {digit}_{speaker}_{index}.wav of the Free Spoken Digit Dataset "
+        "(repository Jakobovski/free-spoken-digit-dataset)",
     ),
 }
 
@@ -92,8 +101,10 @@ def checked(name: str, source: Source) -> Source:
     if name not in KNOWN:
         return source
     known = KNOWN[name]
-    example = next(iter(source.parts.values())).example_shape()
-    if example != known.example:
+    if known.example is None:
+        if source.audio is None:
+            raise InputError(source.origin, f"{name}, which is a set of recordings", "other data")
+    elif (example := next(iter(source.parts.values())).example_shape()) != known.example:
         raise InputError(
             source.origin, f"{name}, whose examples are {list(known.example)}", f"{list(example)}"
         )

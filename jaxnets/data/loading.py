@@ -19,11 +19,16 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data import files, from_tfds, tables
+from jaxnets.data.audio.dataset import AudioDataset
+from jaxnets.data.audio.folder import Listening
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.image_files import check_size
 from jaxnets.data.image_folder import UnclearClasses
 from jaxnets.data.known import KNOWN, canonical, named
+from jaxnets.data.ratings import RatingsEncoder
+from jaxnets.data.ratings import finding as ratings
+from jaxnets.data.ratings.files import Columns
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
 from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
@@ -57,12 +62,20 @@ def load(
     stride: int | None = None,
     tokens: Literal["characters", "words"] | None = None,
     size: int | tuple[int, int] | None = None,
+    seconds: float | None = None,
+    sample_rate: int | None = None,
+    lengths: bool = False,
+    join: int | None = None,
     header: bool | None = None,
     categories: str | int | Sequence[str | int] = (),
     drop: str | int | Sequence[str | int] = (),
+    user: str | int | None = None,
+    item: str | int | None = None,
+    time: str | int | None = None,
+    negatives: int | None = None,
     streaming: bool = False,
     workers: int = 0,
-    encoder: TextEncoder | TableEncoder | None = None,
+    encoder: TextEncoder | TableEncoder | RatingsEncoder | None = None,
 ) -> Dataset:
     """Loads a data set by its name or path.
 
@@ -73,10 +86,11 @@ def load(
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``,
-            ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts. Any other name is that of
-            a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a ``.npz`` file,
-            a text file, or a folder in a supported layout.
+            ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
+            ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; ``ratings``
+            are generated ratings, ``ml-100k`` and others are those of MovieLens. Any other name is
+            that of a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a
+            ``.npz`` file, a text file, or a folder in a supported layout.
         source: the only place to search: "bundled", "files" or "tfds"; None for all.
         data_dir: the data set's own folder or file, or the folder that contains it, or into which
             TensorFlow Datasets prepares it.
@@ -102,14 +116,30 @@ def load(
         size: for a folder of images, the height and width, or the side of a square, to which each
             image is brought. As in ``PIL.ImageOps.fit``, the largest central part with this aspect
             ratio is resized.
+        seconds: for a folder of WAV files, the length to which each recording is padded with zeros
+            or cut; by default the length of the longest one.
+        sample_rate: for a folder of WAV files, the sample rate in Hz to which each is converted;
+            None requires that all have the same.
+        lengths: for a folder of WAV files, whether the inputs are a dictionary of ``"sound"`` and
+            ``"lengths"``, the number of samples before the padding.
+        join: for a folder of WAV files, joins from one to this many of them into an example, whose
+            label is the sequence of their classes, padded with -1.
         header: for a table, whether the first row has the column names; None detects it.
         categories: for a table, columns of numbers that are categories, by name or number.
         drop: for a table, columns to leave out, by name or number.
+        user: for a table of ratings, the column of the users' ids, by name or number from 0. A
+            table with ``user`` or ``item`` is one of ratings; so is a file with the name of one of
+            MovieLens', such as ``u.data``. ``label`` is then the column of the ratings, and
+            ``test="last"`` sets aside the last rating of each user.
+        item: for a table of ratings, the column of the items' ids.
+        time: for a table of ratings, the column of the times.
+        negatives: reads ratings as implicit feedback, whatever their values: a test example is an
+            item that the user has rated and this number of items that the user has not rated.
         streaming: whether to read examples during training, for data sets larger than memory. The
             splits are then ``StreamedSplit``, with the same examples in the same order.
         workers: number of processes that read a streamed split; 0 for threads of this process.
-        encoder: the encoder of texts or of a table, for example that of a trained run; None builds
-            one from the training split.
+        encoder: the encoder of texts, a table or ratings, for example that of a trained run; None
+            builds one from the data.
 
     Raises:
         InputError: if an argument is invalid, the data set is not found (the message lists the
@@ -134,6 +164,27 @@ def load(
     if not isinstance(name, str | os.PathLike) or not str(name).strip():
         raise InputError("name", "the name of a data set, or a path", shown(name))
     place = path_of(name, data_dir)
+    roles = (user, item, time, negatives)
+    ratings_file = None if place is None else ratings.at(place, asked=roles[:2] != (None, None))
+    if ratings_file is not None or (place is None and name in ratings.RATINGS):
+        strange = {
+            "source": source, "train": train, "regression": regression or None,
+            "standardize": standardize or None, "window": window, "horizon": horizon, "size": size,
+            "categories": categories or None, "drop": drop or None,
+            "streaming": streaming or None, "workers": workers or None, "seconds": seconds,
+            "sample_rate": sample_rate, "lengths": lengths or None, "join": join,
+        }  # fmt: skip
+        _check_absent(strange, name, "ratings")
+        header = None if header is None else check_bool("header", header)
+        columns = Columns(user, item, label, time, header)
+        below = None if data_dir is None else _existing(data_dir)
+        return ratings.load(
+            str(name), ratings_file, below, columns=columns, test=test,
+            test_fraction=test_fraction, seed=seed, negatives=negatives, encoder=encoder,
+        )  # fmt: skip
+    for argument, value in zip(("user", "item", "time", "negatives"), roles, strict=True):
+        if value is not None:
+            raise InputError(argument, f"None, as {shown(name)} is no table of ratings", value)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
         given = {
@@ -141,6 +192,8 @@ def load(
             "regression": regression or None, "standardize": standardize or None,
             "window": window, "stride": stride, "tokens": tokens, "horizon": horizon,
             "size": size, "header": header,
+            "seconds": seconds, "sample_rate": sample_rate, "lengths": lengths or None,
+            "join": join,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
@@ -149,18 +202,21 @@ def load(
     for argument, value in (("stride", stride), ("tokens", tokens)):
         if value is not None:
             raise InputError(argument, f"None, as {shown(str(name))} is not a set of texts", value)
-    columns = _of_table(name, encoder)
+    table_encoder = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
-    reading = _reading(label, regression, window, size, header, columns, categories, drop)
+    listening = Listening(seconds, sample_rate, lengths, join)
+    reading = _reading(label, regression, window, size, header, table_encoder, categories, drop)
+    reading = dataclasses.replace(reading, listening=listening)
     if place is None:
         found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
         name = canonical(str(name))
     else:
         name, found = find_at(place, source=source, seed=seed, reading=reading)
     _check_label(name, found, reading)
-    _check_columns(name, found, columns)
+    _check_columns(name, found, table_encoder)
     _check_series(name, found, window, horizon)
+    _check_listening(name, found, listening)
     if size is not None and not found.images:
         expected = f"None, as {name} ({found.origin}) is not a folder of images"
         raise InputError("size", expected, size)
@@ -181,10 +237,24 @@ def load(
     else:
         learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
     parts = (name, learn, judge, found.class_names, found.origin)
-    data = TableDataset(*parts, encoder=found.encoder) if found.encoder else Dataset(*parts)
+    data = _of_kind(found, parts)
     if standardize:
         data = standardized(data)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
+    """A data set of the parts, of the kind that brings what encodes new examples."""
+    if found.encoder:
+        return TableDataset(*parts, encoder=found.encoder)
+    return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
+
+
+def _check_listening(name: str, found: Source, listening: Listening) -> None:
+    for argument, value in dataclasses.asdict(listening).items():
+        if found.audio is None and value not in (None, False):
+            expected = f"the default, as {name} ({found.origin}) is no folder of WAV files"
+            raise InputError(argument, expected, value)
 
 
 def _reading(
@@ -242,8 +312,11 @@ def _of_table(name: Any, encoder: Any) -> TableEncoder | None:
     """Checks that an encoder is one of a table or None, and returns it."""
     if isinstance(encoder, TextEncoder):
         raise InputError(shown(name), "texts, as the encoder is a TextEncoder", "other data")
+    if isinstance(encoder, RatingsEncoder):
+        raise InputError(shown(name), "ratings, as the encoder is a RatingsEncoder", "other data")
     if encoder is not None and not isinstance(encoder, TableEncoder):
-        raise InputError("encoder", "a TextEncoder, a TableEncoder or None", encoder)
+        expected = "a TextEncoder, a TableEncoder, a RatingsEncoder or None"
+        raise InputError("encoder", expected, encoder)
     return encoder
 
 
@@ -283,15 +356,23 @@ def _load_texts(
     seed: int,
     encoder: Any,
 ) -> TextDataset:
-    given = {argument: value for argument, value in given.items() if value is not None}
-    for argument, value in given.items():
-        if argument not in finding.OPTIONS.get(name, ()):
-            raise InputError(argument, f"None, as {name} is a set of texts", value)
+    own = finding.OPTIONS.get(name, ())
+    _check_absent({k: v for k, v in given.items() if k not in own}, name, "a set of texts")
+    given = {argument: given[argument] for argument in own if given[argument] is not None}
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
         raise InputError(name, "a table, as the encoder is a TableEncoder", "a set of texts")
+    if isinstance(encoder, RatingsEncoder):
+        raise InputError(name, "ratings, as the encoder is a RatingsEncoder", "a set of texts")
     check_encoder(encoder)
     return finding.load(name, root, test_fraction, seed, encoder, **given)
+
+
+def _check_absent(given: dict[str, Any], name: Any, kind: str) -> None:
+    """Refuses arguments that a kind of data does not take."""
+    for argument, value in given.items():
+        if value is not None:
+            raise InputError(argument, f"None, as {name} is {kind}", value)
 
 
 def _existing(data_dir: str | os.PathLike[str]) -> Path:
@@ -326,6 +407,7 @@ def path_of(
     begins = text.startswith(("./", "../", "~")) or text in (".", "..")
     certain = begins or Path(text).is_absolute() or not isinstance(name, str)
     ending = Path(text).suffix.lower() in (*tables.ENDINGS, *finding.ENDINGS, ".npz")
+    ending = ending or ratings.is_file_of_ratings(Path(text))
     if not certain and not ending and (data_dir is not None or os.sep not in text):
         return None
     try:
@@ -435,6 +517,8 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
 
 
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
+    if source is None and name in KNOWN and KNOWN[name].wanted:
+        return InputError("name", _files(name, root), f"{name!r} and no such files")
     if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
         return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
     if source is None and root is not None and name in DATASETS:
@@ -452,10 +536,12 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 def _files(name: str, root: Path | None) -> str:
     """Describes where the files of a data set were searched."""
+    known = KNOWN.get(name)
+    layouts = (known and known.wanted) or f"files ({files.LAYOUTS})"
     if root is not None:
-        return f"files ({files.LAYOUTS}) in {root}"
+        return f"{layouts} in {root}"
     roots = [files.variable_root(), files.system_root(name)]
     places = [str(place) for place in roots if place is not None]
     unset = [] if files.variable_root() else [files.VARIABLE]
     places.append(f"{' or '.join(['data_dir', *unset])} (not given)")
-    return f"files ({files.LAYOUTS}) in {', '.join(places)}"
+    return f"{layouts} in {', '.join(places)}"

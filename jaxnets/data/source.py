@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxnets.data.audio.dataset import AudioFormat
 from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import Examples
@@ -53,6 +54,7 @@ class Source:
         images: whether it is a folder of images, which can be resized.
         left_out: descriptions of files that are not read.
         encoder: the encoder of the rows of a table; None for other data.
+        audio: the format of recordings; None for other data.
     """
 
     origin: str
@@ -63,6 +65,7 @@ class Source:
     images: bool = False
     left_out: tuple[str, ...] = ()
     encoder: TableEncoder | None = None
+    audio: AudioFormat | None = None
 
 
 def held(split: Split, instead: str | None = None) -> Part:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data import dates, table_files
+from jaxnets.data.audio.folder import Listening
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
 from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
@@ -84,6 +85,7 @@ class Reading:
         categories: columns of numbers that are categories, named like ``label``.
         drop: columns to leave out.
         encoder: the encoder of the rows; None builds one from the training table.
+        listening: options for a folder of recordings; None for the defaults.
     """
 
     label: str | int | None = None
@@ -94,6 +96,7 @@ class Reading:
     categories: tuple[str | int, ...] = ()
     drop: tuple[str | int, ...] = ()
     encoder: TableEncoder | None = None
+    listening: Listening | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from jaxnets.models import (
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    SpeechCNN,
+    SpeechGRU,
     TextClassifier,
     TransformerClassifier,
     ViT,
@@ -163,12 +165,37 @@ def _of_language_model(model: LanguageModel) -> tuple[list[str], list[str]]:
     return layers, steps
 
 
+def _of_speech_cnn(model: SpeechCNN) -> tuple[list[str], list[str]]:
+    sizes = [1, *(model.bn1.num_features * factor for factor in (1, 2, 4))]
+    layers, steps = [], ["x = x.unsqueeze(1)"]
+    for number in (1, 2, 3):
+        inputs, outputs = sizes[number - 1 : number + 1]
+        convolution = f"nn.Conv2d({inputs}, {outputs}, 3, padding=1, bias=False)"
+        layers += [f"self.conv{number} = {convolution}"]
+        layers += [f"self.bn{number} = nn.BatchNorm2d({outputs})"]
+        value = f"torch.relu(self.bn{number}(self.conv{number}(x)))"
+        steps += [f"x = self.pool({value})" if number < 3 else f"x = {value}"]
+    layers += ["self.pool = nn.MaxPool2d(2)", _linear("fc", model.fc)]
+    return layers, [*steps, "return self.fc(torch.flatten(x.amax(2), 1))"]
+
+
+def _of_speech_gru(model: SpeechGRU) -> tuple[list[str], list[str]]:
+    layers = [
+        _recurrent("gru", model.gru),
+        f"self.dropout = nn.Dropout({model.dropout.rate})",
+        _linear("fc", model.fc),
+    ]
+    return layers, ["x, _ = self.gru(x)", "return self.fc(self.dropout(x.mean(1)))"]
+
+
 _WRITERS: dict[type[nnx.Module], Callable[[Any], tuple[list[str], list[str]]]] = {
     LinearRegression: _of_regression,
     MLP: _of_mlp,
     ImageClassifier: _of_image_classifier,
     LeNet: _of_lenet,
     RecurrentClassifier: _of_recurrent_classifier,
+    SpeechCNN: _of_speech_cnn,
+    SpeechGRU: _of_speech_gru,
     TextClassifier: _of_text_classifier,
     LanguageModel: _of_language_model,
     GPT: transformers.of_gpt,

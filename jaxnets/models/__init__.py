@@ -12,10 +12,15 @@ from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
+from jaxnets.models.matrix_factorization import MatrixFactorization
 from jaxnets.models.mlp import MLP
+from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.resnet import ResNet
 from jaxnets.models.seq2seq import Seq2Seq
+from jaxnets.models.speech_cnn import SpeechCNN
+from jaxnets.models.speech_gru import SpeechGRU
+from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
 from jaxnets.models.transformer_classifier import TransformerClassifier
 from jaxnets.models.transformer_seq2seq import TransformerSeq2Seq
@@ -29,6 +34,9 @@ MODELS: dict[str, type[nnx.Module]] = {
     "cifar-resnet": CifarResNet,
     "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
+    "speech-cnn": SpeechCNN,
+    "speech-gru": SpeechGRU,
+    "speech-recognizer": SpeechRecognizer,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
     "gpt": GPT,
@@ -36,6 +44,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "transformer-seq2seq": TransformerSeq2Seq,
     "transformer-classifier": TransformerClassifier,
     "vit": ViT,
+    "matrix-factorization": MatrixFactorization,
+    "neural-collaborative-filtering": NeuMF,
 }
 """The networks by name."""
 
@@ -56,9 +66,14 @@ __all__ = [
     "LanguageModel",
     "LeNet",
     "LinearRegression",
+    "MatrixFactorization",
+    "NeuMF",
     "RecurrentClassifier",
     "ResNet",
     "Seq2Seq",
+    "SpeechCNN",
+    "SpeechGRU",
+    "SpeechRecognizer",
     "TextClassifier",
     "TransformerClassifier",
     "TransformerSeq2Seq",

@@ -29,6 +29,9 @@ from jaxnets.optimizers import (
 )
 from jaxnets.recipes.recipe import Recipe, check_recipe
 
+#: Items not rated in a test example of implicit feedback, as in He et al., 2017.
+NEGATIVES = 99
+
 SCHEDULERS: dict[str, Callable[..., Schedule]] = {
     "step": step_lr,
     "multistep": multi_step_lr,
@@ -140,8 +143,22 @@ def load_data(recipe: Recipe) -> Dataset:
         ValueError: if the data are not found or are damaged, or an option is not an argument of
             ``load``.
     """
+    options = data_options(recipe)
+    return load_named(recipe.data, options)
+
+
+def data_options(recipe: Recipe) -> dict[str, Any]:
+    """Returns the options of ``jaxnets.data.load`` for a recipe's data.
+
+    Args:
+        recipe: an experiment; implicit feedback has candidates to be ranked.
+
+    Raises:
+        ValueError: if it is not a recipe.
+    """
     check_recipe(recipe)
-    return load_named(recipe.data, recipe.data_options)
+    candidates = {"negatives": NEGATIVES} if recipe.objective == "implicit" else {}
+    return {**candidates, **recipe.data_options}
 
 
 def load_named(name: str, options: Mapping[str, Any]) -> Dataset:

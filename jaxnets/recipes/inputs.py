@@ -2,21 +2,29 @@
 
 from collections.abc import Callable
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, check_positive, shown
 from jaxnets.data import (
+    AfterTransform,
+    AmplitudeToDB,
     Augmentation,
     ColorJitter,
     Compose,
     CutMix,
     Dataset,
+    FrameCounts,
     ImageRows,
+    MelSpectrogram,
     Mixup,
     Normalize,
+    OnColumn,
     RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
     RandomRotation,
+    RatingsDataset,
+    SampleNegatives,
+    SpecAugment,
     ToFloat,
     Transform,
 )
@@ -33,6 +41,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "erase": RandomErasing(),
     "mixup": Compose(ToFloat(), Mixup(0.2, 10)),
     "cutmix": CutMix(1.0, 10),
+    "spec-augment": AfterTransform(SpecAugment(2, 10, 2, 5)),
 }
 """The augmentations by name.
 
@@ -58,31 +67,58 @@ def build_transform(recipe: Recipe) -> Transform:
         ValueError: if the layout is unknown, or ``normalize`` is given for tokens.
     """
     check_recipe(recipe)
-    if recipe.layout == "tokens":
+    if recipe.layout in ("tokens", "columns"):
         if recipe.normalize is not None:
-            raise InputError("normalize", "None, as tokens are no quantities", recipe.normalize)
+            expected = f"None, as {recipe.layout} are no quantities"
+            raise InputError("normalize", expected, recipe.normalize)
         return Compose()
+    if recipe.layout == "log-mel":
+        return _log_mel(recipe)
     steps: list[Transform] = [ToFloat()]
     if recipe.normalize is not None:
         steps.append(Normalize(*recipe.normalize))
     if recipe.layout not in ("images", "rows"):
-        raise InputError("layout", "'images', 'rows' or 'tokens'", recipe.layout)
+        raise InputError(
+            "layout", "'images', 'rows', 'tokens', 'log-mel' or 'columns'", recipe.layout
+        )
     if recipe.layout == "rows":
         steps.append(ImageRows())
     return Compose(*steps)
 
 
+_WINDOW, _HOP, _BANDS = 0.032, 0.016, 40  # seconds, seconds, bands
+_RANGE = 80.0  # decibels
+
+
+def _log_mel(recipe: Recipe) -> Transform:
+    """Returns the transform of waveforms, or of waveforms with their lengths."""
+    rate = recipe.data_options.get("sample_rate")
+    if rate is None:
+        raise InputError("data_options", "a sample_rate, as the layout is 'log-mel'", "none")
+    check_positive("sample_rate", rate)
+    size, hop = max(round(_WINDOW * rate), 1), max(round(_HOP * rate), 1)
+    mel = MelSpectrogram(rate, n_fft=size, hop_length=hop, n_mels=_BANDS)
+    steps: list[Transform] = [mel, AmplitudeToDB(top_db=_RANGE)]
+    if recipe.normalize is not None:
+        steps.append(Normalize(*recipe.normalize))
+    if not recipe.data_options.get("lengths"):
+        return Compose(*steps)
+    return Compose(OnColumn("sound", Compose(*steps)), OnColumn("lengths", FrameCounts(size, hop)))
+
+
 def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
-    """Returns the augmentation of the recipe's images.
+    """Returns the augmentation of the recipe's images, or of implicit feedback.
 
     Args:
-        recipe: ``augment`` names the augmentations.
+        recipe: ``augment`` names the augmentations. The objective ``"implicit"`` draws negatives.
         data: determines the number of classes for augmentations that mix labels; None for ten.
 
     Raises:
         ValueError: if a name is unknown.
     """
     check_recipe(recipe, data)
+    if recipe.objective == "implicit" and recipe.augment is None:
+        return None if data is None else SampleNegatives(of_ratings(data).rated("train"))
     if recipe.augment is None:
         return None
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
@@ -97,6 +133,18 @@ def _augmentation(name: str, data: Dataset | None) -> Augmentation:
     if classes is None or name not in _OF_CLASSES:
         return AUGMENTATIONS[name]
     return _OF_CLASSES[name](classes)
+
+
+def of_ratings(data: Dataset) -> RatingsDataset:
+    """Checks that data are ratings.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if not isinstance(data, RatingsDataset):
+        expected = "ratings, such as the generated ones or u.data of MovieLens"
+        raise InputError("data", expected, data.name)
+    return data
 
 
 def num_classes(data: Dataset) -> int | None:

@@ -34,7 +34,7 @@ def expectation(record: Mapping[str, Any]) -> str:
 
 
 def _score(name: str, values: Sequence[float]) -> str:
-    is_share = name in ("accuracy", "exact_match", "hit_rate")
+    is_share = name in ("accuracy", "exact_match") or name.startswith("hit_rate")
     form, unit = (_percent, " %") if is_share else (_number, "")
     mean = form(sum(values) / len(values))
     spread = f"{form(min(values))} to {form(max(values))}{unit} for {len(values)} seeds"

@@ -45,8 +45,10 @@ class Recipe:
         batch_size: number of examples in a step.
         normalize: mean and standard deviation of the inputs, after pixels are scaled to [0, 1]:
             one number each, or one per channel. None leaves the inputs as they are.
-        layout: ``"images"``; ``"rows"`` of images as time steps; ``"tokens"`` of texts; or
-            ``"auto"``: tokens for texts, images otherwise.
+        layout: ``"images"``; ``"rows"`` of images as time steps; ``"tokens"`` of texts;
+            ``"log-mel"`` of sound, a spectrogram of 40 mel bands in decibels;
+            ``"columns"``, such as the users and items of ratings, as they are; or ``"auto"``:
+            tokens for texts, columns for ratings, images otherwise.
         augment: a name in ``AUGMENTATIONS``, or several, applied in order to the training images;
             None for no augmentation.
         buckets: see ``fit``; for texts.
@@ -76,7 +78,7 @@ class Recipe:
     epochs: int
     batch_size: int = 64
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
-    layout: Literal["images", "rows", "tokens", "auto"] = "images"
+    layout: Literal["images", "rows", "tokens", "log-mel", "columns", "auto"] = "images"
     augment: str | Sequence[str] | None = None
     buckets: int | None = None
     freeze: str | Sequence[str] = ()

@@ -10,11 +10,11 @@ from typing import Any
 import jax
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset
+from jaxnets.data import Dataset, RatingsDataset
 from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes.inputs import build_transform, num_classes
+from jaxnets.recipes.inputs import build_transform, num_classes, of_ratings
 from jaxnets.recipes.recipe import Recipe, check_recipe
 from jaxnets.recipes.table import RECIPES
 
@@ -68,6 +68,7 @@ def settled(recipe: Recipe, data: Dataset) -> Recipe:
         loss = "mse" if labels.dtype.kind == "f" else "cross-entropy"
     if layout == "auto":
         layout = "tokens" if isinstance(data, TextDataset) else "images"
+        layout = "columns" if isinstance(data, RatingsDataset) else layout
     return dataclasses.replace(recipe, loss=loss, layout=layout)
 
 
@@ -203,6 +204,25 @@ def _of_gpt(ends: Ends) -> dict[str, Any]:
     return {"vocab_size": ends.vocab_size, "block_size": ends.inputs if ends.is_text else None}
 
 
+def _of_speech(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": ends.outputs, "bands": ends.shape[-1]}
+
+
+def _of_speech_recognizer(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": num_classes(ends.data)}
+
+
+def _of_matrix_factorization(ends: Ends) -> dict[str, Any]:
+    data = of_ratings(ends.data)
+    mean = data.mean if ends.recipe.loss in LOSSES_OF_VALUES else 0.0
+    return {**_of_neumf(ends), "mean": mean}
+
+
+def _of_neumf(ends: Ends) -> dict[str, Any]:
+    encoder = of_ratings(ends.data).encoder
+    return {"num_users": len(encoder.users), "num_items": len(encoder.items)}
+
+
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
@@ -212,10 +232,15 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "language-model": _of_language_model,
     "lenet": _of_lenet,
     "linear-regression": _of_linear_regression,
+    "matrix-factorization": _of_matrix_factorization,
     "mlp": _of_mlp,
+    "neural-collaborative-filtering": _of_neumf,
     "recurrent-classifier": _of_recurrent_classifier,
     "resnet": _of_resnet,
     "seq2seq": _of_language_model,
+    "speech-cnn": _of_speech,
+    "speech-gru": _of_speech,
+    "speech-recognizer": _of_speech_recognizer,
     "text-classifier": _of_text_classifier,
     "transformer-classifier": _of_text_classifier,
     "transformer-seq2seq": _of_language_model,

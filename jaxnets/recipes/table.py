@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import images, residual, series, texts, transformers
+from jaxnets.recipes import images, ratings, residual, series, speech, texts, transformers
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, transformers, series)
+_DOMAINS = (images, residual, texts, transformers, series, ratings, speech)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
@@ -37,8 +37,9 @@ def recipe(name: str) -> Recipe:
     if not isinstance(name, str) or name not in RECIPES:
         near = difflib.get_close_matches(shown(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = f"one of {shortened(list(RECIPES), 100)} (jaxnets recipes lists all)"
-        raise InputError("recipe", known, f"{shown(name)}{hint}")
+        raise InputError(
+            "recipe", f"one of {shortened(tuple(RECIPES), 150)}", f"{shown(name)}{hint}"
+        )
     return RECIPES[name]
 
 

@@ -11,7 +11,7 @@ from jaxnets.data import Dataset, Split, Standardizer
 from jaxnets.data.dataset import AnySplit, in_memory
 from jaxnets.data.spec import described
 from jaxnets.data.table_files import listed
-from jaxnets.recipes import load_named
+from jaxnets.recipes import data_options, load_named
 from jaxnets.runs import SavedRun
 
 #: The options of a data set that specify its place rather than its content.
@@ -41,12 +41,12 @@ def data_of(
     if options is not None and not isinstance(options, Mapping):
         raise InputError("options", "a dict of arguments, or None", options)
     recipe = saved.recipe
-    chosen = {} if recipe is None else dict(recipe.data_options)
+    chosen = {} if recipe is None else data_options(recipe)
     if name is not None:
         chosen = {option: value for option, value in chosen.items() if option not in _PLACES}
     elif recipe is None:
         raise InputError("data", "a data set, as a run from Python does not record its own", "none")
-    chosen |= {"encoder": saved.encoder or saved.table, **(options or {})}
+    chosen |= {"encoder": saved.encoder or saved.table or saved.ratings, **(options or {})}
     chosen.pop("standardize", None)  # the run's scalers are used instead
     data = load_named(recipe.data if name is None else name, chosen)  # type: ignore[union-attr]
     splits = {part: _as_trained(saved, data, each) for part, each in data.splits.items()}

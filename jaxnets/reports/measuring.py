@@ -7,12 +7,14 @@ import numpy as np
 
 from jaxnets import metrics, scores
 from jaxnets.arrays import InputError, describe, printable
+from jaxnets.data import RatingsDataset
 from jaxnets.data.dataset import Split
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.survey import is_image
 from jaxnets.losses import cross_entropy
 from jaxnets.reports import outputs as given
+from jaxnets.reports.ranking import ranking
 from jaxnets.reports.records import Classification, Mistake, Regression
 from jaxnets.training import evaluate
 from jaxnets.training.labels import IGNORED, OF_PROBABILITIES, Loss, unwrapped
@@ -53,6 +55,18 @@ def language(
     )
     bits = {"bits_per_token": found.loss / np.log(2)}
     return {name: float(value) for name, value in {**found.metrics, **bits}.items()}, None
+
+
+def recommendation(
+    model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None, data: RatingsDataset
+) -> tuple[dict[str, float], None]:
+    """The scores of a recommender on the test examples of implicit feedback."""
+    if split is not data.test:
+        expected = "'test', as items are put in order for the test examples alone"
+        raise InputError("split", expected, "the training examples too")
+    outputs, labels = given.outputs_of(model, split, task.transform)
+    found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
+    return found | ranking(model, data, outputs), None
 
 
 def classification(

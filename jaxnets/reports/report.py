@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_choice, check_path, check_positive
-from jaxnets.data import Dataset, Split, Transform
+from jaxnets.data import Dataset, RatingsDataset, Split, Transform
 from jaxnets.data.dataset import in_memory
 from jaxnets.data.source import join
 from jaxnets.data.spec import single
@@ -44,7 +44,8 @@ class Report:
         split: the split: ``"test"``, ``"train"`` or ``"all"``.
         examples: the number of examples.
         scores: all scores by name, as floats; shares are in [0, 1].
-        found: the results for each class or value; None for a language model.
+        found: the results for each class or value; None for a language model
+            and for a recommender of implicit feedback.
         parameters: the number of parameters.
         date: the date of the evaluation, ISO 8601.
         history: one record for each epoch of the training; empty if unknown.
@@ -115,6 +116,8 @@ def report(
     label for each position, each position is a prediction; labels that the loss ignores (-100) are
     omitted. Float labels are values. The report then has errors and residuals, in the data's units
     if the data set defines them. For a language model it has loss, perplexity and accuracy.
+    For implicit feedback it has the hit rate and the NDCG at 10 of the test examples, among their
+    candidates and among all items.
 
     Args:
         model: any ``nnx.Module``; it is not changed.
@@ -201,6 +204,8 @@ def evaluated(
         raise InputError("model", expected, type(model).__name__)
     if isinstance(model, LANGUAGE_MODELS) or tokens:
         found = measuring.language(model, split, task, loss)
+    elif isinstance(data, RatingsDataset) and data.candidates is not None:
+        found = measuring.recommendation(model, split, task, loss, data)
     elif measuring.is_of_classes(labels, loss):
         found = measuring.classification(model, split, task, loss, outputs, bins)
     else:

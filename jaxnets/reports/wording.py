@@ -16,6 +16,7 @@ _NAMES = {
     "r2": "R²",
     "rmse": "RMSE",
 }
+_CUTOFFS = {"hit_rate": "hit rate", "ndcg": "NDCG"}  # followed by a number of items
 _SHARES = ("accuracy", "precision", "recall", "f1", "ece")
 
 
@@ -24,6 +25,10 @@ def called(score: str) -> str:
     if score.startswith("top_"):
         _, k, what = score.split("_", 2)
         return f"top-{k} {what}"
+    for name, word in _CUTOFFS.items():
+        if score.startswith(f"{name}_"):
+            k, _, among = score.removeprefix(f"{name}_").partition("_")
+            return f"{word}@{k}" + (f", {among.replace('_', ' ')}" if among else "")
     average, _, what = score.partition("_")
     if average in ("macro", "weighted"):
         return f"{average} {called(what)}"
@@ -32,7 +37,7 @@ def called(score: str) -> str:
 
 def valued(score: str, value: float) -> str:
     """Formats a score: a share in percent, such as ``97.91 %``, others with four digits."""
-    if score.endswith(_SHARES):
+    if score.endswith(_SHARES) or score.startswith("hit_rate"):
         return percent(value)
     return minus(f"{value:.4f}" if 1e-3 <= abs(value) < 1 else f"{value:.4g}")
 

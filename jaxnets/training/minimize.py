@@ -293,6 +293,7 @@ def _network_in_parts(
     """
     objective: Any = step.objective
     parts, seen = _parts_of(batch, step.accumulate), objective.augmented(batch, key)
+    objective = objective.of_augmented
 
     def run(trained: Any, rest: Any, inputs: Any) -> tuple[Any, Any]:
         model = step.model(graphdef, trained, rest)

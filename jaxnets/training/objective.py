@@ -24,7 +24,7 @@ from jaxnets.data.transforms import (
     check_transforms,
     is_random,
 )
-from jaxnets.data.transforms.compose import applied
+from jaxnets.data.transforms.compose import applied, stages
 from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
 from jaxnets.training.labels import Loss, adds_up, check_loss
@@ -38,6 +38,7 @@ Objective = Callable[[nnx.Module, Batch, jax.Array], Any]
 #: The loss of a batch and its metrics, by name.
 Measured = dict[str, Metric]
 
+_AFTER = 2**31  # apart from the places of transforms, of which ``Compose`` makes keys
 _EXPECTED_LOSS = "a function that returns a floating-point scalar, the mean over the batch"
 _EXPECTED = "a function of (model, batch, key) that returns the loss, or the loss and metrics"
 
@@ -132,21 +133,39 @@ class Supervised:
     def __call__(self, model: nnx.Module, batch: Batch, key: jax.Array) -> Any:
         """Returns the loss of a batch and its metrics."""
         seen = self.augmented(batch, key)
-        return self.of_outputs(self.outputs(model, seen["inputs"]), seen["labels"], batch["labels"])
+        outputs = self.of_augmented.outputs(model, seen["inputs"])
+        return self.of_outputs(outputs, seen["labels"], batch["labels"])
 
     @property
     def evaluation(self) -> "Supervised":
         """The objective without augmentation."""
         return dataclasses.replace(self, augment=None)
 
+    @property
+    def of_augmented(self) -> "Supervised":
+        """The same for a batch that ``augmented`` returned, which may be transformed already."""
+        transformed = stages(self.augment)[1] is not None
+        return dataclasses.replace(
+            self, augment=None, transform=None if transformed else self.transform
+        )
+
     def augmented(self, batch: Batch, key: jax.Array) -> Batch:
-        """Applies ``augment`` to a batch, with random numbers from ``key``."""
+        """Applies ``augment`` to a batch, with random numbers from ``key``.
+
+        An ``AfterTransform`` in it applies the transform first.
+        """
         for name in ("inputs", "labels"):
             if name not in batch:
                 raise InputError("data", f"{name}, as the loss takes (outputs, labels)", "none")
         if self.augment is None:
             return batch
-        inputs, labels = augment(self.augment, batch["inputs"], batch["labels"], key)
+        before, after = stages(self.augment)
+        inputs, labels = batch["inputs"], batch["labels"]
+        if before is not None:
+            inputs, labels = augment(before, inputs, labels, key)
+        if after is not None:
+            own = jax.random.fold_in(key, _AFTER)
+            inputs, labels = augment(after, applied(self.transform, inputs), labels, own)
         return {**batch, "inputs": inputs, "labels": labels}
 
     def outputs(self, model: nnx.Module, inputs: Any) -> Any:

@@ -16,7 +16,11 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
+    AudioDataset,
+    AudioFormat,
     Dataset,
+    RatingsDataset,
+    RatingsEncoder,
     StandardizedDataset,
     Standardizer,
     TableDataset,
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Names of the files in a run directory.
-RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
+RECORD, WEIGHTS, TEXT, RATINGS = "run.json", "weights", "text.json", "ratings.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 #: The full name of a scalar metric: ``train_`` or ``test_`` and its name, such as ``"test_loss"``.
@@ -215,6 +219,8 @@ class Task:
         table: the encoder of the rows of a table; None if the model takes no table.
         background: brightness of the borders of grayscale images, from 0 (black) to 1 (white);
             None if it varies between images.
+        audio: the format of recordings; None if the model takes no recordings.
+        ratings: the ids of users and items; None if the model was not trained on ratings.
     """
 
     transform: Transform | None = None
@@ -225,6 +231,8 @@ class Task:
     labels_scaler: Standardizer | None = None
     table: TableEncoder | None = None
     background: float | None = None
+    audio: AudioFormat | None = None
+    ratings: RatingsEncoder | None = None
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
@@ -237,7 +245,9 @@ class Task:
         encoder = data.encoder if isinstance(data, TextDataset) else None
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
-        return cls(transform, *found)
+        audio = data.audio if isinstance(data, AudioDataset) else None
+        ratings = data.encoder if isinstance(data, RatingsDataset) else None
+        return cls(transform, *found, audio, ratings)
 
     def described(self) -> dict[str, Any]:
         """Returns the task's part of ``run.json``, without the transform and the text encoder."""
@@ -249,6 +259,7 @@ class Task:
             "standardized": scalers if inputs is not None else None,
             "table": None if self.table is None else self.table.to_json(),
             "background": self.background,
+            "audio": self.audio and asdict(self.audio),
         }
 
 
@@ -258,7 +269,7 @@ def _plain_spec(spec: Any) -> Any:
         return {name: _plain_spec(part) for name, part in spec.items()}
     if isinstance(spec, tuple):
         return [_plain_spec(part) for part in spec]
-    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+    return None if spec is None else {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -332,7 +343,8 @@ class TrainingRun:
 
         The directory is created atomically. It contains ``weights``, ``run.json``, ``history.csv``
         and ``curves.png``; for text models also ``text.json``, the vocabulary that encodes new
-        texts. With several processes, all call this together, and the first one writes.
+        texts; for models of ratings ``ratings.json``, the ids of users and items. With several
+        processes, all call this together, and the first one writes.
 
         Args:
             directory: a directory that does not exist, or is empty.
@@ -373,6 +385,8 @@ class TrainingRun:
         write_history(self.history, folder / "history.csv")
         if task.encoder is not None:
             task.encoder.save(folder / TEXT)
+        if task.ratings is not None:
+            task.ratings.save(folder / RATINGS)
         plot_history(self.history, folder / "curves.png", title)
 
     def measured(self) -> dict[str, Any]:

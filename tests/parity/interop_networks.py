@@ -12,6 +12,7 @@ from torch import nn
 
 from jaxnets import layers
 from jaxnets.compare import twin
+from jaxnets.training.objective import outputs_of
 from tests.networks import CASES
 from tests.parity.oracle import images_last
 
@@ -26,22 +27,25 @@ class Pair:
     theirs: Callable[[], nn.Module]
     shape: tuple[int, ...]
     vocabulary: int = 0
+    columns: tuple[tuple[str, int], ...] = ()
 
-    def inputs(self) -> np.ndarray:
+    def inputs(self) -> np.ndarray | dict[str, np.ndarray]:
         draw = np.random.default_rng(1)
+        if self.columns:
+            return {name: draw.integers(n, size=4).astype(np.int32) for name, n in self.columns}
         if self.vocabulary:
             return draw.integers(self.vocabulary, size=self.shape).astype(np.int32)
         return draw.normal(size=self.shape).astype(np.float32)
 
     def outputs(self, model: nnx.Module, inputs: np.ndarray) -> np.ndarray:
         model.eval()
-        x = images_last(inputs) if inputs.ndim == 4 else inputs
+        x = images_last(inputs) if np.ndim(inputs) == 4 else inputs
         graphdef, state = nnx.split(model)
-        return np.asarray(jax.jit(lambda s, x: nnx.merge(graphdef, s)(x))(state, x))
+        return np.asarray(jax.jit(lambda s, x: outputs_of(nnx.merge(graphdef, s), x))(state, x))
 
     def torch_outputs(self, model: nn.Module, inputs: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return model.eval()(torch.tensor(inputs)).numpy()
+            return outputs_of(model.eval(), jax.tree.map(torch.tensor, inputs)).numpy()
 
 
 class Block(nnx.Module):
@@ -291,10 +295,12 @@ def lstm_with_projection():
 
 
 def documented(case):
-    *space, channels = case.example
+    *space, channels = case.example or (0,)
     shape = (2, channels, *space) if len(space) == 2 else (2, *case.example)
     build = case.build
-    return Pair(lambda: build(RNGS), lambda: twin(build(RNGS)), shape, case.vocabulary)
+    return Pair(
+        lambda: build(RNGS), lambda: twin(build(RNGS)), shape, case.vocabulary, case.columns
+    )
 
 
 #: The documented networks.

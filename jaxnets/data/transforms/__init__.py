@@ -13,12 +13,27 @@ from jaxnets.data.transforms.color import (
     adjust_hue,
     adjust_saturation,
 )
-from jaxnets.data.transforms.compose import Compose, OnColumn, augment, is_random
+from jaxnets.data.transforms.compose import (
+    AfterTransform,
+    Compose,
+    OnColumn,
+    augment,
+    is_random,
+)
 from jaxnets.data.transforms.cropping import RandomCrop, RandomHorizontalFlip
 from jaxnets.data.transforms.erasing import RandomErasing
 from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
+from jaxnets.data.transforms.masking import SpecAugment
 from jaxnets.data.transforms.mixing import CutMix, Mixup, OneHot
 from jaxnets.data.transforms.pixels import Normalize, ToFloat
+from jaxnets.data.transforms.spectrograms import (
+    MFCC,
+    AmplitudeToDB,
+    FrameCounts,
+    MelScale,
+    MelSpectrogram,
+    Spectrogram,
+)
 from jaxnets.data.transforms.transform import (
     Augmentation,
     PairTransform,
@@ -28,13 +43,19 @@ from jaxnets.data.transforms.transform import (
 )
 
 __all__ = [
+    "MFCC",
     "Affine",
+    "AfterTransform",
+    "AmplitudeToDB",
     "Augmentation",
     "CenterCrop",
     "ColorJitter",
     "Compose",
     "CutMix",
+    "FrameCounts",
     "ImageRows",
+    "MelScale",
+    "MelSpectrogram",
     "Mixup",
     "Normalize",
     "OnColumn",
@@ -49,6 +70,8 @@ __all__ = [
     "RandomTransform",
     "Resize",
     "Rotate",
+    "SpecAugment",
+    "Spectrogram",
     "ToFloat",
     "Transform",
     "adjust_brightness",

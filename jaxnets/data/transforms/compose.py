@@ -121,6 +121,64 @@ class OnColumn:
         return name, arrays
 
 
+@dataclass(frozen=True)
+class AfterTransform:
+    """An augmentation of what ``transform`` makes of a batch, instead of the batch as stored.
+
+    It is for augmentations of features, such as ``SpecAugment`` of spectrograms, which a transform
+    makes of waveforms. It is part of ``fit``'s ``augment``, alone or within ``Compose``.
+
+    Args:
+        augmentation: any augmentation.
+
+    Raises:
+        InputError: if the augmentation cannot be called or hashed; on a call, as only training
+            applies it.
+
+    Examples:
+        >>> from jaxnets.data import SpecAugment
+        >>> augment = AfterTransform(SpecAugment(2, 20, 2, 8))
+    """
+
+    augmentation: Augmentation
+
+    def __post_init__(self) -> None:
+        """Checks the augmentation."""
+        check_transforms("augmentation", (self.augmentation,))
+
+    def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
+        """Refuses, as the transform is not known here.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("augment", "AfterTransform to be applied by fit alone", "a call")
+
+
+def stages(
+    augmentation: Augmentation | None,
+) -> tuple[Augmentation | None, Augmentation | None]:
+    """Divides an augmentation into the parts before and after the transform.
+
+    Args:
+        augmentation: any augmentation; None for none.
+
+    Returns:
+        The augmentation of the batch as stored, and that of what the transform makes of it; None
+        for none.
+    """
+    if isinstance(augmentation, AfterTransform):
+        return None, augmentation.augmentation
+    if not isinstance(augmentation, Compose):
+        return augmentation, None
+    after = [stages(part)[1] for part in augmentation.transforms]
+    if not any(after):
+        return augmentation, None
+    before = [stages(part)[0] for part in augmentation.transforms]
+    first, second = ([part for part in parts if part is not None] for parts in (before, after))
+    return Compose(*first), Compose(*second)
+
+
 def augment(
     transform: Augmentation, x: Any, labels: Any = None, key: jax.Array | None = None
 ) -> tuple[Any, Any]:
@@ -204,7 +262,7 @@ def is_random(transform: Any) -> bool:
         return is_random(transform.transform)
     if isinstance(transform, Compose):
         return any(map(is_random, transform.transforms))
-    return isinstance(transform, RandomTransform | PairTransform)
+    return isinstance(transform, RandomTransform | PairTransform | AfterTransform)
 
 
 def needs_labels(transform: Any) -> bool:

@@ -9,11 +9,22 @@ from jaxnets.data.transforms.affine import Affine, Rotate
 from jaxnets.data.transforms.compose import Compose, OnColumn
 from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
 from jaxnets.data.transforms.pixels import Normalize, ToFloat
+from jaxnets.data.transforms.spectrograms import (
+    MFCC,
+    AmplitudeToDB,
+    FrameCounts,
+    MelScale,
+    MelSpectrogram,
+    Spectrogram,
+)
 from jaxnets.data.transforms.transform import Augmentation, Transform
 
 _KNOWN: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (Affine, CenterCrop, ImageRows, Normalize, Pad, Resize, Rotate, ToFloat)
+    for kind in (
+        *(Affine, CenterCrop, ImageRows, Normalize, Pad, Resize, Rotate, ToFloat),
+        *(MFCC, AmplitudeToDB, FrameCounts, MelScale, MelSpectrogram, Spectrogram),
+    )
 }
 
 
@@ -64,11 +75,17 @@ def _arguments(step: Any) -> dict[str, Any]:
     if isinstance(step, Rotate):
         kept = step.affine
         return {"angle": step.angle, "interpolation": kept.interpolation, "fill": kept.fill}
+    if isinstance(step, MFCC):
+        options = dataclasses.asdict(step.mel)
+        own = {name: getattr(step, name) for name in ("n_mfcc", "norm", "log_mels")}
+        return {"sample_rate": options.pop("sample_rate"), **own, "melkwargs": options}
     return {field.name: getattr(step, field.name) for field in dataclasses.fields(step)}
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | tuple | list) else str(value)
+    return (
+        value if isinstance(value, int | float | str | tuple | list | dict | None) else str(value)
+    )
 
 
 def make_transform(described: Any) -> Transform | None:
