@@ -6,7 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxnets.arrays import InputError
 from jaxnets.metrics import Ratio, sequence_error_rate
+from jaxnets.models.seq2seq import teacher_forcing
 from jaxnets.models.speech_recognizer import recognition_loss
 from jaxnets.training import minimize, supervised
 from jaxnets.training.objective import Supervised
@@ -21,6 +23,13 @@ Builder = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 
 def _supervised(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**objective), **update)
+
+
+def _teacher_forcing(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    if objective.get("compute_dtype") is not None:
+        expected = "None, with the objective teacher-forcing"
+        raise InputError("compute_dtype", expected, objective["compute_dtype"])
+    return minimize(teacher_forcing, **update)
 
 
 def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
@@ -75,7 +84,12 @@ def _implicit(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(Implicit(**settings, ranking=ranking), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {"supervised": _supervised, "implicit": _implicit, "ctc": _ctc}
+OBJECTIVES: dict[str, Builder] = {
+    "supervised": _supervised,
+    "implicit": _implicit,
+    "ctc": _ctc,
+    "teacher-forcing": _teacher_forcing,
+}
 """The training steps by the name that a recipe has as its ``objective``.
 
 Each is a function (options of the objective, options of the update) → step. The options are
