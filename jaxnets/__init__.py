@@ -18,6 +18,7 @@ from jaxnets import (
 from jaxnets.arrays import InputError
 from jaxnets.compilation import keep_memory, keep_programs
 from jaxnets.models import (
+    GPT,
     MLP,
     MODELS,
     ImageClassifier,
@@ -27,10 +28,14 @@ from jaxnets.models import (
     MatrixFactorization,
     NeuMF,
     RecurrentClassifier,
+    Seq2Seq,
     SpeechCNN,
     SpeechGRU,
     SpeechRecognizer,
     TextClassifier,
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    ViT,
 )
 from jaxnets.runs import SavedRun
 from jaxnets.runs import read as load
@@ -47,6 +52,7 @@ from jaxnets.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "GPT",
     "MLP",
     "MODELS",
     "ImageClassifier",
@@ -59,12 +65,16 @@ __all__ = [
     "NonFiniteLossError",
     "RecurrentClassifier",
     "SavedRun",
+    "Seq2Seq",
     "SpeechCNN",
     "SpeechGRU",
     "SpeechRecognizer",
     "TextClassifier",
     "TrainState",
     "TrainingRun",
+    "TransformerClassifier",
+    "TransformerSeq2Seq",
+    "ViT",
     "data",
     "evaluate",
     "explain",

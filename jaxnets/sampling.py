@@ -1,7 +1,8 @@
-"""Sequences from a network's outputs: samples of a language model, decoded CTC outputs."""
+"""Sequences from a network's outputs: samples, beam search, decoded CTC outputs."""
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,28 +20,42 @@ from jaxnets.arrays import (
     check_usable,
     describe,
 )
-from jaxnets.models import LanguageModel
+from jaxnets.data.text import END, PAD, UNKNOWN
+from jaxnets.models import (
+    GPT,
+    LANGUAGE_MODELS,
+    TRANSLATORS,
+    LanguageModel,
+    Seq2Seq,
+    TransformerSeq2Seq,
+)
 
 
 def sample(
-    model: LanguageModel,
+    model: LanguageModel | GPT,
     prompt: ArrayLike,
     length: int,
     *,
     temperature: float = 1.0,
+    suppress_tokens: Sequence[int] = (PAD, UNKNOWN),
     seed: int = 0,
 ) -> np.ndarray:
     """Samples tokens that continue a prompt, each from softmax(logits / temperature).
 
-    The loop is one compiled scan that carries the recurrent state, so each token is processed once.
-    The padding token 0 and the unknown token 1 are never drawn.
+    The loop is one compiled scan that carries the recurrent state of a ``LanguageModel``, or the
+    keys and values of a ``GPT``, so each token is processed once. Once a GPT has read
+    ``block_size`` tokens, each new token depends on the last ``block_size`` tokens, which are all
+    processed again, as in nanoGPT.
 
     Args:
         model: the language model, used in evaluation mode; it is not changed.
-        prompt: the first tokens, integers [n] with n of at least 1.
+        prompt: the first tokens, integers [n] with n of at least 1; a GPT reads the last
+            ``block_size`` of them.
         length: the number of tokens to draw.
         temperature: a number >= 0. Values below 1 favour likely tokens, values above 1 flatten the
             distribution, and 0 always takes the likeliest token.
+        suppress_tokens: tokens that are never drawn, by default the padding and the unknown token
+            of jaxnets' vocabularies; () for a network with another vocabulary.
         seed: the random seed.
 
     Returns:
@@ -50,31 +65,57 @@ def sample(
         InputError: if the prompt is empty or not a vector of tokens, or an argument is out of
             range.
     """
-    if not isinstance(model, LanguageModel):
-        raise InputError("model", "a LanguageModel", type(model).__name__)
+    if not isinstance(model, LANGUAGE_MODELS):
+        raise InputError("model", "a LanguageModel or a GPT", type(model).__name__)
     check_usable("prompt", "integers [n], at least one", prompt)
     prompt = np.asarray(prompt)
     if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "ui":
         raise InputError("prompt", "integers [n], at least one", describe(prompt))
-    tokens = model.encoder.num_embeddings
+    tokens = model.options["vocab_size"]
     if prompt.min() < 0 or prompt.max() >= tokens:
         raise InputError("prompt", f"tokens from 0 to {tokens - 1}", prompt.tolist())
     check_positive("length", length)
+    suppressed = _suppressed(suppress_tokens, tokens)
     check_seed("seed", seed)
     temperature = check_number("temperature", temperature, least=0)
+    if isinstance(model, GPT):
+        prompt = prompt[-model.block_size :]
     graphdef, state = nnx.split(model)
-    drawn = _draw(graphdef, state, prompt[None, :], temperature, jax.random.key(seed), length)
+    drawn = _draw(
+        graphdef, state, prompt[None, :], temperature, jax.random.key(seed), suppressed, length
+    )
     return np.asarray(drawn)
+
+
+def _suppressed(given: Any, tokens: int) -> np.ndarray:
+    """Whether each token is never drawn, bool [tokens].
+
+    Raises:
+        InputError: if one is not a token, or none would be left.
+    """
+    numbers = list(given) if isinstance(given, tuple | list | range) else [None]
+    if not all(type(number) is int and 0 <= number < tokens for number in numbers):
+        raise InputError("suppress_tokens", f"tokens from 0 to {tokens - 1}", given)
+    suppressed = np.zeros(tokens, bool)
+    suppressed[np.array(numbers, int)] = True
+    if suppressed.all():
+        raise InputError("suppress_tokens", "at least one token that can be drawn", given)
+    return suppressed
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "length"))
 def _draw(
-    graphdef: Any, state: Any, prompt: jax.Array, temperature: float, key: jax.Array, length: int
+    graphdef: Any,
+    state: Any,
+    prompt: jax.Array,
+    temperature: float,
+    key: jax.Array,
+    suppressed: jax.Array,
+    length: int,
 ) -> jax.Array:
     model = nnx.merge(graphdef, state, copy=True)
     model.eval()
     logits, carried = model.advance(prompt, None)
-    special = jnp.arange(logits.shape[-1]) < 2  # padding and the unknown token
 
     def step(before: tuple[jax.Array, Any], key: jax.Array) -> tuple[Any, jax.Array]:
         logits, carried = before  # [V]
@@ -82,12 +123,142 @@ def _draw(
         # T = 0 needs no special case.
         noise = jax.random.gumbel(key, logits.shape, logits.dtype)
         scores = logits + jnp.asarray(temperature, logits.dtype) * noise
-        token = jnp.argmax(jnp.where(special, -jnp.inf, scores)).astype(jnp.int32)
+        token = jnp.argmax(jnp.where(suppressed, -jnp.inf, scores)).astype(jnp.int32)
         logits, carried = model.advance(token[None, None], carried)
         return (logits[0, -1], carried), token
 
     keys = jax.random.split(key, length)
     return jax.lax.scan(step, (logits[0, -1], carried), keys)[1]
+
+
+class Translations(NamedTuple):
+    """What ``translate`` returns.
+
+    Attributes:
+        tokens: the tokens written for each source, int32 [batch, length]; 0 after the end.
+        scores: the score of each, float32 [batch]; see ``translate``.
+    """
+
+    tokens: np.ndarray
+    scores: np.ndarray
+
+
+def translate(
+    model: Seq2Seq | TransformerSeq2Seq,
+    source: ArrayLike,
+    length: int,
+    *,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
+) -> Translations:
+    """Writes a text for each source by beam search; a beam of one is greedy decoding.
+
+    After each step the ``beam_size`` likeliest beginnings are kept. A text that ends is complete if
+    it is among the ``beam_size`` likeliest of its step. The search for a source is over when
+    ``beam_size`` texts are complete, and the one with the highest score is returned. The score is
+    the sum of the log probabilities of the tokens, the end included, divided by their number to the
+    power of ``length_penalty``. The whole search is one compiled loop.
+
+    Args:
+        model: it is left as it is, and read in evaluation mode.
+        source: integers [batch, steps], with 0 after the end of each row.
+        length: the largest number of tokens to write, the end included.
+        beam_size: number of beginnings that are kept.
+        length_penalty: above 0 favours long texts, below 0 short ones; with 0 the score is the log
+            probability of the text.
+
+    Returns:
+        The tokens of the best text of each source, and its score. Where fewer than ``beam_size``
+        texts are complete, those that are cut off at ``length`` compete too.
+
+    Raises:
+        InputError: if the sources are not rows of tokens, or an argument is out of range.
+    """
+    if not isinstance(model, TRANSLATORS):
+        raise InputError("model", "a Seq2Seq or a TransformerSeq2Seq", type(model).__name__)
+    check_usable("source", "integers [batch, steps]", source)
+    source = np.asarray(source)
+    if source.ndim != 2 or source.size == 0 or source.dtype.kind not in "ui":
+        raise InputError("source", "integers [batch, steps]", describe(source))
+    tokens = model.options["vocab_size"]
+    if source.min() < 0 or source.max() >= tokens:
+        got = f"{source.min()} to {source.max()}"
+        raise InputError("source", f"tokens from 0 to {tokens - 1}", got)
+    check_positive("length", length)
+    check_positive("beam_size", beam_size)
+    penalty = check_number("length_penalty", length_penalty)
+    graphdef, state = nnx.split(model)
+    found = _search(graphdef, state, source, penalty, length, beam_size)
+    return Translations(*map(np.asarray, found))
+
+
+class _Beams(NamedTuple):
+    """The beginnings that are kept of each source, and the best text that has ended."""
+
+    tokens: jax.Array  # [batch, beams, length]
+    total: jax.Array  # sums of log probabilities [batch, beams]
+    best: jax.Array  # tokens of the best text [batch, length]
+    score: jax.Array  # its score [batch]
+    ended: jax.Array  # how many texts have ended [batch]
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "length", "beams"))
+def _search(
+    graphdef: Any, state: Any, source: jax.Array, penalty: jax.Array, length: int, beams: int
+) -> tuple[jax.Array, jax.Array]:
+    model = nnx.merge(graphdef, state, copy=True)
+    model.eval()
+    batch = len(source)
+
+    def step(carried: tuple[_Beams, Any], place: jax.Array) -> tuple[tuple[_Beams, Any], None]:
+        kept, read = carried
+        last = jnp.where(place == 0, PAD, kept.tokens[:, :, place - 1])
+        logits, read = model.step(last.reshape(-1), read)
+        token = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+        added = jax.nn.log_softmax(jnp.where(token == PAD, -jnp.inf, logits))
+        totals = kept.total[..., None] + added.reshape(batch, beams, len(token))
+        ended = kept.tokens.at[:, :, place].set(END)
+        least, _ = jax.lax.top_k(totals.reshape(batch, -1), beams)
+        counts = jnp.isfinite(totals[..., END]) & (totals[..., END] >= least[:, -1:])
+        scores = totals[..., END] / (place + 1).astype(jnp.float32) ** penalty
+        kept = _with_best(kept, ended, jnp.where(counts, scores, -jnp.inf))
+        kept = kept._replace(ended=kept.ended + counts.sum(1, dtype=jnp.int32))
+        going = jnp.where(token == END, -jnp.inf, totals).reshape(batch, beams * len(token))
+        total, chosen = jax.lax.top_k(going, beams)
+        beam = chosen // len(token)
+        written = _rows(kept.tokens, beam).at[:, :, place].set(chosen % len(token))
+        read = jax.tree.map(
+            lambda x: _rows(x.reshape(batch, beams, *x.shape[1:]), beam).reshape(x.shape), read
+        )
+        return (kept._replace(tokens=written, total=total), read), None
+
+    alike = jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0)  # so that only the first one counts
+    kept = _Beams(
+        jnp.full((batch, beams, length), PAD, jnp.int32),
+        jnp.broadcast_to(alike.astype(jnp.float32), (batch, beams)),
+        jnp.full((batch, length), PAD, jnp.int32),
+        jnp.full(batch, -jnp.inf, jnp.float32),
+        jnp.zeros(batch, jnp.int32),
+    )
+    read = model.start(jnp.repeat(source, beams, axis=0), length)
+    places = jnp.arange(length, dtype=jnp.int32)
+    (kept, _), _ = jax.lax.scan(step, (kept, read), places)
+    kept = _with_best(kept, kept.tokens, kept.total / float(length) ** penalty)
+    return kept.best, kept.score
+
+
+def _with_best(kept: _Beams, tokens: jax.Array, scores: jax.Array) -> _Beams:
+    """The best of the texts [batch, beams, length] and of the best one so far."""
+    first = jnp.argmax(scores, axis=1, keepdims=True).astype(jnp.int32)
+    score = jnp.take_along_axis(scores, first, axis=1)[:, 0]
+    better = (score > kept.score) & (kept.ended < tokens.shape[1])
+    best = jnp.where(better[:, None], _rows(tokens, first)[:, 0], kept.best)
+    return kept._replace(best=best, score=jnp.where(better, score, kept.score))
+
+
+def _rows(x: jax.Array, chosen: jax.Array) -> jax.Array:
+    """Of each example's rows [batch, rows, …] the chosen ones [batch, beams, …]."""
+    return jnp.take_along_axis(x, chosen.reshape(chosen.shape + (1,) * (x.ndim - 2)), axis=1)
 
 
 def ctc_greedy(

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets import losses
 from jaxnets.models import (
+    GPT,
     MLP,
     CifarResNet,
     ImageClassifier,
@@ -20,6 +21,8 @@ from jaxnets.models import (
     SpeechCNN,
     SpeechGRU,
     TextClassifier,
+    TransformerClassifier,
+    ViT,
 )
 
 
@@ -71,6 +74,14 @@ def _language(**options) -> Callable[[nnx.Rngs], nnx.Module]:
     return lambda rngs: LanguageModel(11, 5, 8, rngs=rngs, **options)
 
 
+def _gpt(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: GPT(11, 7, n_layer=1, n_head=2, n_embd=8, rngs=rngs, **options)
+
+
+def _encoder(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: TransformerClassifier(11, 8, 2, 1, 16, rngs=rngs, **options)
+
+
 def _recurrent(**options) -> Callable[[nnx.Rngs], nnx.Module]:
     return lambda rngs: RecurrentClassifier(5, 8, rngs=rngs, **options)
 
@@ -120,6 +131,13 @@ CASES = {
         _language(n_layers=2, dropout=0.3), (6,), 11, vocabulary=11, per_token=True
     ),
     "language-gru": Case(_language(cell="gru"), (6,), 11, vocabulary=11, per_token=True),
+    "text-transformer": Case(
+        _encoder(dropout=0.3), (7,), 1, losses.binary_cross_entropy, vocabulary=11
+    ),
+    "vit": Case(
+        lambda rngs: ViT(8, 4, 1, 2, 8, 16, 0.1, 4, in_channels=3, rngs=rngs), (8, 8, 3), 4
+    ),
+    "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
     "matrix-factorization": Case(
         lambda rngs: MatrixFactorization(7, 5, 3, mean=0.5, rngs=rngs),
         (),

@@ -21,7 +21,7 @@ RANKS = [
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
-    {"port"},
+    {"control", "port"},
     {
         "export",
         "sampling",
@@ -41,6 +41,7 @@ RANKS = [
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
+    "gymnasium",
     "keras",
     "matplotlib",
     "onnx",

@@ -35,7 +35,7 @@ from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import MLP, LanguageModel
+from jaxnets.models import MLP, LanguageModel, Seq2Seq
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -141,6 +141,21 @@ SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
 GOOD = {
     "RecurrentClassifier": (2, 2),
     **dict.fromkeys(["TextClassifier", "LanguageModel"], (3, 2, 2)),
+    "GPT": (3, 2, 1, 1, 2),
+    "ViT": (2, 1, 1, 1, 2, 2),
+    "TransformerClassifier": (3, 2, 1, 1, 2),
+    "Seq2Seq": (3, 2, 2),
+    "TransformerSeq2Seq": (3, 2, 1, 1, 2),
+    "translate": (Seq2Seq(3, 2, 2, **DRAWN), np.ones((1, 2), np.int32), 1),
+    "jaxnets.explain.attention": (
+        Seq2Seq(3, 2, 2, **DRAWN),
+        np.ones((1, 2), int),
+        np.ones((1, 1), int),
+    ),
+    "draw_attention": (np.ones((1, 2), np.float32), ["a"], ["b"]),
+    "jaxnets.data.text.pairs": ("no-file",),
+    "paired": ("texts", ["a", "b"] * 9, ["c", "d"] * 9, text.Tokenizer()),
+    "target_texts": (ENCODER, np.ones((1, 2), np.int32)),
     **dict.fromkeys(["constant_lr", "linear_lr", "polynomial_lr"], (0.1,)),
     **dict.fromkeys(["cosine_annealing_lr", "cosine_annealing_warm_restarts"], (0.1, 3)),
     **dict.fromkeys(["one_cycle_lr", "step_lr"], (0.1, 9)),
@@ -422,6 +437,7 @@ RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
+    *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     "SavedRun",
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
@@ -650,7 +666,10 @@ CALLED = {
     **dict.fromkeys(["GRU", "RNN"], (STEPS, jnp.zeros((1, 2, 4)))),
     "LSTM": (STEPS, (jnp.zeros((1, 2, 4)), jnp.zeros((1, 2, 4)))),
     "LSTMCell": (jnp.zeros((2, 3)), (jnp.zeros((2, 4)), jnp.zeros((2, 4)))),
-    **dict.fromkeys(["TextClassifier", "LanguageModel"], (TOKEN_ROWS,)),
+    **dict.fromkeys(["TextClassifier", "LanguageModel", "TransformerClassifier"], (TOKEN_ROWS,)),
+    "GPT": (TOKEN_ROWS[:, :2],),
+    "ViT": (jnp.zeros((2, 2, 2, 3)),),
+    **dict.fromkeys(["Seq2Seq", "TransformerSeq2Seq"], (TOKEN_ROWS, TOKEN_ROWS)),
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),

@@ -135,7 +135,7 @@ def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monk
     assert re.sub(numbers, "", capsys.readouterr().out) == re.sub(numbers, "", printed)
 
 
-@pytest.mark.parametrize("name", ["combine", "residual", "transfer"])
+@pytest.mark.parametrize("name", ["combine", "control", "residual", "transfer"])
 def test_the_python_of_pages_on_trained_networks_prints_what_they_say(name, printed_by):
     page = (ROOT / "docs" / f"{name}.md").read_text()
     assert printed_by("\n".join(blocks(page, "python"))) == blocks(page, "text")[-1]

@@ -171,6 +171,25 @@ print(run.device)
 """
 
 
+def test_a_gpt_writes(run, tmp_path):
+    (tmp_path / "input.txt").write_text("abcdefgh" * 200)
+    code, out, _ = run("gpt", "--data-dir", tmp_path, "--width", 8, "--stride", 90, "--prompt", "a")
+    assert code == 0
+    assert re.search(r"^test loss: \d\.\d{4} nats a character, accuracy \d+\.\d\d%$", out, re.M)
+    assert len(out.splitlines()[-1]) == 401
+    assert run("gpt", "--data-dir", tmp_path, "--stride", 0)[0] == 2
+
+
+def test_dates_are_translated_and_drawn(run, tmp_path):
+    picture = tmp_path / "attention.png"
+    words = ["--dates", 100, "--hidden", 8, "--epochs", 1, "--picture", picture]
+    code, out, _ = run("translate_dates", *words)
+    assert code == 0
+    assert re.search(r"^test accuracy: 0\.00% \(0/10\)$", out, re.M)
+    assert "The third of May 1998: " in out
+    assert picture.stat().st_size > 1000
+
+
 def test_pmap_by_hand_trains_as_fit_does_on_the_same_devices():
     done = subprocess.run(
         [sys.executable, "-c", ON_FOUR_DEVICES],

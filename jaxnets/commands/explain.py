@@ -17,7 +17,7 @@ from jaxnets.data.survey import is_image
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain import drawing, permutation
 from jaxnets.figures import writable
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.training import predict
 
 #: The methods for one example of floating-point inputs, and their names in titles.
@@ -104,8 +104,8 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
 
 def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> None:
     """Refuses flags that would have no effect."""
-    if isinstance(saved.model, LanguageModel):
-        raise InputError("run", "a classifier or a regression", "a language model")
+    if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
+        raise InputError("run", "a classifier or a regression", "a network that writes text")
     if not asked and not _has_columns(saved):
         raise click.UsageError("expected an image file, a text or --index N, got none")
     method = given.get("method", _DEFAULT)

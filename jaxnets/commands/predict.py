@@ -16,10 +16,17 @@ from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 from jaxnets.data import RatingsDataset
-from jaxnets.models import LanguageModel, MatrixFactorization, NeuMF, SpeechRecognizer
+from jaxnets.data.text import target_texts
+from jaxnets.models import (
+    LANGUAGE_MODELS,
+    TRANSLATORS,
+    MatrixFactorization,
+    NeuMF,
+    SpeechRecognizer,
+)
 from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import ctc_greedy, sample
+from jaxnets.sampling import ctc_greedy, sample, translate
 from jaxnets.training import predict
 
 
@@ -45,8 +52,26 @@ from jaxnets.training import predict
     default=None,
     help="Exchange dark and light.  [default: if the border is unlike those of training images]",
 )
+@click.option("--text", multiple=True, help="A text, like TEXT; repeatable.")
 @click.option("--prompt", help="The text for a language model to continue.")
-@click.option("--length", type=int, show_default="400", help="Number of tokens to generate.")
+@click.option(
+    "--length",
+    type=int,
+    show_default="400, or twice the longest source",
+    help="Number of tokens to generate; with TEXT the maximum.",
+)
+@click.option(
+    "--beam-size",
+    type=int,
+    show_default="1",
+    help="Width of the beam search, for a network that writes a text for each TEXT.",
+)
+@click.option(
+    "--length-penalty",
+    type=float,
+    show_default="1",
+    help="Larger values prefer longer texts in the beam search.",
+)
 @click.option(
     "--temperature",
     type=float,
@@ -74,7 +99,8 @@ def predict_command(run: Path, **flags: Any) -> None:
     A WAV file is converted to the sample rate and the length that the network was trained on. A
     network that was trained on sequences prints the sequence that it recognizes.
 
-    A text classifier classifies each TEXT; a language model continues --prompt. Each TABLE is a
+    A text classifier classifies each TEXT; a language model continues --prompt; and for a
+    sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
     forecast from its last rows. A network on ratings recommends to --user the items with the
     largest outputs, without those that the user has rated.
@@ -83,6 +109,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
     may also be a folder of images, and TEXT a .txt file with one text per line.
     """
+    flags["inputs"] = (*flags.pop("text"), *flags["inputs"])
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
@@ -94,8 +121,16 @@ def predict_command(run: Path, **flags: Any) -> None:
         for line in _recommended(saved, given):
             click.echo(line)
         return
-    writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
+    writes = isinstance(saved.model, LANGUAGE_MODELS)
+    if isinstance(saved.model, TRANSLATORS):
+        _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
+        for text in _translated(saved, **given):
+            click.echo(printable(text, limit=None))
+        return
+    if writes:
+        _check_flags(given, saved, "generates text after --prompt", (*_CLASSIFYING, *_TRANSLATING))
+    else:
+        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
     elif "csv" in given:
@@ -113,18 +148,22 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
+    asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
     asked = "--user ID" if isinstance(model, MatrixFactorization | NeuMF) else asked
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
 _CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
+_TRANSLATING = ("beam_size", "length_penalty")
+_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv")
 
 
-def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[str]) -> None:
+def _check_flags(
+    given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
+) -> None:
     """Refuses flags that would have no effect."""
-    does = "classifies" if strange is _WRITING else "generates text after --prompt"
     for name in strange:
         if name in given:
             called = "TEXT" if name == "inputs" else name
@@ -179,6 +218,27 @@ def _written(
     tokens = encoder([prompt])[0]
     drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+
+
+def _translated(
+    saved: runs.SavedRun,
+    inputs: Sequence[str] = (),
+    length: int | None = None,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
+) -> list[str]:
+    """What the network writes for each text."""
+    if saved.encoder is None:
+        raise InputError("run", "a folder with the text.json of its texts", "none")
+    source = saved.encoder(inputs)
+    found = translate(
+        saved.model,
+        source,
+        2 * source.shape[1] if length is None else length,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+    )
+    return target_texts(saved.encoder, found.tokens)
 
 
 def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:

@@ -33,7 +33,7 @@ from jaxnets.commands.saved import opened
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
 from jaxnets.data.table_files import listed
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
 from jaxnets.training.records import in_words
@@ -282,7 +282,7 @@ def _result(run: TrainingRun, rmse: float | None) -> str:
         others = {name: value for name, value in run.test.metrics.items() if name != "loss"}
         measured = "".join(f", {words}" for words in in_words(others).split("  ") if words)
         return f"test loss: {run.test.loss:.6g}{units}{measured}"
-    if isinstance(run.model, LanguageModel):
+    if isinstance(run.model, LANGUAGE_MODELS):
         return f"test loss: {run.test.loss:.4f} nats a token, accuracy: {run.test.accuracy:.2%}"
     return f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})"
 

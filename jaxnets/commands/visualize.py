@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 import jax
+import numpy as np
 
 from jaxnets import explain, runs
 from jaxnets.arrays import InputError
@@ -13,9 +14,11 @@ from jaxnets.commands import examples
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import data_of, opened
 from jaxnets.data.spec import single
+from jaxnets.data.text import PAD
 from jaxnets.figures import save
 from jaxnets.losses import LOSSES
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
+from jaxnets.sampling import translate
 
 _BATCH = 256  # number of examples for the gradient
 
@@ -24,14 +27,14 @@ _BATCH = 256  # number of examples for the gradient
 @click.argument("run", type=PathArgument())
 @click.option(
     "--what",
-    type=click.Choice(["kernels", "activations", "histograms", "embedding", "graph"]),
+    type=click.Choice(["kernels", "activations", "histograms", "embedding", "graph", "attention"]),
     multiple=True,
     help="The kind of picture; repeatable.  [default: all that are possible for the run]",
 )
 @click.option(
     "--index",
     type=int,
-    help="The number of the test example for activations.  [default: 0]",
+    help="The number of the test example for activations or attention.  [default: 0]",
 )
 @click.option(
     "--layer",
@@ -63,15 +66,18 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
     kernels: the weights of the first layer. activations: the outputs of each layer for a test
     example. histograms: the distribution of weights and gradients in each layer. embedding: the
     inputs of the last layer for many test examples, projected to two dimensions. graph: the layers
-    in order, with the shapes of their outputs.
+    in order, with the shapes of their outputs. attention: the tokens to
+    which a sequence-to-sequence network attends before each token that it writes.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     saved = opened(run)
     wanted = what or _possible(saved)
-    needs = {"index": "activations", "layer": "kernels"}
+    needs = {"index": ("activations", "attention"), "layer": ("kernels",)}
     for name, value in given.items():
-        if (kind := needs.get(name, "embedding")) not in wanted:
-            raise InputError("examples" if name == "count" else name, f"none without {kind}", value)
+        kinds = needs.get(name, ("embedding",))
+        if not set(kinds) & set(wanted):
+            expected = f"none without {' or '.join(kinds)}"
+            raise InputError("examples" if name == "count" else name, expected, value)
     is_file = out.suffix.lower() == ".png" and not out.is_dir()
     if is_file and len(set(wanted)) > 1:
         raise InputError("out", f"a folder for {len(set(wanted))} pictures", str(out))
@@ -108,9 +114,12 @@ def _drawn(
 
 
 def _possible(saved: runs.SavedRun) -> tuple[str, ...]:
-    """Returns the possible kinds: fewer without data, and fewer for language models."""
-    here = ("kernels", "graph") if saved.recipe is None else tuple(_DRAW)
-    left_out = {"embedding"} if isinstance(saved.model, LanguageModel) else set()
+    """Returns the possible kinds: fewer without data, and fewer for networks that write text."""
+    if isinstance(saved.model, TRANSLATORS):
+        return ("attention",)
+    every = tuple(kind for kind in _DRAW if kind != "attention")
+    here = ("kernels", "graph") if saved.recipe is None else every
+    left_out = {"embedding"} if isinstance(saved.model, LANGUAGE_MODELS) else set()
     return tuple(kind for kind in here if kind not in left_out)
 
 
@@ -164,10 +173,25 @@ def _embedding(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
     return explain.draw_embedding(points, labels, names, title=title)
 
 
+def _attention(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    if not isinstance(saved.model, TRANSLATORS) or saved.encoder is None:
+        raise InputError("run", "one that writes a text for another", type(saved.model).__name__)
+    data, number = data_of(saved, "run"), given.get("index", 0)
+    if not 0 <= number < len(data.test):
+        raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
+    source, _ = data.test.gather(np.array([number], np.int32))
+    written = translate(saved.model, source, 2 * source.shape[1]).tokens
+    weights = explain.attention(saved.model, source, written)[0]
+    tokens = saved.encoder.vocabulary.decode
+    names = [tokens(row[row != PAD]) for row in (source[0], written[0])]
+    return explain.draw_attention(weights, *names, title=f"test example {number}")
+
+
 _DRAW: dict[str, Callable[[runs.SavedRun, dict[str, Any]], Any]] = {
     "kernels": _kernels,
     "activations": _activations,
     "histograms": _histograms,
     "embedding": _embedding,
     "graph": _graph,
+    "attention": _attention,
 }

@@ -9,8 +9,10 @@ from jaxnets.arrays import InputError
 from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_speech
+from jaxnets.compare import torch_twins_transformers as transformers
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
+    GPT,
     MLP,
     CifarResNet,
     ImageClassifier,
@@ -21,7 +23,11 @@ from jaxnets.models import (
     NeuMF,
     RecurrentClassifier,
     ResNet,
+    Seq2Seq,
     TextClassifier,
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    ViT,
 )
 from jaxnets.optional import require
 
@@ -187,6 +193,11 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
+    GPT: transformers.gpt,
+    Seq2Seq: transformers.seq2seq,
+    TransformerSeq2Seq: transformers.transformer_seq2seq,
+    TransformerClassifier: transformers.classifier,
+    ViT: transformers.vit,
     **torch_twins_speech.TWINS,
     MatrixFactorization: ratings.matrix_factorization,
     NeuMF: ratings.neumf,

@@ -39,7 +39,7 @@ class Reinforce:
         _, returns = lax.scan(
             discounted, jnp.zeros_like(played.reward[0]), played.reward, reverse=True
         )
-        count = played.played.sum()
+        count = played.played.sum().astype(played.reward.dtype)
         baseline = returns.mean(axis=1, keepdims=True)  # over the episodes, at each step
         advantage = jnp.where(played.played, returns - baseline, 0)
         steps, episodes, _ = played.observation.shape

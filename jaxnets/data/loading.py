@@ -59,6 +59,8 @@ def load(
     standardize: bool = False,
     window: int | None = None,
     horizon: int | None = None,
+    stride: int | None = None,
+    tokens: Literal["characters", "words"] | None = None,
     size: int | tuple[int, int] | None = None,
     seconds: float | None = None,
     sample_rate: int | None = None,
@@ -85,10 +87,10 @@ def load(
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
             ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
-            ``names``, ``text`` and ``imdb_reviews`` are texts; ``ratings`` are generated ratings,
-            ``ml-100k`` and others are those of MovieLens. Any other name is that of a folder or
-            file, or one of TensorFlow Datasets. Or a path: of a table, a ``.npz`` file, a text
-            file, or a folder in a supported layout.
+            ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; ``ratings``
+            are generated ratings, ``ml-100k`` and others are those of MovieLens. Any other name is
+            that of a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a
+            ``.npz`` file, a text file, or a folder in a supported layout.
         source: the only place to search: "bundled", "files" or "tfds"; None for all.
         data_dir: the data set's own folder or file, or the folder that contains it, or into which
             TensorFlow Datasets prepares it.
@@ -104,8 +106,13 @@ def load(
             are values, have mean 0 and standard deviation 1 in the training split.
         window: for a table that is a series, the number of rows in a window; see
             ``jaxnets.data.windows``. The training and test splits are divided into windows
-            separately, so that no row is in both.
+            separately, so that no row is in both. For a text, the number of characters in an
+            example; by default 64.
         horizon: for a series, the number of rows to forecast after a window; by default 1.
+        stride: for a text, the number of characters from the start of a training example to the
+            start of the next; by default ``window``.
+        tokens: for ``pairs`` of texts, the tokens into which both are split; by default
+            characters.
         size: for a folder of images, the height and width, or the side of a square, to which each
             image is brought. As in ``PIL.ImageOps.fit``, the largest central part with this aspect
             ratio is resized.
@@ -180,17 +187,21 @@ def load(
             raise InputError(argument, f"None, as {shown(name)} is no table of ratings", value)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
-        strange = {
+        given = {
             "source": source, "train": train, "test": test, "label": label,
             "regression": regression or None, "standardize": standardize or None,
-            "window": window, "horizon": horizon, "size": size, "header": header,
+            "window": window, "stride": stride, "tokens": tokens, "horizon": horizon,
+            "size": size, "header": header,
             "seconds": seconds, "sample_rate": sample_rate, "lengths": lengths or None,
             "join": join,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
         kind, root = texts or (str(name), data_dir)
-        return _load_texts(kind, strange, root, test_fraction, seed, encoder)
+        return _load_texts(kind, given, root, test_fraction, seed, encoder)
+    for argument, value in (("stride", stride), ("tokens", tokens)):
+        if value is not None:
+            raise InputError(argument, f"None, as {shown(str(name))} is not a set of texts", value)
     table_encoder = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
@@ -345,14 +356,16 @@ def _load_texts(
     seed: int,
     encoder: Any,
 ) -> TextDataset:
-    _check_absent(given, name, "a set of texts")
+    own = finding.OPTIONS.get(name, ())
+    _check_absent({k: v for k, v in given.items() if k not in own}, name, "a set of texts")
+    given = {argument: given[argument] for argument in own if given[argument] is not None}
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
         raise InputError(name, "a table, as the encoder is a TableEncoder", "a set of texts")
     if isinstance(encoder, RatingsEncoder):
         raise InputError(name, "ratings, as the encoder is a RatingsEncoder", "a set of texts")
     check_encoder(encoder)
-    return finding.load(name, root, test_fraction, seed, encoder)
+    return finding.load(name, root, test_fraction, seed, encoder, **given)
 
 
 def _check_absent(given: dict[str, Any], name: Any, kind: str) -> None:

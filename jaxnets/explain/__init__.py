@@ -1,5 +1,6 @@
 """Attributions of predictions to inputs, as in Captum, and pictures of what a network contains."""
 
+from jaxnets.explain.attention import attention, draw_attention
 from jaxnets.explain.cam import grad_cam
 from jaxnets.explain.covering import occlusion
 from jaxnets.explain.drawing import draw_bars, draw_image, draw_text
@@ -24,7 +25,9 @@ __all__ = [
     "IntegratedGradients",
     "PermutationImportance",
     "activations",
+    "attention",
     "draw_activations",
+    "draw_attention",
     "draw_bars",
     "draw_embedding",
     "draw_graph",

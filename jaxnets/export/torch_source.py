@@ -5,7 +5,9 @@ from typing import Any
 
 from flax import nnx
 
+from jaxnets.export import torch_source_transformers as transformers
 from jaxnets.models import (
+    GPT,
     MLP,
     ImageClassifier,
     LanguageModel,
@@ -15,6 +17,8 @@ from jaxnets.models import (
     SpeechCNN,
     SpeechGRU,
     TextClassifier,
+    TransformerClassifier,
+    ViT,
 )
 
 _FILE = '''"""{about}
@@ -194,4 +198,7 @@ _WRITERS: dict[type[nnx.Module], Callable[[Any], tuple[list[str], list[str]]]] =
     SpeechGRU: _of_speech_gru,
     TextClassifier: _of_text_classifier,
     LanguageModel: _of_language_model,
+    GPT: transformers.of_gpt,
+    TransformerClassifier: transformers.of_classifier,
+    ViT: transformers.of_vit,
 }

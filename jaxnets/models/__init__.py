@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
 from jaxnets.models.cifar_resnet import CifarResNet
+from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
@@ -17,10 +18,14 @@ from jaxnets.models.mlp import MLP
 from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.resnet import ResNet
+from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.speech_cnn import SpeechCNN
 from jaxnets.models.speech_gru import SpeechGRU
 from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
+from jaxnets.models.transformer_classifier import TransformerClassifier
+from jaxnets.models.transformer_seq2seq import TransformerSeq2Seq
+from jaxnets.models.vit import ViT
 
 MODELS: dict[str, type[nnx.Module]] = {
     "linear-regression": LinearRegression,
@@ -36,14 +41,28 @@ MODELS: dict[str, type[nnx.Module]] = {
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
     "actor-critic": ActorCritic,
+    "gpt": GPT,
+    "seq2seq": Seq2Seq,
+    "transformer-seq2seq": TransformerSeq2Seq,
+    "transformer-classifier": TransformerClassifier,
+    "vit": ViT,
     "matrix-factorization": MatrixFactorization,
     "neural-collaborative-filtering": NeuMF,
 }
 """The networks by name."""
 
+LANGUAGE_MODELS = (LanguageModel, GPT)
+"""Those that predict the next token, with which ``jaxnets.sampling.sample`` writes text."""
+
+TRANSLATORS = (Seq2Seq, TransformerSeq2Seq)
+"""Those that write one text for another, with ``jaxnets.sampling.translate``."""
+
 __all__ = [
+    "GPT",
+    "LANGUAGE_MODELS",
     "MLP",
     "MODELS",
+    "TRANSLATORS",
     "ActorCritic",
     "CifarResNet",
     "ImageClassifier",
@@ -54,8 +73,12 @@ __all__ = [
     "NeuMF",
     "RecurrentClassifier",
     "ResNet",
+    "Seq2Seq",
     "SpeechCNN",
     "SpeechGRU",
     "SpeechRecognizer",
     "TextClassifier",
+    "TransformerClassifier",
+    "TransformerSeq2Seq",
+    "ViT",
 ]

@@ -137,3 +137,9 @@ def token_lengths(tokens: jax.Array) -> jax.Array:
     An empty row counts as one token, because recurrent layers require at least one step.
     """
     return jnp.maximum(jnp.sum(tokens != 0, axis=1, dtype=jnp.int32), 1)
+
+
+def is_padding(tokens: jax.Array) -> jax.Array:
+    """Whether each place is after the end of its row, bool [batch, time]; the first is not."""
+    lengths = token_lengths(tokens)
+    return jnp.arange(tokens.shape[1], dtype=lengths.dtype)[None, :] >= lengths[:, None]

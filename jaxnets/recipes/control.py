@@ -1,10 +1,32 @@
 """Recipes for reinforcement learning."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxnets.recipes.recipe import Recipe
+from jaxnets.arrays import InputError
+from jaxnets.control import CartPole, ppo, reinforce
+from jaxnets.recipes.recipe import Builder, Recipe
 
 _CARTPOLE: dict[str, Any] = {"data": "cartpole", "optimizer": "adam", "score": "return"}
+
+
+def _playing(make: Callable[..., Any]) -> Builder:
+    """Returns the builder of a step that plays episodes, which do not use the inputs' options."""
+
+    def build(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+        for name in ("augment", "compute_dtype"):
+            if objective.get(name) is not None:
+                raise InputError(name, "None for reinforcement learning", objective[name])
+        return make(CartPole(), **update)
+
+    return build
+
+
+#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES: dict[str, Builder] = {
+    "reinforce": _playing(reinforce),
+    "ppo": _playing(ppo),
+}
 
 RECIPES = (
     Recipe(

@@ -1,6 +1,66 @@
 """Recipes for recommendation."""
 
-from jaxnets.recipes.recipe import Recipe
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxnets.metrics import Ratio
+from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.training import minimize, supervised
+from jaxnets.training.objective import Supervised
+
+
+@dataclasses.dataclass(frozen=True)
+class Implicit(Supervised):
+    """Supervised training on pairs and their negatives, which measures the order of candidates.
+
+    Attributes:
+        ranking: metrics of the candidates of test examples, pairs of a name and a function of
+            (outputs, labels). They are measured in evaluation alone, as a training batch has no
+            candidates.
+    """
+
+    ranking: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+
+    @property
+    def evaluation(self) -> Supervised:
+        """The same without augmentation, with the metrics of candidates."""
+        return dataclasses.replace(self, augment=None, metrics=self.ranking)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfCandidates:
+    """A metric of the candidates of test examples, which is empty for a batch of other rows.
+
+    ``fit`` traces the evaluation on a training batch too, to check its columns.
+
+    Attributes:
+        measure: a metric of whole test examples.
+        candidates: the number of rows in a test example.
+    """
+
+    measure: Callable[[Any, Any], Any]
+    candidates: int
+
+    def __call__(self, outputs: Any, labels: Any) -> Any:
+        """The metric of a batch."""
+        if outputs.size % self.candidates:
+            return Ratio(jnp.float32(0), jnp.int32(0))
+        return self.measure(outputs, labels)
+
+
+def _implicit(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    options = dict(objective)
+    ranking = tuple(options.pop("metrics", {}).items())
+    checked = supervised(**options, correct=None)
+    settings = {field.name: getattr(checked, field.name) for field in dataclasses.fields(checked)}
+    return minimize(Implicit(**settings, ranking=ranking), **update)
+
+
+#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES: dict[str, Builder] = {"implicit": _implicit}
 
 RECIPES = (
     Recipe(

@@ -1,6 +1,6 @@
 """One experiment as a frozen value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,10 @@ OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_opti
 _STRINGS = (
     *("name", "document", "expect", "data", "model", "loss", "objective", "optimizer", "layout"),
 )
+
+
+#: A function that builds a training step from the options of its objective and of its update.
+Builder = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -202,6 +202,10 @@ def _of_language_model(ends: Ends) -> dict[str, Any]:
     return {"vocab_size": ends.vocab_size}
 
 
+def _of_gpt(ends: Ends) -> dict[str, Any]:
+    return {"vocab_size": ends.vocab_size, "block_size": ends.inputs if ends.is_text else None}
+
+
 def _of_speech(ends: Ends) -> dict[str, Any]:
     return {"num_classes": ends.outputs, "bands": ends.shape[-1]}
 
@@ -225,6 +229,7 @@ def _of_neumf(ends: Ends) -> dict[str, Any]:
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "cifar-resnet": _of_resnet,
+    "gpt": _of_gpt,
     "image-classifier": _of_image_classifier,
     "language-model": _of_language_model,
     "lenet": _of_lenet,
@@ -234,8 +239,12 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "neural-collaborative-filtering": _of_neumf,
     "recurrent-classifier": _of_recurrent_classifier,
     "resnet": _of_resnet,
+    "seq2seq": _of_language_model,
     "speech-cnn": _of_speech,
     "speech-gru": _of_speech,
     "speech-recognizer": _of_speech_recognizer,
     "text-classifier": _of_text_classifier,
+    "transformer-classifier": _of_text_classifier,
+    "transformer-seq2seq": _of_language_model,
+    "vit": _of_lenet,
 }

@@ -1,10 +1,25 @@
 """Recipes for sound: spoken digits, alone and in sequences."""
 
-from jaxnets.recipes.recipe import Recipe
+from collections.abc import Mapping
+from typing import Any
+
+from jaxnets.metrics import sequence_error_rate
+from jaxnets.models.speech_recognizer import recognition_loss
+from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.training import minimize, supervised
 
 _DIGITS = {"sample_rate": 8000, "seconds": 1.0}
 #: Mean and standard deviation of the decibels of the training recordings.
 _DECIBELS = (-48.1, 26.0)
+
+
+def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    own = {"loss": recognition_loss, "metrics": {"error_rate": sequence_error_rate()}}
+    return minimize(supervised(**{**objective, **own, "correct": None}), **update)
+
+
+#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES: dict[str, Builder] = {"ctc": _ctc}
 
 RECIPES = (
     Recipe(

@@ -5,11 +5,20 @@ from dataclasses import replace
 
 from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import control, images, ratings, residual, series, speech, texts
+from jaxnets.recipes import (
+    control,
+    images,
+    ratings,
+    residual,
+    series,
+    speech,
+    texts,
+    transformers,
+)
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, series, ratings, speech, control)
+_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, control)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
@@ -31,8 +40,8 @@ def recipe(name: str) -> Recipe:
         name: a name that ``jaxnets recipes`` lists.
 
     Raises:
-        ValueError: if no recipe has this name. The message lists the names, and suggests the
-            closest one.
+        ValueError: if no recipe has this name. The message lists the first names, and suggests
+            the closest one.
     """
     if not isinstance(name, str) or name not in RECIPES:
         near = difflib.get_close_matches(shown(name), RECIPES, n=1)

@@ -22,7 +22,8 @@ from jaxnets.recipes.inputs import (
     num_classes,
     of_ratings,
 )
-from jaxnets.recipes.objectives import OBJECTIVES, OF_OBJECTIVE, OF_UPDATE, OfCandidates
+from jaxnets.recipes.objectives import OBJECTIVES, OF_OBJECTIVE, OF_UPDATE
+from jaxnets.recipes.ratings import OfCandidates
 from jaxnets.recipes.recipe import Recipe, check_recipe
 from jaxnets.recipes.sizes import LOSSES_OF_VALUES, settled, sized
 from jaxnets.training import TrainingRun, TrainingRuns, evaluate, fit

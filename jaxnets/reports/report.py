@@ -16,7 +16,7 @@ from jaxnets.data.source import join
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.text import TextDataset
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.pages.files import drawn, written
 from jaxnets.pages.page import body
 from jaxnets.reports import measuring
@@ -199,7 +199,10 @@ def evaluated(
     labels = single(f"labels of {data.name}", split.spec.labels)
     tokens = isinstance(data, TextDataset) and labels.shape != ()
     found: Any
-    if isinstance(model, LanguageModel) or tokens:
+    if isinstance(model, TRANSLATORS):
+        expected = "a network that predicts from the inputs alone"
+        raise InputError("model", expected, type(model).__name__)
+    if isinstance(model, LANGUAGE_MODELS) or tokens:
         found = measuring.language(model, split, task, loss)
     elif isinstance(data, RatingsDataset) and data.candidates is not None:
         found = measuring.recommendation(model, split, task, loss, data)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.optional import require
 from jaxnets.runs import SavedRun
 from jaxnets.serve.batches import Batches, Busy
@@ -181,8 +181,8 @@ def application(saved: SavedRun, limits: Limits | None = None) -> Any:
         raise InputError("saved", "a run from jaxnets.load", saved)
     if not isinstance(limits, Limits | None):
         raise InputError("limits", "Limits, or None", limits)
-    if isinstance(saved.model, LanguageModel):
-        raise InputError("run", "a classifier or a regression", "a language model")
+    if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
+        raise InputError("run", "a classifier or a regression", "a network that writes text")
     check_served(saved)
     starlette = require("starlette.applications", extra="serve", feature="serving")
     responses = require("starlette.responses", extra="serve", feature="serving")

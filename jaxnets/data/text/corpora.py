@@ -146,7 +146,12 @@ def classified(
 
 
 def characters(
-    path: _Path, *, window: int = 64, held_out: float = 0.1, encoder: TextEncoder | None = None
+    path: _Path,
+    *,
+    window: int = 64,
+    stride: int | None = None,
+    held_out: float = 0.1,
+    encoder: TextEncoder | None = None,
 ) -> TextDataset:
     """Loads a text for a language model: windows of characters, labelled by the next characters.
 
@@ -155,6 +160,9 @@ def characters(
     Args:
         path: a text file in UTF-8.
         window: number of characters in an example.
+        stride: number of characters from the start of a training window to the start of the next;
+            a stride less than ``window`` gives windows that overlap. None for ``window``, as in the
+            test part.
         held_out: fraction of the text to test with.
         encoder: an encoder; None builds one from the training part.
 
@@ -173,10 +181,9 @@ def characters(
         tokenizer = Tokenizer("characters")
         encoder = TextEncoder(tokenizer, learn_encoder([text[:cut]], tokenizer).vocabulary)
     tokenizer, vocabulary = encoder.tokenizer, encoder.vocabulary
-    train, test = (
-        windows(vocabulary.encode(tokenizer(part)), window) for part in (text[:cut], text[cut:])
-    )
-    return TextDataset(Path(path).stem, train, test, vocabulary.tokens, encoder=encoder)
+    train, test = (vocabulary.encode(tokenizer(part)) for part in (text[:cut], text[cut:]))
+    splits = windows(train, window, stride=stride), windows(test, window)
+    return TextDataset(Path(path).stem, *splits, vocabulary.tokens, encoder=encoder)
 
 
 def check_encoder(encoder: Any) -> None:
@@ -192,7 +199,9 @@ def _check_share(held_out: Any) -> float:
         raise InputError("held_out", "a fraction between 0 and 1", held_out) from error
 
 
-def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
+def windows(
+    stream: np.ndarray, window: int, *, streams: int = 1, stride: int | None = None
+) -> Split:
     """Divides a stream of tokens into consecutive windows.
 
     With several streams, the text is first divided into that number of equal parts, and rows
@@ -205,6 +214,8 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
         stream: numbers of tokens [n].
         window: number of tokens in an example, T.
         streams: number of parts of the text that are read in parallel.
+        stride: number of tokens from the start of a window to the start of the next one in the same
+            part; None for ``window``, so that each token is in one window.
 
     Returns:
         Inputs and labels [N, T]; the labels are the next tokens. A remainder of a part that is
@@ -225,11 +236,12 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
     if not isinstance(stream, np.ndarray) or stream.ndim != 1 or stream.dtype.kind not in "ui":
         raise InputError("stream", "numbers of tokens, integers [n]", stream)
     size = (len(stream) - 1) // streams  # the label of a part's last token is the token after it
-    count = size // window
-    if count < 1:
+    step = window if stride is None else check_positive("stride", stride)
+    count = (size - window) // step + 1
+    if size < window:
         expected = f"a text longer than {streams} windows of {window} tokens"
         raise InputError("stream", expected, f"{len(stream)} tokens")
-    starts = np.arange(count)[:, None] * window + np.arange(streams)[None, :] * size
+    starts = np.arange(count)[:, None] * step + np.arange(streams)[None, :] * size
     places = starts.reshape(-1, 1) + np.arange(window)[None, :]
     return Split(stream[places], stream[places + 1])
 

@@ -1,0 +1,60 @@
+"""Draws the learning curves of docs/control.md: python scripts/draw_control.py."""
+
+from pathlib import Path
+
+from flax import nnx
+
+from jaxnets import MLP, fit, optimizers
+from jaxnets.control import CartPole, ppo, reinforce
+from jaxnets.data import Split, load
+from jaxnets.models import ActorCritic
+
+ROOT = Path(__file__).parent.parent
+STEPS, SEEDS = 5, 3  # training steps between two points
+
+
+def main() -> None:
+    """Trains each method from three seeds, and draws the returns of the training episodes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    rule = optimizers.adam(lr=0.01)
+    curves("REINFORCE", "#4c6aa5", axes, reinforce(CartPole(), rule), policy, 160, 40)
+    rule = optimizers.adam(lr=0.001)
+    curves("PPO", "#d95f02", axes, ppo(CartPole(), rule), actor_critic, 320, 40)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("mean return of training episodes")
+    axes.axhline(475, color="0.6", linewidth=1, linestyle="--")
+    axes.text(0, 480, "solved: 475", color="0.4", fontsize=9, va="bottom")
+    axes.set_ylim(0, 540)
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(ROOT / "docs" / "images" / "control.png", dpi=150)
+
+
+def policy(seed: int) -> MLP:
+    """The network of REINFORCE."""
+    return MLP((4, 64, 2), rngs=nnx.Rngs(seed))
+
+
+def actor_critic(seed: int) -> ActorCritic:
+    """The network of PPO."""
+    return ActorCritic(rngs=nnx.Rngs(seed))
+
+
+def curves(name, color, axes, step, build, batch, points) -> None:  # type: ignore[no-untyped-def]
+    """Draws one line for each seed."""
+    starts = Split(load("cartpole").train.inputs[: batch * STEPS])
+    for seed in range(SEEDS):
+        told = {"epochs": points, "batch_size": batch, "seed": seed, "progress": "none"}
+        run = fit(build(seed), starts, step, **told)
+        found = [epoch.train["return"] for epoch in run.history]
+        place = [STEPS * (number + 1) for number in range(points)]
+        axes.plot(place, found, color=color, label=name if seed == 0 else None, linewidth=1.2)
+
+
+if __name__ == "__main__":
+    main()
