@@ -411,7 +411,7 @@ def test_without_a_connection_one_sentence_says_what_to_do(name, host, tmp_path)
 
 def test_with_a_connection_tensorflow_is_asked_for(monkeypatch):
     monkeypatch.setattr(connection, "fault", lambda url: None)
-    message = r"preparing cifar100 needs tensorflow, .*pip install -e '\.\[tensorflow\]'"
+    message = r"preparing cifar100 requires tensorflow, .*pip install -e '\.\[tensorflow\]'"
     with pytest.raises(ImportError, match=message):
         load("cifar100")
 

@@ -17,7 +17,10 @@ def twins(name):
     torch.manual_seed(0)
     twin, model = pair.theirs(), pair.ours()
     load_torch(model, twin.state_dict())
-    return model, twin, pair.inputs()
+    inputs = pair.inputs()
+    if isinstance(inputs, dict):
+        inputs = [inputs["user"], inputs["item"]]
+    return model, twin, inputs
 
 
 @pytest.mark.parametrize("name", PAIRS)

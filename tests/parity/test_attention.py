@@ -358,5 +358,5 @@ def test_the_batches_of_a_transformer_are_one():
         layers.Transformer(4, 2, custom_decoder=3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="decoder_layer: expected a layer, got decoder"):
         layers.TransformerDecoder("decoder", 2)
-    with pytest.raises(ValueError, match="batch_first: expected True: .*, got False"):
+    with pytest.raises(ValueError, match="batch_first: expected True; .*, got False"):
         layers.Transformer(4, 2, batch_first=False, rngs=nnx.Rngs(0))

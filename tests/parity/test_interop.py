@@ -112,6 +112,6 @@ def test_a_bare_cell_of_flax_is_torchs_cell(cell):
 def test_a_gru_whose_bias_flax_cannot_hold_is_refused():
     model = nnx.RNN(nnx.GRUCell(3, 4, rngs=RNGS))
     before = weights(model)
-    with pytest.raises(ValueError, match=r"nnx.GRUCell has no place for it; jaxnets.layers.GRU"):
+    with pytest.raises(ValueError, match=r"nnx.GRUCell does not support; use jaxnets.layers.GRU"):
         load_torch(model, torch.nn.GRU(3, 4).state_dict())
     assert weights(model) == before
