@@ -36,7 +36,7 @@ def main() -> None:
     if options.competitor:
         answer(options)
     else:
-        turns.compete(options, measured, (1, 1024), "calls", "Time of an answer")
+        turns.compete(options, measured, (1, 1024), "calls", "Time of an inference")
 
 
 def measured(name: str, batch: int, options: argparse.Namespace) -> dict:

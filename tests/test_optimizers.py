@@ -107,7 +107,7 @@ def test_most_rules_need_gradients_alone(name):
 @every_optimizer
 @pytest.mark.parametrize("leaf", [jnp.arange(3), jnp.ones(2, jnp.complex64), 1.0])
 def test_only_floating_point_arrays_are_trained(name, leaf):
-    with pytest.raises(ValueError, match="params: expected floating-point arrays, got one of"):
+    with pytest.raises(ValueError, match="params: expected floating-point arrays, got an array of"):
         optimizers.OPTIMIZERS[name]().init({"weight": leaf})
 
 

@@ -130,7 +130,7 @@ async def once(port: int, method: bytes, path: str, body: bytes) -> tuple[int, d
 
 
 async def ask(reader, writer, method: bytes, path: str, body: bytes) -> tuple[int, dict]:
-    """Status and JSON of an answer over an open connection."""
+    """Returns the status and the JSON of a response over an open connection."""
     head = f" {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     writer.write(method + head.encode() + f"content-length: {len(body)}\r\n\r\n".encode())
     try:

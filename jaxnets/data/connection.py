@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-#: How long to wait for an answer, in seconds.
+#: How long to wait for a response, in seconds.
 PATIENCE = 2.0
 
 

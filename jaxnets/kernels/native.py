@@ -139,7 +139,7 @@ def ready(name: str, *arrays: Shaped) -> bool:
 def at_once(find: Callable[[], R]) -> R:
     """Calls a function that uses ``ready``, and compiles the libraries it needs concurrently.
 
-    The function first runs as if all libraries were ready, which records the names it asks for. It
+    The function first runs as if all libraries were ready, which records the names it requests. It
     runs again only if one of them cannot be loaded.
     """
     planned: set[str] = set()
