@@ -214,7 +214,10 @@ def test_the_inside_of_a_run_is_drawn(capsys, images, place):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--what", "graph", "--index", "2"], "index: expected none without activations, got 2"),
+        (
+            ["--what", "graph", "--index", "2"],
+            "index: expected none without activations or attention, got 2",
+        ),
         (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
         (["--what", "kernels", "--layer", "no"], "layer: expected a layer that the model"),
         (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),

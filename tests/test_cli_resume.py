@@ -172,7 +172,7 @@ def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd,
     assert error.count("\n") == 1
     assert "for the same bits, got cores: 77, before " in error
     assert not (killed / "run.json").exists()
-    line = "^the run may end with other bits than without a pause: cores: 77, before "
+    line = "^the resumed run may differ in some bits from an uninterrupted one: cores: 77, "
     with pytest.warns(UserWarning, match=line) as said:
         assert main(arguments) == 0
     assert len(said) == 1

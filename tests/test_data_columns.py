@@ -538,7 +538,7 @@ def experiment(split):
         (lambda: experiment(Split(IMAGES)), "data.train.labels: expected an array, .*, got None"),
         (
             lambda: recipes.train(recipes.RECIPES["mnist-mlp"], data=PAIRS),
-            "labels of pairs: expected one array, got labels of pairs.digit",
+            "inputs of pairs: expected one array, got inputs of pairs.image, inputs of pairs",
         ),
         (
             lambda: recipes.train(

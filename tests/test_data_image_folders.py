@@ -124,11 +124,11 @@ TRAIN = ("train/cat/1.png", "train/dog/1.png")
         ),
         (
             ("1.png", "2.png"),
-            "name: expected .*files .*or a subfolder of images for each class.*, got 'these'",
+            "name: expected .* or a subfolder of images or WAV files for each class.*, got 'these'",
         ),
         (
             ("cat/", "dog/"),
-            "name: expected .*files .*or a subfolder of images for each class.*, got 'these'",
+            "name: expected .* or a subfolder of images or WAV files for each class.*, got 'these'",
         ),
     ],
 )
