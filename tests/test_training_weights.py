@@ -89,7 +89,8 @@ def test_a_flipped_bit_anywhere_is_found_and_the_model_stays_as_it_is(folder):
         whole = path.read_bytes()
         place = len(whole) // 2
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-        with pytest.raises(ValueError, match=rf"is damaged: {path.relative_to(folder)} "):
+        name = path.relative_to(folder)
+        with pytest.raises(ValueError, match=rf"is damaged or has no weights \({name} differs"):
             load_weights(model, folder)
         path.write_bytes(whole)
     assert same(before, leaves(model))
