@@ -90,7 +90,7 @@ def test_a_flipped_bit_anywhere_is_found_and_the_model_stays_as_it_is(folder):
         place = len(whole) // 2
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
         name = path.relative_to(folder)
-        with pytest.raises(ValueError, match=rf"is damaged or has no weights \({name} differs"):
+        with pytest.raises(ValueError, match=rf"is damaged or has no weights \({name} "):
             load_weights(model, folder)
         path.write_bytes(whole)
     assert same(before, leaves(model))
