@@ -291,7 +291,8 @@ def _result(run: TrainingRun, rmse: float | None) -> str:
 def recipes_command() -> None:
     """List the recipes, with the result that each reproduces and the one to expect."""
     for entry in recipes.RECIPES.values():
-        click.echo(f"{entry.name}\n  document {entry.document}\n  expect {entry.expect}\n")
+        expected = entry.expect or "not measured yet"
+        click.echo(f"{entry.name}\n  document {entry.document}\n  expect {expected}\n")
 
 
 @click.command("summary")
