@@ -34,6 +34,7 @@ from jaxnets import (
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
+from jaxnets.control import CartPole
 from jaxnets.data import text
 from jaxnets.models import MLP, LanguageModel, Seq2Seq
 
@@ -264,6 +265,8 @@ GOOD = {
     **dict.fromkeys(["save_weights", "load_weights"], (model(), "no-folder")),
     "initialize": (model(), STEP, 0),
     "minimize": (OBJECTIVE, optax.identity()),
+    **dict.fromkeys(["ppo", "reinforce"], (CartPole(), optax.identity())),
+    "play_gymnasium": (MLP((4, 2), **DRAWN),),
     "supervised": (losses.cross_entropy,),
     "plot_history": ([EPOCH], "no-folder/a.png"),
     "write_history": ([EPOCH], "no-folder/a.jsonl"),

@@ -106,6 +106,7 @@ def test_advantages_are_sums_of_errors_within_an_episode():
 
 
 MESSAGES = [
+    (lambda: reinforce("CartPole-v1", ADAM), r"environment: expected .* such as CartPole\(\), got"),
     (lambda: CartPole(0), "max_steps: expected a positive integer, got 0"),
     (lambda: ppo(CartPole(), ADAM, minibatches=2000), "minibatches: expected at most 1024, the"),
     (lambda: ppo(CartPole(), ADAM, trace=2), r"trace: expected a number in \[0, 1\], got 2"),

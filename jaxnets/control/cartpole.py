@@ -1,13 +1,14 @@
 """The pole on a cart."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import check_positive
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.training.steps import check_hashable
 
 GRAVITY, CART, POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5  # m/s², kg, kg, m
 FORCE, SECONDS = 10.0, 0.02  # N, s
@@ -65,3 +66,19 @@ class CartPole:
         terminated = (jnp.abs(x) > MOST_POSITION) | (jnp.abs(angle) > MOST_ANGLE)
         after = jnp.stack([x, x_speed, angle, angle_speed], axis=1)
         return after, jnp.ones_like(x), terminated
+
+
+def check_environment(environment: Any) -> None:
+    """Checks that an object has what ``CartPole`` has, and can be a static argument of programs.
+
+    Args:
+        environment: the object.
+
+    Raises:
+        InputError: if something is missing.
+    """
+    sizes = [getattr(environment, name, None) for name in ("observations", "actions", "max_steps")]
+    known = all(isinstance(size, int) for size in sizes) and not isinstance(environment, type)
+    if not known or not callable(getattr(environment, "step", None)):
+        raise InputError("environment", "an environment, such as CartPole()", environment)
+    check_hashable("environment", environment)

@@ -185,6 +185,8 @@ def play_gymnasium(
         ImportError: if Gymnasium is not installed.
     """
     gymnasium = require("gymnasium", extra="control", feature="an environment of Gymnasium")
+    if not isinstance(name, str):
+        raise InputError("name", "an environment of Gymnasium", name)
     check_positive("episodes", episodes)
     check_seed("seed", seed)
     try:

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.control.cartpole import CartPole
+from jaxnets.control.cartpole import CartPole, check_environment
 from jaxnets.control.playing import Return, Running, advanced, started
 from jaxnets.training.minimize import Minimize, minimize
 from jaxnets.training.objective import Batch
@@ -191,6 +191,7 @@ def ppo(
 
     Source: Schulman et al. (2017), "Proximal policy optimization algorithms", arXiv:1707.06347.
     """
+    check_environment(environment)
     counts = {"environments": environments, "steps": steps, "epochs": epochs}
     for name, count in (*counts.items(), ("minibatches", minibatches)):
         check_positive(name, count)

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets.arrays import check_number
-from jaxnets.control.cartpole import CartPole
+from jaxnets.control.cartpole import CartPole, check_environment
 from jaxnets.control.playing import Return, logits_of, play
 from jaxnets.training.minimize import Minimize, minimize
 from jaxnets.training.objective import Batch
@@ -75,5 +75,6 @@ def reinforce(
     Source: Williams (1992), "Simple statistical gradient-following algorithms for connectionist
     reinforcement learning".
     """
+    check_environment(environment)
     check_number("discount", discount, least=0, most=1)
     return minimize(Reinforce(environment, float(discount)), optimizer, **update)
