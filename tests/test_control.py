@@ -1,5 +1,7 @@
 """Reinforcement learning: the environment beside Gymnasium's, episodes, and training."""
 
+import re
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ import pytest
 from flax import nnx
 
 from jaxnets import fit, optimizers
+from jaxnets.cli import main
+from jaxnets.commands import examples
 from jaxnets.control import CartPole, Return, play_gymnasium, ppo, reinforce
 from jaxnets.control.playing import play
 from jaxnets.data import Dataset, Split, load
@@ -124,3 +128,21 @@ MESSAGES = [
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_commands_train_a_policy(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    few = ["--epochs", "1", "--batch-size", "32000", "--quiet"]
+    assert main(["train", "cartpole-ppo", *few, "--out", out]) == 0
+    assert re.search(r"return \d+\.\d", capsys.readouterr().out)
+    assert main(["predict", out, "--index", "0"]) == 2
+    expected = "run: expected a network that predicts .*, got ActorCritic$"
+    assert re.search(expected, capsys.readouterr().err, re.M)
+
+
+def test_examples_without_labels_are_chosen_by_number():
+    chosen = examples._chosen(load("cartpole"), [0, 3], None)
+    assert [(each.name, each.label) for each in chosen] == [
+        ("test example 0", None),
+        ("test example 3", None),
+    ]

@@ -222,9 +222,10 @@ def _chosen(
     if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
         labels = data.labels_scaler.inverse(labels)
     names = class_names or data.class_names
+    words = [None] * len(index) if labels is None else [named(names, label) for label in labels]
     return [
-        Example(f"test example {number}", example, named(names, label))
-        for number, label, example in zip(index, labels, inputs, strict=True)
+        Example(f"test example {number}", example, label)
+        for number, label, example in zip(index, words, inputs, strict=True)
     ]
 
 

@@ -20,6 +20,7 @@ from jaxnets.data.text import target_texts
 from jaxnets.models import (
     LANGUAGE_MODELS,
     TRANSLATORS,
+    ActorCritic,
     MatrixFactorization,
     NeuMF,
     SpeechRecognizer,
@@ -121,6 +122,9 @@ def predict_command(run: Path, **flags: Any) -> None:
         for line in _recommended(saved, given):
             click.echo(line)
         return
+    if isinstance(saved.model, ActorCritic):
+        expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
+        raise InputError("run", expected, type(saved.model).__name__)
     writes = isinstance(saved.model, LANGUAGE_MODELS)
     if isinstance(saved.model, TRANSLATORS):
         _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
@@ -148,6 +152,8 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
+    if isinstance(model, ActorCritic):
+        return f"saved in {folder}"
     asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
     asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
     asked = "--user ID" if isinstance(model, MatrixFactorization | NeuMF) else asked
