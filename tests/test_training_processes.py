@@ -16,7 +16,7 @@ from flax import nnx
 from jaxnets import runs
 from jaxnets.arrays import InputError
 from jaxnets.cli import main
-from jaxnets.training.processes import joined, launched
+from jaxnets.training.processes import _is_of_a_collective, joined, launched
 from tests.quick_compilation import environment
 
 QUICK = ["linear-regression", "--devices", "4", "--save-every", "7"]  # 16 steps an epoch
@@ -192,3 +192,11 @@ def test_flags_come_together(capfd):
 )
 def test_a_launcher_of_several_is_noticed(variables, several):
     assert launched(variables) is several
+
+
+def test_errors_of_a_collective_are_recognized_also_within_others():
+    saving = OSError("step-14 could not be saved: UNKNOWN: Gloo all-reduce failed")
+    within = OSError("not saved")
+    within.__cause__ = jax.errors.JaxRuntimeError("lost")
+    assert [_is_of_a_collective(e) for e in (saving, within)] == [True, True]
+    assert not _is_of_a_collective(OSError("the disk is full"))

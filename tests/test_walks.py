@@ -1,12 +1,12 @@
 """The walks of CONTRIBUTING.md: in a copy, each adds something small, which the batteries test."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests import quick_compilation
@@ -326,7 +326,7 @@ def test_what_the_walks_add_passes_the_batteries(tmp_path):
         add(tmp_path, changes)
     pytest_ = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", "-p", "no:cacheprovider"]
     environment = quick_compilation.environment() | {"PYTHONPATH": str(tmp_path)}
-    environment["JAXNETS_TEST_CACHE"] = os.environ["JAXNETS_CACHE"]
+    environment["JAXNETS_TEST_CACHE"] = jax.config.jax_compilation_cache_dir
     done = subprocess.run(
         [*pytest_, *BATTERIES, "-k", NAMES],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,

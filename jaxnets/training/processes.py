@@ -193,12 +193,22 @@ def _after(error: BaseException, watch: Watch) -> None:
     """Closes the connections after an error, and makes this process exit without JAX's shutdown."""
     if isinstance(error, Interrupted):  # raised on all processes
         watch.leave()
-    elif isinstance(error, jax.errors.JaxRuntimeError):
+    elif _is_of_a_collective(error):
         time.sleep(_UNTIL_IT_IS_KNOWN)
     watch.close()
     # JAX's shutdown at exit would wait for the other processes.
     code = error.code if isinstance(error, SystemExit) else 1
     atexit.register(_exit, code if isinstance(code, int) else 1)
+
+
+def _is_of_a_collective(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, can come from a collective of several processes."""
+    while error is not None:
+        # A failed save is an OSError that quotes the error of the collective within it.
+        if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _exit(code: int) -> None:
