@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,21 @@ def recipes_command() -> None:
         click.echo(f"{entry.name}\n  document {entry.document}\n  expect {expected}\n")
 
 
+@contextlib.contextmanager
+def _restored(model: nnx.Module) -> Iterator[None]:
+    """Removes what ``nnx.tabulate`` adds to the classes of a model.
+
+    It leaves copies of inherited methods, which ``nnx.capture`` would then record without end.
+    """
+    before = {type(part): set(vars(type(part))) for _, part in nnx.iter_modules(model)}
+    try:
+        yield
+    finally:
+        for kind, names in before.items():
+            for name in set(vars(kind)) - names:
+                delattr(kind, name)
+
+
 @click.command("summary")
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @network_flags
@@ -312,4 +328,5 @@ def summary_command(recipe: str | None, **flags: Any) -> None:
     example = transform(data.train.gather(first)[0])
     columns: dict[str, Any] = example if isinstance(example, dict) else {}
     given = () if columns else (example,)
-    click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **columns))
+    with _restored(model):
+        click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **columns))
