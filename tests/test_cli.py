@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from jaxnets import LanguageModel, recipes
+from jaxnets import MLP, LanguageModel, recipes
 from jaxnets.cli import COMMANDS, cli, main
 from jaxnets.commands.flags import KeyValue, Scheduler
 from jaxnets.commands.predict import saved_in
@@ -424,3 +424,9 @@ def test_the_help_lists_every_command_by_section(capsys):
     for name, entry in COMMANDS.items():
         assert f"\n{entry.section}:\n" in out
         assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", out, re.MULTILINE)
+
+
+def test_a_summary_leaves_the_classes_of_a_network_as_they_were():
+    before = set(vars(MLP))
+    assert main(["summary", "mnist-mlp"]) == 0
+    assert set(vars(MLP)) == before
