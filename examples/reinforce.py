@@ -20,29 +20,12 @@ from jax import lax
 from jaxnets import MLP, fit, optimizers
 from jaxnets.arrays import check_seed
 from jaxnets.compilation import keep_programs
+from jaxnets.control import CartPole
 from jaxnets.data import Draws
 from jaxnets.training import minimize
 
-EPISODES, STEPS, DISCOUNT = 32, 500, 0.99
-GRAVITY, CART, POLE, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
-
-
-def push(state, right):
-    """Returns the states [episodes, 4] after pushes: position, angle and velocities."""
-    x_speed, angle, angle_speed = state[:, 1:].T
-    force = jnp.where(right, FORCE, -FORCE).astype(state.dtype)
-    mass = CART + POLE
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    pushed = (force + POLE * HALF_LENGTH * angle_speed**2 * sin) / mass
-    turning = (GRAVITY * sin - cos * pushed) / (HALF_LENGTH * (4 / 3 - POLE * cos**2 / mass))
-    moving = pushed - POLE * HALF_LENGTH * turning * cos / mass
-    speeds = x_speed, moving, angle_speed, turning
-    return state + SECONDS * jnp.stack(speeds, axis=1)
-
-
-def upright(state):
-    """Whether the cart is on the track and the pole within 12 degrees."""
-    return (jnp.abs(state[:, 0]) < 2.4) & (jnp.abs(state[:, 2]) < jnp.deg2rad(12.0))
+EPISODES, DISCOUNT = 32, 0.99
+GAME = CartPole(max_steps=500)
 
 
 def play(policy, start, uniform):
@@ -63,8 +46,8 @@ def play(policy, start, uniform):
         logit = policy(state)[:, 0]
         right = uniform < jax.nn.sigmoid(logit)
         log_probability = jax.nn.log_sigmoid(jnp.where(right, logit, -logit))
-        after = push(state, right)
-        return (after, alive & upright(after)), (log_probability, alive)
+        after, _, terminated = GAME.step(state, right.astype(jnp.int32))
+        return (after, alive & ~terminated), (log_probability, alive)
 
     alive = jnp.ones(len(start), bool)
     _, (log_probabilities, played) = lax.scan(step, (start, alive), uniform.T)
@@ -78,7 +61,7 @@ def reinforce(policy, batch, key):
     else:
         first, second = jax.random.split(key)
         start = jax.random.uniform(first, (EPISODES, 4), jnp.float32, -0.05, 0.05)
-        uniform = jax.random.uniform(second, (EPISODES, STEPS), jnp.float32)
+        uniform = jax.random.uniform(second, (EPISODES, GAME.max_steps), jnp.float32)
     log_probabilities, played = play(policy, start, uniform)
     rewards = played.astype(start.dtype)
 
@@ -108,7 +91,7 @@ def main():
     except ValueError as error:
         parser.error(str(error))
     first, last = run.history[0].train["length"], run.history[-1].train["length"]
-    print(f"the pole stays up for {last:.0f} of {STEPS} steps, at first for {first:.0f}")
+    print(f"the pole stays up for {last:.0f} of {GAME.max_steps} steps, at first for {first:.0f}")
 
 
 if __name__ == "__main__":

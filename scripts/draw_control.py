@@ -1,6 +1,8 @@
 """Draws the learning curves of docs/control.md: python scripts/draw_control.py."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flax import nnx
 
@@ -45,12 +47,21 @@ def actor_critic(seed: int) -> ActorCritic:
     return ActorCritic(rngs=nnx.Rngs(seed))
 
 
-def curves(name, color, axes, step, build, batch, points) -> None:  # type: ignore[no-untyped-def]
+def curves(
+    name: str,
+    color: str,
+    axes: Any,
+    step: Any,
+    build: Callable[[int], nnx.Module],
+    batch: int,
+    points: int,
+) -> None:
     """Draws one line for each seed."""
     starts = Split(load("cartpole").train.inputs[: batch * STEPS])
     for seed in range(SEEDS):
-        told = {"epochs": points, "batch_size": batch, "seed": seed, "progress": "none"}
-        run = fit(build(seed), starts, step, **told)
+        run = fit(
+            build(seed), starts, step, epochs=points, batch_size=batch, seed=seed, progress="none"
+        )
         found = [epoch.train["return"] for epoch in run.history]
         place = [STEPS * (number + 1) for number in range(points)]
         axes.plot(place, found, color=color, label=name if seed == 0 else None, linewidth=1.2)

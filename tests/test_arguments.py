@@ -441,6 +441,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
+    *["Objective", "objective_of"],
     "SavedRun",
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],

@@ -514,6 +514,6 @@ def test_a_comparison_is_shown_in_a_line_a_seed():
 
 
 def test_a_recipe_with_another_objective_is_not_compared():
-    recipe = dataclasses.replace(recipes.recipe("mnist-mlp"), objective="other")
-    with pytest.raises(ValueError, match="objective: expected 'supervised', .*, got other"):
+    recipe = dataclasses.replace(recipes.recipe("mnist-mlp"), objective="ctc")
+    with pytest.raises(ValueError, match="objective: expected 'supervised', .*, got ctc"):
         from_recipe(recipe)

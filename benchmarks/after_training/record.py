@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def read(name: str) -> dict:
-    """The record that ``write`` wrote; empty if there is none."""
+    """Returns the record that ``write`` wrote, or an empty one."""
     path = _path(name)
     return json.loads(path.read_text()) if path.exists() else {}
 

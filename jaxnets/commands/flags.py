@@ -106,7 +106,7 @@ _ALIASES = {
 
 
 def _called(name: str) -> str | None:
-    """Returns the schedule with this name or this PyTorch name; None if there is none."""
+    """Returns the schedule with this name or this PyTorch name, or None."""
     plain = name.lower().replace("-", "").replace("_", "").removesuffix("lr")
     names = {known.replace("-", ""): known for known in ("none", *SCHEDULERS)}
     return (names | _ALIASES).get(plain)

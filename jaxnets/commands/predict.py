@@ -152,14 +152,19 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    if isinstance(model, ActorCritic):
+    flags = next((words for kinds, words in _FLAGS_OF if isinstance(model, kinds)), "--index 0")
+    if not flags:
         return f"saved in {folder}"
-    asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
-    asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
-    asked = "--user ID" if isinstance(model, MatrixFactorization | NeuMF) else asked
-    return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
+    return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {flags}"
 
 
+#: The flags of ``predict`` for networks of some kinds; none for a policy, which does not predict.
+_FLAGS_OF: tuple[tuple[Any, str], ...] = (
+    (LANGUAGE_MODELS, "--prompt TEXT"),
+    (TRANSLATORS, "--text TEXT"),
+    ((MatrixFactorization, NeuMF), "--user ID"),
+    (ActorCritic, ""),
+)
 _WRITING = ("prompt", "length", "temperature", "seed")
 _CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
 _TRANSLATING = ("beam_size", "length_penalty")

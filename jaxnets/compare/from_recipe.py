@@ -43,7 +43,7 @@ def from_recipe(
         ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
-    if recipe.objective not in ("supervised", "implicit"):  # which trains with a loss of labels
+    if not recipes.objective_of(recipe).is_compared:
         expected = "'supervised', as a comparison trains with a loss of outputs and labels"
         raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:

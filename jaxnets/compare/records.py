@@ -150,7 +150,7 @@ class Comparison:
         findings: differences that rounding does not explain; empty if there are none.
         disagreements: some of the test examples with different predictions.
         class_names: the names of the classes; None if they have no names.
-        reference: the documented or published result, as a sentence; None if there is none.
+        reference: the documented or published result, as a sentence, or None.
         versions: the versions of the packages.
         machine: processor, number of cores, device and system.
     """

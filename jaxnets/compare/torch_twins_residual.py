@@ -5,26 +5,48 @@ from typing import Any
 from jaxnets.models import CifarResNet, ResNet
 
 
-def cifar_resnet(torch: Any, model: CifarResNet) -> Any:
-    """Returns the residual network for 32×32 images, in PyTorch."""
-    nn, sizes = torch.nn, model.options
+def _residual(torch: Any) -> Any:
+    """Returns the class of two convolutions with batch normalization, F of a residual block."""
+    nn = torch.nn
 
-    class Block(torch.nn.Module):
+    class Residual(torch.nn.Module):
         def __init__(self, inputs: int, outputs: int, stride: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
             self.bn1 = nn.BatchNorm2d(outputs)
             self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
             self.bn2 = nn.BatchNorm2d(outputs)
+
+        def residual(self, x: Any) -> Any:
+            return self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+
+    return Residual
+
+
+def _projection(torch: Any, inputs: int, outputs: int, stride: int) -> Any:
+    """Returns the shortcut between different shapes, or an empty one between equal shapes."""
+    if stride == 1 and inputs == outputs:
+        return torch.nn.Sequential()
+    conv = torch.nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+    return torch.nn.Sequential(conv, torch.nn.BatchNorm2d(outputs))
+
+
+def cifar_resnet(torch: Any, model: CifarResNet) -> Any:
+    """Returns the residual network for 32×32 images, in PyTorch."""
+    nn, sizes = torch.nn, model.options
+
+    base: Any = _residual(torch)
+
+    class Block(base):
+        def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+            super().__init__(inputs, outputs, stride)
             self.stride, self.more = stride, outputs - inputs
             self.shortcut = nn.Sequential()
-            if sizes["shortcut"] == "B" and (stride != 1 or inputs != outputs):
-                projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-                self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+            if sizes["shortcut"] == "B":
+                self.shortcut = _projection(torch, inputs, outputs, stride)
 
         def forward(self, x: Any) -> Any:
-            y = torch.relu(self.bn1(self.conv1(x)))
-            y = self.bn2(self.conv2(y))
+            y = self.residual(x)
             if len(self.shortcut):
                 return torch.relu(y + self.shortcut(x))
             before = self.more // 2
@@ -58,22 +80,15 @@ def resnet(torch: Any, model: ResNet) -> Any:
     """Returns ResNet-18 or ResNet-34, with the names of torchvision, in PyTorch."""
     nn, sizes = torch.nn, model.options
 
-    class BasicBlock(torch.nn.Module):
+    base: Any = _residual(torch)
+
+    class BasicBlock(base):
         def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-            super().__init__()
-            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(outputs)
-            self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(outputs)
-            self.downsample = None
-            if stride != 1 or inputs != outputs:
-                projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-                self.downsample = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+            super().__init__(inputs, outputs, stride)
+            self.downsample = _projection(torch, inputs, outputs, stride)
 
         def forward(self, x: Any) -> Any:
-            y = torch.relu(self.bn1(self.conv1(x)))
-            y = self.bn2(self.conv2(y))
-            return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+            return torch.relu(self.residual(x) + self.downsample(x))
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:

@@ -78,7 +78,7 @@ class PPO:
         return Return(self.environment)
 
     def init(self, model: nnx.Module) -> dict[str, Any]:
-        """Returns the optimizer's state, and environments that start in the first step."""
+        """Returns the optimizer's state, and environments that are at rest."""
         running = started(self.environment, self.environments, model)
         return {"update": self.update.init(model), "running": running}
 

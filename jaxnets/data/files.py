@@ -89,7 +89,7 @@ def open_path(
 
 
 def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
-    """Opens the data set at a path from the user; returns None if there is none.
+    """Opens the data set at a path from the user; returns None if no layout fits.
 
     One file of a data set of several files stands for their folder. A folder stands for its
     subfolder ``raw``, or for the single table or ``.npz`` file in it.

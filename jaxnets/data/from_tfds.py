@@ -30,7 +30,7 @@ def root(data_dir: Path | None = None) -> Path:
 
 
 def find(name: str, data_dir: Path | None = None) -> Source | None:
-    """Finds the highest version of a prepared data set; returns None if there is none.
+    """Finds the highest version of a prepared data set; returns None if no version exists.
 
     Args:
         name: TFDS's name, such as ``kmnist`` or ``emnist/letters``.

@@ -76,7 +76,7 @@ def _columns(path: Path, arrays: Mapping[str, StoredArray]) -> dict[str, Any]:
 
 
 def _named(columns: Collection[str], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
-    """Returns the first existing name made of a kind and a split; empty if there is none."""
+    """Returns the first existing name made of a kind and a split, or an empty string."""
     names = (
         f"{a}_{b}" if a and b else a or b for w in words for k in kinds for a, b in ((w, k), (k, w))
     )

@@ -345,7 +345,7 @@ def _default_label(table: Table, columns: list[int]) -> int:
 
 
 def _time(table: Table, columns: list[int]) -> int | None:
-    """Finds the date column of a series; returns None if there is none."""
+    """Finds the date column of a series; returns None if no column has dates."""
     if len(table.columns) < 2:
         return None
     if 0 in columns and table.columns[0].lower() in _TIMES:

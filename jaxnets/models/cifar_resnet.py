@@ -11,47 +11,30 @@ from jaxnets.arrays import InputError, check_choice, check_floats, check_positiv
 from jaxnets.initializers import kaiming_normal
 from jaxnets.layers import BatchNorm2d, Conv2d, Linear
 from jaxnets.layers.parameters import draw_kernels
+from jaxnets.models.resnet import Residual, projection
 
 
-class CifarBlock(nnx.Module):
-    """Two 3×3 convolutions and a shortcut: y = relu(F(x) + shortcut(x)).
+class CifarBlock(Residual):
+    """The block of ``CifarResNet``; see ``Residual``.
 
     Args:
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        shortcut: the kind of shortcut if the shapes of x and y differ; see ``CifarResNet``.
-        rngs: the random streams for the initial values.
-        param_dtype: dtype of the parameters.
+        kind: what replaces the identity where the shapes differ, see ``CifarResNet``.
+        **kw: ``rngs`` and ``param_dtype``.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        stride: int,
-        shortcut: str,
-        *,
-        rngs: nnx.Rngs | None,
-        param_dtype: DTypeLike = jnp.float32,
-    ) -> None:
-        kw: dict[str, Any] = {"bias": False, "rngs": rngs, "param_dtype": param_dtype}
-        self.conv1 = Conv2d(inputs, outputs, 3, stride, 1, **kw)
-        self.bn1 = BatchNorm2d(outputs, param_dtype=param_dtype)
-        self.conv2 = Conv2d(outputs, outputs, 3, 1, 1, **kw)
-        self.bn2 = BatchNorm2d(outputs, param_dtype=param_dtype)
+    def __init__(self, inputs: int, outputs: int, stride: int, kind: str, **kw: Any) -> None:
+        super().__init__(inputs, outputs, stride, **kw)
         self.stride, self.more = stride, outputs - inputs
         self.shortcut = nnx.Sequential()
-        if shortcut == "B" and (stride != 1 or inputs != outputs):
-            projection = Conv2d(inputs, outputs, 1, stride, **kw)
-            self.shortcut = nnx.Sequential(
-                projection, BatchNorm2d(outputs, param_dtype=param_dtype)
-            )
+        if kind == "B":
+            self.shortcut = projection(inputs, outputs, stride, **kw)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns [batch, height / stride, width / stride, outputs]."""
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+        y = self.residual(x)
         if self.shortcut.layers:
             return jax.nn.relu(y + self.shortcut(x))
         x = x[:, :: self.stride, :: self.stride]

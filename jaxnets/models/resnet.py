@@ -15,17 +15,16 @@ from jaxnets.layers.parameters import draw_kernels
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
-class BasicBlock(nnx.Module):
-    """Two 3×3 convolutions F and a shortcut: y = relu(F(x) + shortcut(x)).
+class Residual(nnx.Module):
+    """F of a residual block y = relu(F(x) + shortcut(x)): two 3×3 convolutions with BatchNorm.
 
-    If the shapes of x and y differ, the shortcut is ``downsample``, a 1×1 convolution with
-    BatchNorm, and otherwise the identity.
+    Subclasses define the shortcut.
 
     Args:
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        rngs: the random streams for the initial values.
+        rngs: source of the initial values.
         param_dtype: dtype of the parameters.
     """
 
@@ -43,16 +42,42 @@ class BasicBlock(nnx.Module):
         self.bn1 = BatchNorm2d(outputs, param_dtype=param_dtype)
         self.conv2 = Conv2d(outputs, outputs, 3, 1, 1, **kw)
         self.bn2 = BatchNorm2d(outputs, param_dtype=param_dtype)
-        self.downsample = nnx.Sequential()
-        if stride != 1 or inputs != outputs:
-            norm = BatchNorm2d(outputs, param_dtype=param_dtype)
-            self.downsample = nnx.Sequential(Conv2d(inputs, outputs, 1, stride, **kw), norm)
+
+    def residual(self, x: jax.Array) -> jax.Array:
+        """Returns F(x), [batch, height / stride, width / stride, outputs]."""
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(y))
+
+
+def projection(
+    inputs: int,
+    outputs: int,
+    stride: int,
+    *,
+    rngs: nnx.Rngs | None,
+    param_dtype: DTypeLike,
+) -> nnx.Sequential:
+    """Returns the shortcut between different shapes: a 1×1 convolution with BatchNorm.
+
+    The shortcut between equal shapes is empty, which stands for the identity.
+    """
+    if stride == 1 and inputs == outputs:
+        return nnx.Sequential()
+    conv = Conv2d(inputs, outputs, 1, stride, bias=False, rngs=rngs, param_dtype=param_dtype)
+    return nnx.Sequential(conv, BatchNorm2d(outputs, param_dtype=param_dtype))
+
+
+class BasicBlock(Residual):
+    """The block of ``ResNet``; ``downsample`` is its shortcut. See ``Residual``."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, **kw: Any) -> None:
+        super().__init__(inputs, outputs, stride, **kw)
+        self.downsample = projection(inputs, outputs, stride, **kw)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns [batch, height / stride, width / stride, outputs]."""
-        y = jax.nn.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return jax.nn.relu(y + (self.downsample(x) if self.downsample.layers else x))
+        shortcut = self.downsample(x) if self.downsample.layers else x
+        return jax.nn.relu(self.residual(x) + shortcut)
 
 
 class ResNet(nnx.Module):

@@ -11,8 +11,8 @@ from jaxnets.recipes.building import (
     load_named,
 )
 from jaxnets.recipes.inputs import AUGMENTATIONS, build_augmentation, build_transform
-from jaxnets.recipes.objectives import OBJECTIVES
-from jaxnets.recipes.recipe import OPTIONS, Recipe, check_recipe
+from jaxnets.recipes.objectives import OBJECTIVES, objective_of
+from jaxnets.recipes.recipe import OPTIONS, Objective, Recipe, check_recipe
 from jaxnets.recipes.sizes import sized
 from jaxnets.recipes.table import RECIPES, of_own, recipe
 from jaxnets.recipes.training import (
@@ -31,6 +31,7 @@ __all__ = [
     "RECIPES",
     "SCHEDULERS",
     "InitialWeights",
+    "Objective",
     "Recipe",
     "build_augmentation",
     "build_model",
@@ -45,6 +46,7 @@ __all__ = [
     "learning_rate",
     "load_data",
     "load_named",
+    "objective_of",
     "of_own",
     "recipe",
     "sized",

@@ -27,10 +27,8 @@ from jaxnets.optimizers import (
     step_lr,
     swalr,
 )
+from jaxnets.recipes.objectives import objective_of
 from jaxnets.recipes.recipe import Recipe, check_recipe
-
-#: Items not rated in a test example of implicit feedback, as in He et al., 2017.
-NEGATIVES = 99
 
 SCHEDULERS: dict[str, Callable[..., Schedule]] = {
     "step": step_lr,
@@ -151,14 +149,13 @@ def data_options(recipe: Recipe) -> dict[str, Any]:
     """Returns the options of ``jaxnets.data.load`` for a recipe's data.
 
     Args:
-        recipe: an experiment; implicit feedback has candidates to be ranked.
+        recipe: the experiment, whose objective may add options.
 
     Raises:
-        ValueError: if it is not a recipe.
+        ValueError: if it is not a recipe, or its objective is unknown.
     """
     check_recipe(recipe)
-    candidates = {"negatives": NEGATIVES} if recipe.objective == "implicit" else {}
-    return {**candidates, **recipe.data_options}
+    return {**objective_of(recipe).data_options, **recipe.data_options}
 
 
 def load_named(name: str, options: Mapping[str, Any]) -> Dataset:

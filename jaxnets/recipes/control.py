@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnets.arrays import InputError
 from jaxnets.control import CartPole, ppo, reinforce
-from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.recipes.recipe import Builder, Objective, Recipe
 
 _CARTPOLE: dict[str, Any] = {"data": "cartpole", "optimizer": "adam", "score": "return"}
 
@@ -22,11 +22,8 @@ def _playing(make: Callable[..., Any]) -> Builder:
     return build
 
 
-#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
-OBJECTIVES: dict[str, Builder] = {
-    "reinforce": _playing(reinforce),
-    "ppo": _playing(ppo),
-}
+#: The objectives of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES = {"reinforce": Objective(_playing(reinforce)), "ppo": Objective(_playing(ppo))}
 
 RECIPES = (
     Recipe(

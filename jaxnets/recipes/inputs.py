@@ -22,8 +22,6 @@ from jaxnets.data import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomRotation,
-    RatingsDataset,
-    SampleNegatives,
     SpecAugment,
     ToFloat,
     Transform,
@@ -107,18 +105,16 @@ def _log_mel(recipe: Recipe) -> Transform:
 
 
 def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
-    """Returns the augmentation of the recipe's images, or of implicit feedback.
+    """Returns the augmentation of the recipe's images.
 
     Args:
-        recipe: ``augment`` names the augmentations. The objective ``"implicit"`` draws negatives.
+        recipe: ``augment`` names the augmentations.
         data: determines the number of classes for augmentations that mix labels; None for ten.
 
     Raises:
         ValueError: if a name is unknown.
     """
     check_recipe(recipe, data)
-    if recipe.objective == "implicit" and recipe.augment is None:
-        return None if data is None else SampleNegatives(of_ratings(data).rated("train"))
     if recipe.augment is None:
         return None
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
@@ -133,18 +129,6 @@ def _augmentation(name: str, data: Dataset | None) -> Augmentation:
     if classes is None or name not in _OF_CLASSES:
         return AUGMENTATIONS[name]
     return _OF_CLASSES[name](classes)
-
-
-def of_ratings(data: Dataset) -> RatingsDataset:
-    """Checks that data are ratings.
-
-    Raises:
-        ValueError: if they are not.
-    """
-    if not isinstance(data, RatingsDataset):
-        expected = "ratings, such as the generated ones or u.data of MovieLens"
-        raise InputError("data", expected, data.name)
-    return data
 
 
 def num_classes(data: Dataset) -> int | None:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxnets.arrays import InputError, shown
 from jaxnets.recipes import control, ratings, speech, transformers
-from jaxnets.recipes.recipe import Builder
+from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
 #: Arguments of ``fit`` that belong to an objective, and those that belong to an update.
@@ -16,15 +17,25 @@ def _supervised(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**objective), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {
-    "supervised": _supervised,
+OBJECTIVES: dict[str, Objective] = {
+    "supervised": Objective(_supervised, is_compared=True),
     **transformers.OBJECTIVES,
     **ratings.OBJECTIVES,
     **speech.OBJECTIVES,
     **control.OBJECTIVES,
 }
-"""The training steps by the name that a recipe has as its ``objective``.
+"""The objectives by the name that a recipe has as its ``objective``."""
 
-Each is a function (options of the objective, options of the update) → step. The options are
-arguments of ``supervised`` and of ``minimize``.
-"""
+
+def objective_of(recipe: Recipe) -> Objective:
+    """Returns the objective of a recipe.
+
+    Args:
+        recipe: ``objective`` names it.
+
+    Raises:
+        InputError: if its name is unknown.
+    """
+    if recipe.objective not in OBJECTIVES:
+        raise InputError("objective", f"one of {', '.join(OBJECTIVES)}", shown(recipe.objective))
+    return OBJECTIVES[recipe.objective]

@@ -6,10 +6,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxnets.metrics import Ratio
-from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.arrays import InputError
+from jaxnets.data import Dataset, RatingsDataset, SampleNegatives
+from jaxnets.metrics import Ratio, hit_rate, ndcg
+from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
+from jaxnets.training.evaluation import EVALUATION_BATCH
 from jaxnets.training.objective import Supervised
+
+#: Items not rated in a test example of implicit feedback, as in He et al., 2017.
+NEGATIVES = 99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +65,46 @@ def _implicit(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(Implicit(**settings, ranking=ranking), **update)
 
 
-#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
-OBJECTIVES: dict[str, Builder] = {"implicit": _implicit}
+def of_ratings(data: Dataset) -> RatingsDataset:
+    """Checks that data are ratings.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if not isinstance(data, RatingsDataset):
+        expected = "ratings, such as the generated ones or u.data of MovieLens"
+        raise InputError("data", expected, data.name)
+    return data
+
+
+def _settings(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """The negatives that training draws, and the metrics of the test's candidates."""
+    rated = of_ratings(data)
+    metrics = {"metrics": _ranking(rated)}
+    return (
+        metrics if recipe.augment else {**metrics, "augment": SampleNegatives(rated.rated("train"))}
+    )
+
+
+def _ranking(data: RatingsDataset) -> dict[str, Any]:
+    """The metrics of the order of the candidates in a test example."""
+    if data.candidates is None:
+        expected = "negatives=99, or another number, for implicit feedback"
+        raise InputError("data_options", expected, "none")
+    if EVALUATION_BATCH % data.candidates:
+        expected = f"a number such as 99, so that {EVALUATION_BATCH} rows are whole test examples"
+        raise InputError("negatives", expected, data.candidates - 1)
+    count = data.candidates
+    measures = {"hit_rate_10": hit_rate(10, count), "ndcg_10": ndcg(10, count)}
+    return {name: OfCandidates(measure, count) for name, measure in measures.items()}
+
+
+#: The objectives of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES = {
+    "implicit": Objective(
+        _implicit, settings=_settings, data_options={"negatives": NEGATIVES}, is_compared=True
+    )
+}
 
 RECIPES = (
     Recipe(

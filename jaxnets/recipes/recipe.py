@@ -15,10 +15,6 @@ _STRINGS = (
 )
 
 
-#: A function that builds a training step from the options of its objective and of its update.
-Builder = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One experiment: everything that determines its numbers, except for the seed.
@@ -145,3 +141,29 @@ def check_recipe(recipe: Any, data: Any = None) -> None:
 def _are_names(given: Any) -> bool:
     names = (given,) if isinstance(given, str) else given
     return isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+
+
+#: A function that builds a training step from the options of its objective and of its update.
+Builder = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+
+
+def _no_settings(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimizes, and in which steps.
+
+    Attributes:
+        build: a function (options of the objective, options of the update) → step. The options are
+            arguments of ``supervised`` and of ``minimize``.
+        settings: a function (recipe, data) → further arguments of ``fit``, or of ``supervised``.
+        data_options: arguments of ``jaxnets.data.load`` that a recipe need not give.
+        is_compared: whether ``jaxnets compare`` can train with the same loss in PyTorch.
+    """
+
+    build: Builder
+    settings: Callable[[Recipe, Dataset], dict[str, Any]] = _no_settings
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    is_compared: bool = False

@@ -14,7 +14,8 @@ from jaxnets.data import Dataset, RatingsDataset
 from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes.inputs import build_transform, num_classes, of_ratings
+from jaxnets.recipes.inputs import build_transform, num_classes
+from jaxnets.recipes.ratings import of_ratings
 from jaxnets.recipes.recipe import Recipe, check_recipe
 from jaxnets.recipes.table import RECIPES
 

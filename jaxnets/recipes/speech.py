@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnets.metrics import sequence_error_rate
 from jaxnets.models.speech_recognizer import recognition_loss
-from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
 _DIGITS = {"sample_rate": 8000, "seconds": 1.0}
@@ -18,8 +18,8 @@ def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**{**objective, **own, "correct": None}), **update)
 
 
-#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
-OBJECTIVES: dict[str, Builder] = {"ctc": _ctc}
+#: The objectives of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES = {"ctc": Objective(_ctc)}
 
 RECIPES = (
     Recipe(

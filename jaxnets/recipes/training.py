@@ -10,25 +10,21 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, called, check_seed, entries, shown
 from jaxnets.averaging import Averaging, averaged, ema, swa, update_batch_norm
-from jaxnets.data import Dataset, RatingsDataset, StandardizedDataset
+from jaxnets.data import Dataset, StandardizedDataset
 from jaxnets.interop import load_torch
 from jaxnets.losses import LOSSES
-from jaxnets.metrics import hit_rate, ndcg
 from jaxnets.recipes.building import build_model, build_optimizer, load_data
 from jaxnets.recipes.inputs import (
     build_augmentation,
     build_transform,
     mixes_labels,
     num_classes,
-    of_ratings,
 )
-from jaxnets.recipes.objectives import OBJECTIVES, OF_OBJECTIVE, OF_UPDATE
-from jaxnets.recipes.ratings import OfCandidates
+from jaxnets.recipes.objectives import OF_OBJECTIVE, OF_UPDATE, objective_of
 from jaxnets.recipes.recipe import Recipe, check_recipe
 from jaxnets.recipes.sizes import LOSSES_OF_VALUES, settled, sized
 from jaxnets.training import TrainingRun, TrainingRuns, evaluate, fit
 from jaxnets.training.batching import Batching
-from jaxnets.training.evaluation import EVALUATION_BATCH
 from jaxnets.transfer import unfrozen
 
 _Run = TypeVar("_Run", bound=TrainingRun)
@@ -121,7 +117,7 @@ def _with_step(
     if recipe.freeze:
         patterns = (recipe.freeze,) if isinstance(recipe.freeze, str) else recipe.freeze
         update["wrt"] = unfrozen(model, *patterns)
-    step = OBJECTIVES[recipe.objective](objective, update)
+    step = objective_of(recipe).build(objective, update)
     if recipe.ema is not None:
         step = ema(step, recipe.ema, use_buffers=True)
     if recipe.swa is not None:
@@ -178,8 +174,7 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     check_recipe(recipe, data)
     if recipe.loss not in LOSSES and recipe.loss != "auto":
         raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
-    if recipe.objective not in OBJECTIVES:
-        raise InputError("objective", f"one of {', '.join(OBJECTIVES)}", shown(recipe.objective))
+    objective = objective_of(recipe)
     build_optimizer(recipe)  # so that a bad option is an error before the data are read
     data = load_data(recipe) if data is None else data
     recipe = settled(recipe, data)
@@ -187,9 +182,7 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     if values and num_classes(data) is not None and not mixes_labels(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
-    implicit = recipe.objective == "implicit"
     return data, {
-        **({"metrics": _ranking(of_ratings(data))} if implicit else {}),
         "loss": LOSSES[recipe.loss],
         "optimizer": build_optimizer(sized(recipe, data), data),
         "epochs": recipe.epochs,
@@ -197,20 +190,8 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
         "transform": build_transform(recipe),
         "augment": build_augmentation(recipe, data),
         "buckets": recipe.buckets,
+        **objective.settings(recipe, data),
     }
-
-
-def _ranking(data: RatingsDataset) -> dict[str, Any]:
-    """The metrics of the order of the candidates in a test example."""
-    if data.candidates is None:
-        expected = "negatives=99, or another number, for implicit feedback"
-        raise InputError("data_options", expected, "none")
-    if EVALUATION_BATCH % data.candidates:
-        expected = f"a number such as 99, so that {EVALUATION_BATCH} rows are whole test examples"
-        raise InputError("negatives", expected, data.candidates - 1)
-    count = data.candidates
-    measures = {"hit_rate_10": hit_rate(10, count), "ndcg_10": ndcg(10, count)}
-    return {name: OfCandidates(measure, count) for name, measure in measures.items()}
 
 
 def error_in_units(recipe: Recipe, run: TrainingRun, data: Dataset) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnets.arrays import InputError
 from jaxnets.models.seq2seq import teacher_forcing
-from jaxnets.recipes.recipe import Builder, Recipe
+from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training.minimize import minimize
 
 
@@ -16,8 +16,8 @@ def _teacher_forcing(objective: Mapping[str, Any], update: Mapping[str, Any]) ->
     return minimize(teacher_forcing, **update)
 
 
-#: The training steps of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
-OBJECTIVES: dict[str, Builder] = {"teacher-forcing": _teacher_forcing}
+#: The objectives of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
+OBJECTIVES = {"teacher-forcing": Objective(_teacher_forcing)}
 
 RECIPES = (
     Recipe(
