@@ -1,7 +1,7 @@
 """The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnets import reports, runs
 from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import examples, prediction_file
+from jaxnets.commands import boxes, examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 from jaxnets.data import RatingsDataset
@@ -21,6 +21,7 @@ from jaxnets.models import (
     LANGUAGE_MODELS,
     TRANSLATORS,
     ActorCritic,
+    CenterNet,
     MatrixFactorization,
     NeuMF,
     SpeechRecognizer,
@@ -81,6 +82,18 @@ from jaxnets.training import predict
 )
 @click.option("--seed", type=int, show_default="0", help="Seed of the generated text.")
 @click.option(
+    "--out",
+    type=PathArgument(),
+    help="For a detector: draw the objects into this new PNG file, or into PNG files in this new "
+    "folder.",
+)
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    show_default=str(boxes.LEAST),
+    help="For a detector: the smallest score of an object to show.",
+)
+@click.option(
     "--csv",
     type=PathArgument(),
     metavar="FILE",
@@ -103,8 +116,9 @@ def predict_command(run: Path, **flags: Any) -> None:
     A text classifier classifies each TEXT; a language model continues --prompt; and for a
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
-    forecast from its last rows. A network on ratings recommends to --user the items with the
-    largest outputs, without those that the user has rated.
+    forecast from its last rows. A detector prints class, score and box of each object, the left,
+    upper, right and lower edge in pixels; --out draws them. A network on ratings recommends to
+    --user the items with the largest outputs, without those that the user has rated.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -132,9 +146,11 @@ def predict_command(run: Path, **flags: Any) -> None:
             click.echo(printable(text, limit=None))
         return
     if writes:
-        _check_flags(given, saved, "generates text after --prompt", (*_CLASSIFYING, *_TRANSLATING))
+        _check_flags(given, saved, "generates text after --prompt", _FOR_CLASSES)
+    elif isinstance(saved.model, CenterNet):
+        _check_flags(given, saved, "detects objects", (*_WRITING, *_TRANSLATING, "csv"))
     else:
-        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
+        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING, *_DETECTING))
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
     elif "csv" in given:
@@ -163,12 +179,15 @@ _FLAGS_OF: tuple[tuple[Any, str], ...] = (
     (LANGUAGE_MODELS, "--prompt TEXT"),
     (TRANSLATORS, "--text TEXT"),
     ((MatrixFactorization, NeuMF), "--user ID"),
+    (CenterNet, "--index 0 --out objects.png"),
     (ActorCritic, ""),
 )
 _WRITING = ("prompt", "length", "temperature", "seed")
 _CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
 _TRANSLATING = ("beam_size", "length_penalty")
-_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv")
+_DETECTING = ("out", "score")
+_FOR_CLASSES = (*_CLASSIFYING, *_TRANSLATING, *_DETECTING)
+_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv", *_DETECTING)
 
 
 def _check_flags(
@@ -269,16 +288,47 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
 
 def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """Returns a line for each example."""
+    options = {name: given.pop(name) for name in _DETECTING if name in given}
     several, outputs = _predicted(saved, **given)
-    if isinstance(saved.model, SpeechRecognizer):
-        words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
-        pairs = zip(several, words, strict=True)
-        return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
+    answer = next((own for kind, own in _ANSWERS if isinstance(saved.model, kind)), None)
+    if answer is not None:
+        return answer(saved, several, outputs, **options)
     _check_one_class(saved, outputs)
     names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]
+
+
+def _recognized(saved: runs.SavedRun, several: list[examples.Example], outputs: Any) -> list[str]:
+    """Returns a line with the sequence in each example."""
+    words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
+    return _lines(several, words)
+
+
+def _detected(
+    saved: runs.SavedRun,
+    several: list[examples.Example],
+    outputs: Any,
+    out: Path | None = None,
+    score: float = boxes.LEAST,
+) -> list[str]:
+    """Returns a line with the objects in each example, and draws them."""
+    found = boxes.found(saved, several, outputs, score)
+    lines = _lines(several, map(boxes.in_words, found))
+    return lines if out is None else [*lines, *boxes.draw(several, found, out)]
+
+
+def _lines(several: list[examples.Example], words: Iterable[str]) -> list[str]:
+    pairs = zip(several, words, strict=True)
+    return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
+
+
+#: What is printed for the outputs of networks that do not predict a class or values.
+_ANSWERS: tuple[tuple[Any, Callable[..., list[str]]], ...] = (
+    (SpeechRecognizer, _recognized),
+    (CenterNet, _detected),
+)
 
 
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_detection as detection
 from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_speech
@@ -14,6 +15,7 @@ from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     GPT,
     MLP,
+    CenterNet,
     CifarResNet,
     ImageClassifier,
     LanguageModel,
@@ -190,6 +192,7 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     LeNet: _lenet,
     CifarResNet: residual.cifar_resnet,
     ResNet: residual.resnet,
+    CenterNet: detection.center_net,
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,

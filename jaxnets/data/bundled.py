@@ -8,6 +8,7 @@ from importlib import resources
 from jaxnets.arrays import InputError
 from jaxnets.data import mnist, synthetic, tables
 from jaxnets.data.dataset import Dataset
+from jaxnets.data.detection import scattered
 from jaxnets.data.source import Source, held_dataset
 
 ORIGIN = "bundled with jaxnets"
@@ -32,5 +33,6 @@ DATASETS: dict[str, Callable[[], Source]] = {
     "cartpole": partial(_held, synthetic.cartpole),
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
+    "scattered-digits": scattered.load,
 }
 """Functions that return the bundled data sets, by name. See docs/data-cards."""

@@ -7,6 +7,7 @@ that recipes reproduce.
 from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
+from jaxnets.models.center_net import CenterNet
 from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
@@ -34,6 +35,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "lenet": LeNet,
     "cifar-resnet": CifarResNet,
     "resnet": ResNet,
+    "center-net": CenterNet,
     "recurrent-classifier": RecurrentClassifier,
     "speech-cnn": SpeechCNN,
     "speech-gru": SpeechGRU,
@@ -64,6 +66,7 @@ __all__ = [
     "MODELS",
     "TRANSLATORS",
     "ActorCritic",
+    "CenterNet",
     "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
