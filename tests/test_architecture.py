@@ -147,7 +147,7 @@ filters, errors = list(warnings.filters), numpy.geterr()
 handlers, state = list(logging.getLogger().handlers), random.getstate()
 path = list(sys.path)
 import jaxnets
-models = {"jaxnets.torch_models." + module.name for module in pkgutil.iter_modules(jaxnets.models.__path__)}
+models = {f"jaxnets.torch_models.{m.name}" for m in pkgutil.iter_modules(jaxnets.models.__path__)}
 for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
     if module.name != "jaxnets.__main__" and module.name not in models:
         importlib.import_module(module.name)

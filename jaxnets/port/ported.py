@@ -25,7 +25,7 @@ from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
 from jaxnets.port.seen import orders as all_orders
 from jaxnets.port.sources import Sources, is_users, number_of, plain_function
-from jaxnets.port.values import Refused, Tensor, natural
+from jaxnets.port.values import Refused, Tensor, channels_last, natural
 
 _MOST_RUNS = 10
 _numbers = itertools.count()
@@ -251,11 +251,13 @@ class _Pins:
         exits: the fixed orders of return values, by function and rank.
         moved: numbers of the functions in which permutations transpose the array instead of only
             changing its recorded order.
+        assigned: the fixed orders of values assigned to variables, by statement and rank.
     """
 
     entries: set[int] = field(default_factory=set)
     exits: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     moved: set[int] = field(default_factory=set)
+    assigned: dict[Any, tuple[int, ...]] = field(default_factory=dict)
 
     def grow(self, job: Job) -> bool:
         """Fixes more orders for the functions that could not be written.
@@ -269,6 +271,8 @@ class _Pins:
             self.exits |= returned
         elif new := job.conflicts - self.moved:
             self.moved |= new
+        elif not (variables := _assigned(job)).items() <= self.assigned.items():
+            self.assigned |= variables
         else:
             return False
         return True
@@ -294,6 +298,31 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
                 if isinstance(value, Tensor) and value.order not in all_orders(call):
                     place = ("exit", number_of(job.sources.function(function)), value.ndim)
                     found[place] = natural(value.ndim)
+    return found
+
+
+def _assigned(job: Job) -> dict[Any, tuple[int, ...]]:
+    """Returns fixed orders for variables that a function reads at one place in several orders.
+
+    In a loop, a variable may start in PyTorch's order and be channels last after the first pass.
+    """
+    found = {}
+    for number in job.conflicts:
+        nodes = list(ast.walk(job.sources.nodes[number]))
+        wanted: dict[Any, tuple[int, ...]] = {}
+        for node in nodes:
+            if isinstance(node, ast.Name):
+                tensors = [x for x in job.facts.values_at(node) if isinstance(x, Tensor)]
+                for ndim in {x.ndim for x in tensors}:
+                    orders = {x.order for x in tensors if x.ndim == ndim}
+                    if len(orders) > 1:
+                        last = channels_last(ndim)
+                        wanted[node.id, ndim] = last if last in orders else natural(ndim)
+        for node in nodes:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                for (name, ndim), order in wanted.items():
+                    if name == node.targets[0].id:
+                        found["assigned", number_of(node), ndim] = order
     return found
 
 
@@ -416,7 +445,7 @@ class _Seen:
 
 def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observer, _Seen]:
     """Runs a network repeatedly until the orders of inputs and new tensors are settled."""
-    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.exits
+    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.exits | pins.assigned
     chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pins.entries, pins.moved)
