@@ -88,6 +88,7 @@ CASES = [
     Case("bigram.py:CharacterModel", ("2x6:int64",)),
     Case("llama.py:Decoder", ("2x6:int64",)),
     Case("changed.py:Changed", ("3x6",)),
+    Case("orders.py:ConvLSTM", ("2x3x1x5x6",)),
     Case("orders.py:Keywords", ("2x9x8",)),
     Case("orders.py:Mixer", (IMAGE,)),
     Case("orders.py:TimeFirst", ("2x7x5",)),

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import linecache
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -248,6 +248,7 @@ class _Pins:
 
     Attributes:
         entries: numbers of the functions that take each argument in the same order in all calls.
+        orders: these orders where the first call's are not used, by function, argument and rank.
         exits: the fixed orders of return values, by function and rank.
         moved: numbers of the functions in which permutations transpose the array instead of only
             changing its recorded order.
@@ -255,9 +256,15 @@ class _Pins:
     """
 
     entries: set[int] = field(default_factory=set)
+    orders: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     exits: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     moved: set[int] = field(default_factory=set)
     assigned: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> dict[Any, tuple[int, ...]]:
+        """All fixed orders by place."""
+        return self.orders | self.exits | self.assigned
 
     def grow(self, job: Job) -> bool:
         """Fixes more orders for the functions that could not be written.
@@ -267,15 +274,35 @@ class _Pins:
         """
         if new := job.conflicts - self.entries:
             self.entries |= new
+            self.orders |= _entry_orders(job, new)
         elif not (returned := _exits(job)).items() <= self.exits.items():
             self.exits |= returned
-        elif new := job.conflicts - self.moved:
-            self.moved |= new
         elif not (variables := _assigned(job)).items() <= self.assigned.items():
             self.assigned |= variables
+        elif new := job.conflicts - self.moved:
+            self.moved |= new
         else:
             return False
         return True
+
+
+def _entry_orders(job: Job, numbers: Collection[int]) -> dict[Any, tuple[int, ...]]:
+    """Returns channels last for the arguments that some calls of a function pass in this order."""
+    found = {}
+    for calls in job.facts.calls.values():
+        for call in calls.values():
+            target = getattr(call.function, "forward", call.function)
+            function = plain_function(target)
+            if function is None or isinstance(target, type) or not is_users(function):
+                continue
+            number = number_of(job.sources.function(function))
+            names = function.__code__.co_varnames[isinstance(target, types.MethodType) :]
+            given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+            for name, value in given.items() if number in numbers else ():
+                image = isinstance(value, Tensor) and value.ndim >= 4
+                if image and value.order == channels_last(value.ndim):
+                    found["entry", number, name, value.ndim] = value.order
+    return found
 
 
 def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
@@ -315,9 +342,8 @@ def _assigned(job: Job) -> dict[Any, tuple[int, ...]]:
                 tensors = [x for x in job.facts.values_at(node) if isinstance(x, Tensor)]
                 for ndim in {x.ndim for x in tensors}:
                     orders = {x.order for x in tensors if x.ndim == ndim}
-                    if len(orders) > 1:
-                        last = channels_last(ndim)
-                        wanted[node.id, ndim] = last if last in orders else natural(ndim)
+                    if len(orders) == 2 and natural(ndim) in orders:
+                        (wanted[node.id, ndim],) = orders - {natural(ndim)}
         for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 for (name, ndim), order in wanted.items():
@@ -445,7 +471,7 @@ class _Seen:
 
 def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observer, _Seen]:
     """Runs a network repeatedly until the orders of inputs and new tensors are settled."""
-    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.exits | pins.assigned
+    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.chosen
     chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pins.entries, pins.moved)

@@ -119,3 +119,42 @@ class TimeFirst(nn.Module):
         x = self.bn(x.view(t * n, -1)).view(t, n, -1)
         t, n = x.shape[:2]
         return self.fc(x.reshape(t * n, -1)).reshape(t, n, -1).transpose(0, 1)
+
+
+class ConvLSTMCell(nn.Module):
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.hidden = hidden
+        self.conv = nn.Conv2d(inputs + hidden, 4 * hidden, 3, padding=1)
+
+    def forward(self, frame, state):
+        h, c = state
+        gates = self.conv(torch.cat([frame, h], dim=1))
+        i, f, o, g = torch.split(gates, self.hidden, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def start(self, batch, height, width):
+        zeros = torch.zeros(batch, self.hidden, height, width, device=self.conv.weight.device)
+        return zeros, zeros
+
+
+class ConvLSTM(nn.Module):
+    """The first cell reads frames with PyTorch's axes, the next one the frames that it wrote."""
+
+    def __init__(self, channels=1, hidden=3, layers=2):
+        super().__init__()
+        cells = [ConvLSTMCell(channels if i == 0 else hidden, hidden) for i in range(layers)]
+        self.cells = nn.ModuleList(cells)
+
+    def forward(self, frames):
+        b, _, _, height, width = frames.size()
+        current = frames
+        for number in range(len(self.cells)):
+            h, c = self.cells[number].start(b, height, width)
+            written = []
+            for t in range(current.size(1)):
+                h, c = self.cells[number](frame=current[:, t, :, :, :], state=[h, c])
+                written.append(h)
+            current = torch.stack(written, dim=1)
+        return current
