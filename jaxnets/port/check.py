@@ -272,8 +272,8 @@ class _Theirs:
     Args:
         module: the network.
         known: the names of the port's weights, to which PyTorch's older names are converted.
-        trained: the names of the port's parameters. A frozen parameter of PyTorch that is none of
-            them is compared as a buffer.
+        trained: the names of the port's parameters. Other frozen parameters of PyTorch are
+            compared as buffers.
     """
 
     def __init__(self, module: Any, known: Collection[str], trained: Collection[str]) -> None:

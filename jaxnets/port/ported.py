@@ -298,9 +298,10 @@ def _entry_orders(job: Job, numbers: Collection[int]) -> dict[Any, tuple[int, ..
             number = number_of(job.sources.function(function))
             names = function.__code__.co_varnames[isinstance(target, types.MethodType) :]
             given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
-            for name, value in given.items() if number in numbers else ():
-                image = isinstance(value, Tensor) and value.ndim >= 4
-                if image and value.order == channels_last(value.ndim):
+            if number not in numbers:
+                continue
+            for name, value in given.items():
+                if isinstance(value, Tensor) and value.order == channels_last(value.ndim):
                     found["entry", number, name, value.ndim] = value.order
     return found
 
