@@ -15,8 +15,6 @@ from PIL import Image
 from jaxnets import detection, recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.cli import main
-from jaxnets.compare import twin
-from jaxnets.compare.torch_twins_detection import detection_loss as loss_in_torch
 from jaxnets.data import Dataset, DetectionDataset, ScatterDigits, Split, load
 from jaxnets.data.detection import padded
 from jaxnets.data.detection.folder import fitted
@@ -26,6 +24,8 @@ from jaxnets.interop import to_numpy
 from jaxnets.models import CenterNet
 from jaxnets.models.center_net import STRIDE, detection_loss, detections
 from jaxnets.reports import data_of, of_run
+from jaxnets.torch_models import twin
+from jaxnets.torch_models.center_net import detection_loss as loss_in_torch
 from tests.parity.oracle import copy_weights
 
 STORED = json.loads((Path(__file__).parent / "detection_cases.json").read_text())
@@ -128,7 +128,7 @@ def test_the_network_its_loss_and_all_gradients_equal_pytorchs():
         found = to_numpy(nnx.merge(graphdef, gradient, rest))
     theirs = network(torch.tensor(images).permute(0, 3, 1, 2))
     np.testing.assert_allclose(outputs, theirs.detach(), rtol=1e-10, atol=1e-12)
-    loss = loss_in_torch(torch, theirs, torch.tensor(boxes), torch.tensor(labels))
+    loss = loss_in_torch(theirs, torch.tensor(boxes), torch.tensor(labels))
     loss.backward()
     np.testing.assert_allclose(float(value), loss.item(), rtol=1e-10)
     for name, parameter in network.named_parameters():

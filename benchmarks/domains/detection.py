@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from jaxnets import recipes
-from jaxnets.compare import twin
 from jaxnets.compare.experiment import in_step
-from jaxnets.compare.torch_twins_detection import detection_loss
 from jaxnets.data import epoch_plan
 from jaxnets.detection import mean_average_precision
 from jaxnets.models.center_net import detections
 from jaxnets.recipes.detection import SIZE_WEIGHT
+from jaxnets.torch_models import twin
+from jaxnets.torch_models.center_net import detection_loss
 from jaxnets.training import predict
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +60,7 @@ class Torch:
             self.optimizer.param_groups[0]["lr"] = float(self.rate(jnp.int32(self.step)))
             self.optimizer.zero_grad()
             outputs = self.network(images)
-            detection_loss(torch, outputs, boxes, kinds, SIZE_WEIGHT).backward()
+            detection_loss(outputs, boxes, kinds, SIZE_WEIGHT).backward()
             self.optimizer.step()
             seconds += time.perf_counter() - before
             self.step += 1
