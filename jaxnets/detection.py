@@ -531,12 +531,13 @@ _COLORS = (
     (20, 170, 190), (230, 90, 160), (130, 150, 30), (150, 100, 60), (110, 120, 140),
 )  # fmt: skip
 _DRAWN = 320  # pixels of the longer side to which small images are enlarged
+_FONT = 14  # the smallest size of the text, in pixels
 
 
 def draw_boxes(
     image: Any, boxes: Any, words: Sequence[str], colors: Sequence[int] | None = None
 ) -> "Image":
-    """Draws boxes with a text at each onto an image.
+    """Draws boxes with a text at each onto an image, the first box on top.
 
     Args:
         image: uint8 [H, W, 1 or 3]. A small one is enlarged by a whole number.
@@ -573,18 +574,16 @@ def draw_boxes(
     rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
     size = (scale * pixels.shape[1], scale * pixels.shape[0])
     sheet = Image.fromarray(rgb).resize(size, Image.Resampling.NEAREST)
-    pen = ImageDraw.Draw(sheet)
-    for box, text, number in zip(scale * boxes, texts, numbers, strict=False):
+    pen, font = ImageDraw.Draw(sheet), max(_FONT, max(size) // 50)
+    for box, text, number in reversed(list(zip(scale * boxes, texts, numbers, strict=False))):
         color = _COLORS[check_integer("colors", number) % len(_COLORS)]
-        corners = np.clip(np.round(box), 0, np.array([*size, *size]) - 1)
-        x1, y1, x2, y2 = np.concatenate(
-            [np.minimum(corners[:2], corners[2:]), np.maximum(corners[:2], corners[2:])]
-        ).tolist()
+        corners = np.clip(np.round(box), 0, np.array([*size, *size]) - 1).reshape(2, 2)
+        (x1, y1), (x2, y2) = corners.min(0).tolist(), corners.max(0).tolist()
         pen.rectangle((x1, y1, x2, y2), outline=color, width=2)
-        left, top, right, bottom = pen.textbbox((0, 0), text)
+        left, top, right, bottom = pen.textbbox((0, 0), text, font_size=font)
         wide, high = right - left + 4, bottom - top + 4
         x = max(0, min(x1, size[0] - wide))
         y = y1 - high if y1 >= high else min(y2, size[1] - high)  # above the box, or below it
         pen.rectangle((x, y, x + wide, y + high), fill=color)
-        pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255))
+        pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255), font_size=font)
     return sheet

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import jaxnets
-from jaxnets.detection import draw_boxes
+from jaxnets.detection import draw_boxes, nms
 from jaxnets.models.center_net import detections
 from jaxnets.reports import data_of
 
@@ -34,7 +34,8 @@ def main(folder: Path, path: Path) -> None:
     for column, (image, places, boxes, scores, labels) in enumerate(
         zip(images, heat, *found, strict=True)
     ):
-        sure = scores >= LEAST
+        sure = np.flatnonzero(scores >= LEAST)
+        sure = sure[nms(boxes[sure], scores[sure], 0.7)]
         names = [f"{classes[k]} {s:.2f}" for k, s in zip(labels[sure], scores[sure], strict=True)]
         drawn = draw_boxes(image, boxes[sure], names, labels[sure].tolist())
         top, bottom = (

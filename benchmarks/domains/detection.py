@@ -24,6 +24,7 @@ from jaxnets import recipes
 from jaxnets.compare.experiment import in_step
 from jaxnets.data import epoch_plan
 from jaxnets.detection import mean_average_precision
+from jaxnets.interop import to_torch
 from jaxnets.models.center_net import detections
 from jaxnets.recipes.detection import SIZE_WEIGHT
 from jaxnets.torch_models import twin
@@ -41,9 +42,9 @@ class Torch:
 
     def __init__(self, recipe: recipes.Recipe, data: object, seed: int) -> None:
         self.recipe, self.data, self.seed, self.step = recipe, data, seed, 0
-        torch.manual_seed(seed)
-        self.network = twin(recipes.build_model(recipes.sized(recipe, data)))
-        self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+        model = recipes.build_model(recipes.sized(recipe, data), seed)
+        self.network = twin(model)
+        self.network.load_state_dict(to_torch(model))
         self.optimizer = torch.optim.Adam(self.network.parameters())
         self.rate = recipes.learning_rate(recipes.sized(recipe, data), len(data.train))
 
@@ -91,10 +92,7 @@ def compared(recipe: recipes.Recipe, data: object, seed: int, paired: bool) -> d
         if paired:
             seconds.append(theirs.epoch(record.epoch - 1))
 
-    run = recipes.train(
-        recipe, seed=seed, data=data, progress="none", weights=lambda seed: theirs.weights,
-        callbacks=[follow],
-    )  # fmt: skip
+    run = recipes.train(recipe, seed=seed, data=data, progress="none", callbacks=[follow])
     outputs = predict(run.model, data.test.inputs, transform=recipes.build_transform(recipe))
     found = {"seed": seed, "scores": scores(outputs, data)}
     found["epoch_seconds"] = float(np.median([record.seconds for record in run.history]))

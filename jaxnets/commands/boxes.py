@@ -12,7 +12,7 @@ from jaxnets.commands.examples import Example
 from jaxnets.data import Split
 from jaxnets.data.detection.folder import fitted
 from jaxnets.data.image_files import read_header, read_image
-from jaxnets.detection import draw_boxes
+from jaxnets.detection import draw_boxes, nms
 from jaxnets.disk import new_folder, replacing
 from jaxnets.models.center_net import detections
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: The smallest score of an object that is shown.
 LEAST = 0.3
+_SAME = 0.7  # the overlap from which boxes are of one object
 _COLUMNS, _GAP = 5, 4  # images in a row of a sheet, pixels between them
 
 
@@ -43,11 +44,16 @@ class Objects(NamedTuple):
 def found(
     saved: runs.SavedRun, several: Sequence[Example], outputs: np.ndarray, least: float
 ) -> list[Objects]:
-    """Returns the objects with a score of at least ``least`` in each example."""
+    """Returns the objects with a score of at least ``least`` in each example.
+
+    Of boxes that overlap by more than ``_SAME``, of whatever classes, the best one remains.
+    """
     every = detections(outputs)
     objects = []
     for example, *parts in zip(several, *map(np.asarray, every), strict=True):
         boxes, scores, labels = (part[(parts[1] >= least) & (parts[2] >= 0)] for part in parts)
+        alone = nms(boxes, scores, _SAME)
+        boxes, scores, labels = boxes[alone], scores[alone], labels[alone]
         if example.file is not None:
             size = read_header(example.file)[:2]
             boxes = fitted(boxes, size, example.inputs.shape[:2], inverse=True)

@@ -49,34 +49,36 @@ def detection_loss(
     object.
     """
     logits, sizes, offsets = outputs[..., :-4], outputs[..., -4:-2], outputs[..., -2:]
-    target, far, count = torch.zeros_like(logits), torch.zeros((), dtype=outputs.dtype), 0
-    rows, columns = logits.shape[1:3]
-    down, across = torch.arange(rows)[:, None], torch.arange(columns)[None]
-    for image, label in torch.nonzero(classes >= 0).tolist():
-        kind = int(classes[image, label])
-        x1, y1, x2, y2 = (boxes[image, label] / 4).to(outputs.dtype)
-        size, center = torch.stack([x2 - x1, y2 - y1]), torch.stack([x1 + x2, y1 + y2]) / 2
-        column = int(center[0].floor().clamp(0, columns - 1))
-        row = int(center[1].floor().clamp(0, rows - 1))
-        deviation = (2 * gaussian_radius(*size.tolist()) + 1) / 6
-        distance = ((down - row) ** 2 + (across - column) ** 2).to(outputs.dtype)
-        hill = torch.exp(-distance / (2 * deviation**2))
-        target[image, :, :, kind] = torch.maximum(target[image, :, :, kind], hill)
-        place = torch.tensor([column, row])
-        far = far + size_weight * (sizes[image, row, column] - size).abs().sum()
-        far = far + (offsets[image, row, column] - (center - place)).abs().sum()
-        count += 1
+    images, rows, columns, kinds = logits.shape
+    image, label = torch.nonzero(classes >= 0, as_tuple=True)
+    boxes = (boxes[image, label] / 4).to(outputs.dtype)  # [n, 4]
+    size, center = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+    column = center[:, 0].floor().long().clamp(0, columns - 1)
+    row = center[:, 1].floor().long().clamp(0, rows - 1)
+    down = (torch.arange(rows) - row[:, None]) ** 2
+    across = (torch.arange(columns) - column[:, None]) ** 2
+    distance = (down[:, :, None] + across[:, None]).to(outputs.dtype)
+    deviation = (2 * gaussian_radius(size[:, 0], size[:, 1]) + 1) / 6
+    hills = torch.exp(-distance / (2 * deviation[:, None, None] ** 2)).flatten(1)
+    place = (image * kinds + classes[image, label].long())[:, None].expand_as(hills)
+    target = torch.zeros(images * kinds, rows * columns, dtype=outputs.dtype)
+    target = target.scatter_reduce(0, place, hills, "amax")
+    target = target.view(images, kinds, rows, columns).permute(0, 2, 3, 1)
+    far = size_weight * (sizes[image, row, column] - size).abs().sum()
+    offset = center - torch.stack([column, row], 1)
+    far = far + (offsets[image, row, column] - offset).abs().sum()
     p, log = torch.sigmoid(logits), nn.functional.logsigmoid
     at_center = -((1 - p) ** 2) * log(logits)
     elsewhere = -((1 - target) ** 4) * p**2 * log(-logits)
-    return (torch.where(target == 1, at_center, elsewhere).sum() + far) / max(count, 1)
+    return (torch.where(target == 1, at_center, elsewhere).sum() + far) / max(len(image), 1)
 
 
-def gaussian_radius(wide: float, high: float, overlap: float = 0.7) -> float:
+def gaussian_radius(wide: Tensor, high: Tensor, overlap: float = 0.7) -> Tensor:
     """Returns how far the corners of a box may be off (CornerNet), from quadratic equations."""
     equations = (  # a, b, c of a r² + b r + c = 0, and the sign of the root
         (1, -(wide + high), wide * high * (1 - overlap) / (1 + overlap), -1),
         (4, -2 * (wide + high), wide * high * (1 - overlap), -1),
         (4 * overlap, 2 * overlap * (wide + high), wide * high * (overlap - 1), 1),
     )
-    return min((-b + sign * (b * b - 4 * a * c) ** 0.5) / (2 * a) for a, b, c, sign in equations)
+    roots = [(-b + sign * (b * b - 4 * a * c).sqrt()) / (2 * a) for a, b, c, sign in equations]
+    return torch.stack(roots).amin(0)
