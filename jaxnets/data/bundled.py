@@ -31,8 +31,8 @@ DATASETS: dict[str, Callable[[], Source]] = {
     "elnino": partial(_table, "elnino.csv", window=24),
     "engel": partial(_table, "engel.csv"),
     "cartpole": partial(_held, synthetic.cartpole),
+    "scattered-digits": scattered.load,
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
-    "scattered-digits": scattered.load,
 }
 """Functions that return the bundled data sets, by name. See docs/data-cards."""

@@ -207,10 +207,9 @@ def _coco(folder: Path) -> _Found | None:
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a JSON file begins as one of COCO, or may do so after its first part."""
-    with path.open("rb") as file:
-        start = file.read(1 << 20)
-    return b'"images"' in start or b'"annotations"' in start or b'"categories"' in start
+    """Whether a file has the words of COCO's three lists."""
+    content = path.read_bytes()
+    return all(word in content for word in (b'"images"', b'"annotations"', b'"categories"'))
 
 
 def _voc(folder: Path) -> _Found | None:
