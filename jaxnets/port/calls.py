@@ -447,6 +447,9 @@ class Calls(Expressions):
             return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
+        if func.attr == "__getattr__" and len(node.args) == 1:
+            owner, name = self.text(func.value), self.text(node.args[0])
+            return self._with_text(node, f"getattr({owner}, {name})")
         if self._is_idle(func) and len(node.args) == 1 and not node.keywords:
             return self.value(node.args[0])
         if func.attr == "children" and (texts := self._children(func.value)):
