@@ -412,7 +412,8 @@ class Statements(Calls):
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
         if (tied := self._tied(target, node.value)) is not None:
             return tied
-        if (method := self._method_of(target, node.value)) is not None:
+        method = self._method_of(target, node.value)
+        if method is not None and isinstance(target, ast.Attribute):
             self.methods[target.attr] = method
             return None
         if _is_weight(target) and not self._ran(node):

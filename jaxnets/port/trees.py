@@ -110,11 +110,11 @@ def attribute_variables(node: Any) -> dict[str, str]:
     stored = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_stored(n)]
     found = {}
     for one in ast.walk(node):
-        value = one.value if isinstance(one, ast.Assign) and len(one.targets) == 1 else None
-        if isinstance(value, ast.Attribute) and getattr(value.value, "id", "") == "self":
-            name = getattr(one.targets[0], "id", "")
-            if stored.count(name) == 1:
-                found[name] = f"self.{value.attr}"
+        if not isinstance(one, ast.Assign) or not isinstance(one.value, ast.Attribute):
+            continue
+        name = getattr(one.targets[0], "id", "")
+        if getattr(one.value.value, "id", "") == "self" and stored.count(name) == 1:
+            found[name] = f"self.{one.value.attr}"
     return found
 
 

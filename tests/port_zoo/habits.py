@@ -1,6 +1,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.autograd import Variable
 
 
 def relu_maker(inplace=False):
@@ -68,6 +69,11 @@ class Habits(nn.Module):
         return l
 
 
+class Residual(nn.Module):
+    def forward(self, x, layer):
+        return x + layer(x)
+
+
 class Closures(nn.Module):
     """Functions in attributes, which read layers, and layers by name."""
 
@@ -82,11 +88,14 @@ class Closures(nn.Module):
         self.twice = lambda x, scale: F.relu(
             self.norm(x) * scale
         )
+        self.residual = Residual()
         self.heads = heads
         for head in heads:
             self.__setattr__(head, nn.Linear(width, 2))
 
     def forward(self, x):
         x = x + self.mlpf(x)
-        x = self.twice(x, 2.0)
+        x = self.twice(x, 2.0) + Variable(x, requires_grad=False)
+        x = self.residual(x, lambda x: self.norm(x))
+        x = self.residual(x, self.norm)
         return {head: self.__getattr__(head)(x) for head in self.heads}
