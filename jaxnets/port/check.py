@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import types
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -874,7 +875,8 @@ def _largest_difference(
 def _copied(module: Any) -> Any:
     """Copies PyTorch's network, without the gradient graphs of weights that each call recomputes.
 
-    ``copy.deepcopy`` does not support tensors that have a gradient graph.
+    ``copy.deepcopy`` does not support tensors that have a gradient graph, and it leaves functions
+    as they are, so those in attributes would read the layers of the original.
     """
     computed = [
         (each, name, value)
@@ -884,11 +886,29 @@ def _copied(module: Any) -> Any:
     ]
     for each, name, value in computed:
         vars(each)[name] = value.detach()
+    copies: dict[int, Any] = {}
     try:
-        return copy.deepcopy(module)
+        twin = copy.deepcopy(module, copies)
+        for each in twin.modules():
+            for name, value in list(vars(each).items()):
+                if isinstance(value, types.FunctionType) and value.__closure__:
+                    vars(each)[name] = _closed_over(value, copies)
+        return twin
     finally:
         for each, name, value in computed:
             vars(each)[name] = value
+
+
+def _closed_over(function: types.FunctionType, copies: Mapping[int, Any]) -> types.FunctionType:
+    """Returns a function that reads copies of the objects that its closure has."""
+    cells = []
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        cells.append(types.CellType(copies.get(id(value), value)))
+    names = function.__name__, function.__defaults__, tuple(cells)
+    made = types.FunctionType(function.__code__, function.__globals__, *names)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def _rate(module: Any) -> float:
