@@ -1,6 +1,7 @@
 """Boxes, average precision, CenterNet and its loss, images with boxes, and the commands on them."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -402,6 +403,19 @@ def test_wrong_boxes_and_arguments_are_one_sentence():
     with pytest.raises(InputError, match="data: expected images with boxes, such as scattered-dig"):
         recipes.fit_settings(recipes.recipe("digits-detector"), Dataset("mine", split))
     assert (next(iter(AREAS)), MOST[-1]) == ("all", 100)
+
+
+def test_scattering_comes_before_the_augmentation_of_a_recipe():
+    split = Split(
+        np.zeros((2, 64, 64, 1), np.uint8),
+        {"boxes": np.zeros((2, 5, 4), np.float32), "labels": np.zeros((2, 5), np.int32)},
+    )
+    data = DetectionDataset("made", split, split, scatter=ScatterDigits())
+    recipe = recipes.recipe("digits-detector")
+    assert recipes.fit_settings(recipe, data)[1]["augment"] == ScatterDigits()
+    jittered = dataclasses.replace(recipe, augment="jitter")
+    made = recipes.fit_settings(jittered, data)[1]["augment"]
+    assert made.transforms[0] == ScatterDigits()
 
 
 @pytest.fixture(scope="module")

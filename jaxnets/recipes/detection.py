@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError
-from jaxnets.data import Dataset, DetectionDataset
+from jaxnets.data import Compose, Dataset, DetectionDataset
 from jaxnets.detection import collected
 from jaxnets.models.center_net import detection_loss, detections
+from jaxnets.recipes.inputs import build_augmentation
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.recipes.tested import tested
 from jaxnets.training import minimize
@@ -56,14 +57,17 @@ def of_boxes(data: Dataset) -> DetectionDataset:
 
 
 def _settings(recipe: Recipe, data: Dataset) -> dict[str, Any]:
-    """The augmentation that makes the training examples of generated data."""
+    """The augmentation that makes generated training examples, and the recipe's after it."""
     scatter = of_boxes(data).scatter
     names = (recipe.augment,) if isinstance(recipe.augment, str) else recipe.augment or ()
     moving = [name for name in names if name not in _IN_PLACE]
     if moving:
         expected = f"{' or '.join(_IN_PLACE)}, as others move objects but not their boxes"
         raise InputError("augment", expected, moving[0])
-    return {} if scatter is None or names else {"augment": scatter}
+    if scatter is None:
+        return {}
+    given = build_augmentation(recipe, data)
+    return {"augment": scatter if given is None else Compose(scatter, given)}
 
 
 #: The objectives of these recipes; see ``jaxnets.recipes.OBJECTIVES``.
