@@ -10,6 +10,7 @@ from jaxnets import losses
 from jaxnets.models import (
     GPT,
     MLP,
+    Autoencoder,
     CifarResNet,
     ImageClassifier,
     LanguageModel,
@@ -138,6 +139,9 @@ CASES = {
         lambda rngs: ViT(8, 4, 1, 2, 8, 16, 0.1, 4, in_channels=3, rngs=rngs), (8, 8, 3), 4
     ),
     "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
+    "autoencoder": Case(
+        lambda rngs: Autoencoder(12, (8,), 3, rngs=rngs), (12,), 12, losses.mse_loss
+    ),
     "matrix-factorization": Case(
         lambda rngs: MatrixFactorization(7, 5, 3, mean=0.5, rngs=rngs),
         (),

@@ -1,9 +1,9 @@
 """The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import jax
@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnets import reports, runs
 from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import examples, prediction_file
+from jaxnets.commands import examples, prediction_file, reconstructions
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 from jaxnets.data import RatingsDataset
@@ -21,6 +21,7 @@ from jaxnets.models import (
     LANGUAGE_MODELS,
     TRANSLATORS,
     ActorCritic,
+    Autoencoder,
     MatrixFactorization,
     NeuMF,
     SpeechRecognizer,
@@ -87,6 +88,12 @@ from jaxnets.training import predict
     help="Write the predictions for the given examples, or for --split, into this CSV file.",
 )
 @click.option(
+    "--png",
+    type=PathArgument(),
+    metavar="FILE",
+    help="For an autoencoder: draw the examples, each above its reconstruction, in this PNG file.",
+)
+@click.option(
     "--split",
     type=click.Choice(WHICH),
     show_default="test",
@@ -104,7 +111,8 @@ def predict_command(run: Path, **flags: Any) -> None:
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
     forecast from its last rows. A network on ratings recommends to --user the items with the
-    largest outputs, without those that the user has rated.
+    largest outputs, without those that the user has rated. An autoencoder prints the code of each
+    example and the mean squared error of its reconstruction.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -114,34 +122,14 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
+    if not {"inputs", "index", "prompt", "row", "csv", "png", "user"} & set(given):
         expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
         raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
     saved = opened(run)
-    if saved.ratings is not None or "user" in given:
-        for line in _recommended(saved, given):
-            click.echo(line)
-        return
-    if isinstance(saved.model, ActorCritic):
-        expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
-        raise InputError("run", expected, type(saved.model).__name__)
-    writes = isinstance(saved.model, LANGUAGE_MODELS)
-    if isinstance(saved.model, TRANSLATORS):
-        _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
-        for text in _translated(saved, **given):
-            click.echo(printable(text, limit=None))
-        return
-    if writes:
-        _check_flags(given, saved, "generates text after --prompt", (*_CLASSIFYING, *_TRANSLATING))
-    else:
-        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
-    if writes:
-        click.echo(printable(_written(saved, **given), limit=None, lines=True))
-    elif "csv" in given:
-        click.echo(printable(_filed(saved, **given), limit=None))
-    else:
-        for line in _answers(saved, **given):
-            click.echo(line)
+    kind = _kind_of(saved.model) if saved.ratings is None else _RATINGS
+    _check_flags(given, saved, kind)
+    for line in kind.predict(saved, **given):
+        click.echo(line)
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
@@ -152,34 +140,19 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    flags = next((words for kinds, words in _FLAGS_OF if isinstance(model, kinds)), "--index 0")
+    flags = _kind_of(model).flags
     if not flags:
         return f"saved in {folder}"
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {flags}"
 
 
-#: The flags of ``predict`` for networks of some kinds; none for a policy, which does not predict.
-_FLAGS_OF: tuple[tuple[Any, str], ...] = (
-    (LANGUAGE_MODELS, "--prompt TEXT"),
-    (TRANSLATORS, "--text TEXT"),
-    ((MatrixFactorization, NeuMF), "--user ID"),
-    (ActorCritic, ""),
-)
-_WRITING = ("prompt", "length", "temperature", "seed")
-_CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
-_TRANSLATING = ("beam_size", "length_penalty")
-_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv")
-
-
-def _check_flags(
-    given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
-) -> None:
+def _check_flags(given: dict[str, Any], saved: runs.SavedRun, kind: "_Kind") -> None:
     """Refuses flags that would have no effect."""
-    for name in strange:
-        if name in given:
+    for name in given:
+        if name not in kind.taken:
             called = "TEXT" if name == "inputs" else name
-            expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, shown(given[name]))
+            does = kind.does.format(type(saved.model).__name__)
+            raise InputError(called, f"none, as {does}", shown(given[name]))
     reads_images = saved.encoder is None and saved.table is None and saved.audio is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
@@ -190,24 +163,19 @@ def _check_flags(
         raise InputError("top", "none, as --csv writes every class", given["top"])
     if "csv" in given and isinstance(saved.model, SpeechRecognizer):
         raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
-    if "top" in given and not saved.classifies:
+    if "top" in given and kind is not _RATINGS and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
         raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
 
 
-def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
+def _recommended(saved: runs.SavedRun, user: str | None = None, top: int = 10) -> list[str]:
     """A line for each item that is recommended, the best first."""
-    if saved.ratings is None:
-        raise InputError("user", "none, as the run is not on ratings", given["user"])
-    for name in given:
-        if name not in ("user", "top"):
-            expected = "none, as a run on ratings recommends items to --user ID"
-            raise InputError(name, expected, shown(given[name]))
-    (user,) = saved.ratings.numbered("user", [given.get("user")])
+    assert saved.ratings is not None
+    (number,) = saved.ratings.numbered("user", [user])
     data = reports.data_of(saved)
     assert isinstance(data, RatingsDataset)
-    items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
+    items, outputs = recommend(saved.model, data.rated(), int(number), top)
     if data.candidates is not None:
         outputs = 1 / (1 + np.exp(-outputs))
     ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
@@ -221,14 +189,15 @@ def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
 
 def _written(
     saved: runs.SavedRun, prompt: str, length: int = 400, temperature: float = 0.8, seed: int = 0
-) -> str:
+) -> list[str]:
     """Returns the prompt and the text that the model generates after it."""
     encoder = saved.encoder
     if encoder is None:
         raise InputError("run", "a run directory with text.json", "none")
     tokens = encoder([prompt])[0]
     drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
-    return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+    written = encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+    return [printable(written, limit=None, lines=True)]
 
 
 def _translated(
@@ -249,7 +218,20 @@ def _translated(
         beam_size=beam_size,
         length_penalty=length_penalty,
     )
-    return target_texts(saved.encoder, found.tokens)
+    return [printable(text, limit=None) for text in target_texts(saved.encoder, found.tokens)]
+
+
+def _refused(saved: runs.SavedRun, **given: Any) -> list[str]:
+    """Refuses a policy, which acts rather than predicts."""
+    expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
+    raise InputError("run", expected, type(saved.model).__name__)
+
+
+def _classified(saved: runs.SavedRun, csv: Path | None = None, **given: Any) -> list[str]:
+    """Writes a file of predictions, or returns a line for each example."""
+    if csv is not None:
+        return [printable(_filed(saved, csv, **given), limit=None)]
+    return _answers(saved, **given)
 
 
 def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
@@ -258,10 +240,7 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
     if split is not None or not given:
         found = prediction_file.of_split(saved, split or "test")
     else:
-        several, outputs = _predicted(saved, whole=True, **given)
-        labels = [() if each.label is None else (each.label,) for each in several]
-        names = [each.name for each in several]
-        found = prediction_file.Predictions("name", names, labels, outputs)
+        found = prediction_file.of_examples(*_predicted(saved, whole=True, **given))
     _check_one_class(saved, found.outputs)
     prediction_file.write(csv, saved, found)
     return f"wrote {len(found.names):,} predictions to {csv}"
@@ -308,3 +287,57 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     names, shares = examples.shares(saved, row)
     best = np.argsort(-shares, kind="stable")[:top]
     return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)
+
+
+class _Kind(NamedTuple):
+    """What ``predict`` does with networks of some kinds.
+
+    Attributes:
+        flags: the flags that saving a run suggests; empty for a network that does not predict.
+        predict: a function (run, flags by name) → lines to print.
+        taken: the flags that have an effect.
+        does: what the network does, for messages about other flags.
+    """
+
+    flags: str
+    predict: Callable[..., Iterable[str]]
+    taken: tuple[str, ...]
+    does: str
+
+
+_EXAMPLES = ("inputs", "row", "index", "invert", "csv", "split")
+_RATINGS = _Kind(
+    "--user ID", _recommended, ("user", "top"), "a run on ratings recommends items to --user ID"
+)
+_OTHERS = _Kind("--index 0", _classified, (*_EXAMPLES, "top"), "{} classifies")
+_KINDS: tuple[tuple[Any, _Kind], ...] = (
+    (
+        LANGUAGE_MODELS,
+        _Kind(
+            "--prompt TEXT",
+            _written,
+            ("prompt", "length", "temperature", "seed"),
+            "{} generates text after --prompt",
+        ),
+    ),
+    (
+        TRANSLATORS,
+        _Kind(
+            "--text TEXT",
+            _translated,
+            ("inputs", "length", *("beam_size", "length_penalty")),
+            "{} generates text after --text",
+        ),
+    ),
+    ((MatrixFactorization, NeuMF), _RATINGS),
+    (ActorCritic, _Kind("", _refused, _OTHERS.taken, "{} acts")),
+    (
+        Autoencoder,
+        _Kind("--index 0", reconstructions.encoded, (*_EXAMPLES, "png"), "{} encodes examples"),
+    ),
+)
+
+
+def _kind_of(model: nnx.Module) -> _Kind:
+    """Returns the row for a network."""
+    return next((kind for models, kind in _KINDS if isinstance(model, models)), _OTHERS)

@@ -10,10 +10,12 @@ from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_speech
 from jaxnets.compare import torch_twins_transformers as transformers
+from jaxnets.compare import torch_twins_unsupervised as unsupervised
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     GPT,
     MLP,
+    Autoencoder,
     CifarResNet,
     ImageClassifier,
     LanguageModel,
@@ -201,4 +203,5 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     **torch_twins_speech.TWINS,
     MatrixFactorization: ratings.matrix_factorization,
     NeuMF: ratings.neumf,
+    Autoencoder: unsupervised.autoencoder,
 }

@@ -8,7 +8,7 @@ from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
 from jaxnets.data.loading import load
 from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
-from jaxnets.data.splitting import hold_out
+from jaxnets.data.splitting import hold_out, keep_labels
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.table_encoding import TableColumn, TableDataset, TableEncoder
@@ -104,6 +104,7 @@ __all__ = [
     "from_tfds",
     "hold_out",
     "idx",
+    "keep_labels",
     "load",
     "mnist",
     "read_wav",

@@ -7,6 +7,7 @@ that recipes reproduce.
 from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
+from jaxnets.models.autoencoder import Autoencoder
 from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
@@ -48,6 +49,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "vit": ViT,
     "matrix-factorization": MatrixFactorization,
     "neural-collaborative-filtering": NeuMF,
+    "autoencoder": Autoencoder,
 }
 """The networks by name."""
 
@@ -64,6 +66,7 @@ __all__ = [
     "MODELS",
     "TRANSLATORS",
     "ActorCritic",
+    "Autoencoder",
     "CifarResNet",
     "ImageClassifier",
     "LanguageModel",

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError, shown
-from jaxnets.recipes import control, ratings, speech, transformers
+from jaxnets.recipes import control, ratings, speech, transformers, unsupervised
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
 #: Arguments of ``fit`` that belong to an objective, and those that belong to an update.
-OF_OBJECTIVE = ("loss", "transform", "augment", "compute_dtype", "metrics")
+OF_OBJECTIVE = ("loss", "transform", "augment", "compute_dtype", "metrics", "train")
 OF_UPDATE = ("optimizer", "accumulate", "non_finite", "wrt")
 
 
@@ -23,6 +23,7 @@ OBJECTIVES: dict[str, Objective] = {
     **ratings.OBJECTIVES,
     **speech.OBJECTIVES,
     **control.OBJECTIVES,
+    **unsupervised.OBJECTIVES,
 }
 """The objectives by the name that a recipe has as its ``objective``."""
 

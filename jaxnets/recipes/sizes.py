@@ -169,6 +169,10 @@ def _of_image_classifier(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"input_size": ends.inputs, "num_classes": ends.outputs}
 
 
+def _of_autoencoder(ends: Ends) -> dict[str, Any]:
+    return {} if ends.is_text else {"in_features": ends.inputs}
+
+
 def _of_linear_regression(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"in_features": ends.inputs, "out_features": ends.outputs}
 
@@ -229,6 +233,7 @@ def _of_neumf(ends: Ends) -> dict[str, Any]:
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "autoencoder": _of_autoencoder,
     "cifar-resnet": _of_resnet,
     "gpt": _of_gpt,
     "image-classifier": _of_image_classifier,

@@ -14,11 +14,15 @@ from jaxnets.recipes import (
     speech,
     texts,
     transformers,
+    unsupervised,
 )
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, control)
+_DOMAINS = (
+    *(images, residual, texts, transformers, series, ratings, speech, control),
+    unsupervised,
+)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
