@@ -4,7 +4,7 @@ Teaches:    labels of most examples are hidden; an objective draws the labelled 
             from its own confident predictions on the others, with weak and strong augmentation
             inside the compiled step.
 Data:       the first 30,000 images of MNIST, included, of which 100 keep their labels.
-Settings:   LeNet, SGD 0.03 with momentum 0.9, batches of 64 labelled and 256 other images, 8
+Settings:   LeNet, SGD 0.03 with momentum 0.9, batches of 32 labelled and 128 other images, 5
             epochs.
 Run:        python examples/fixmatch.py
 Time:       about 60 s on 2 CPU cores.
@@ -33,8 +33,8 @@ PREPARE = Compose(ToFloat(), Normalize(0.1307, 0.3081))
 WEAK = RandomCrop(28, padding=2)
 STRONG = Compose(
     WEAK,
-    RandomAffine(30, (0.1, 0.1), (0.8, 1.2), 15, interpolation="bilinear"),
-    RandomErasing(1, (0.05, 0.2), (0.5, 2)),
+    RandomAffine(30, (0.15, 0.15), (0.7, 1.3), 30, interpolation="bilinear"),
+    RandomErasing(1, (0.1, 0.3), (0.5, 2)),
 )
 
 
@@ -48,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=30_000, help="number of training images")
     parser.add_argument("--labels", type=int, default=100, help="number of labels to keep")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="seed of the labels and of training")
     args = parser.parse_args()
     try:
@@ -61,19 +61,19 @@ def main():
             loss=losses.cross_entropy,
             optimizer=sgd(),
             transform=PREPARE,
-            epochs=5 * args.epochs,
+            epochs=8 * args.epochs,
             batch_size=10,
             seed=args.seed,
             progress="none",
         )
         print(f"{args.labels} labels alone, test accuracy: {alone.test.accuracy:.2%}")
-        objective = fixmatch(every.train, weak=WEAK, strong=STRONG, transform=PREPARE)
+        objective = fixmatch(every.train, weak=WEAK, strong=STRONG, transform=PREPARE, labelled=32)
         run = fit(
             LeNet(rngs=nnx.Rngs(args.seed)),
             every,
             minimize(objective, sgd()),
             epochs=args.epochs,
-            batch_size=256,
+            batch_size=128,
             seed=args.seed,
         )
     except ValueError as error:

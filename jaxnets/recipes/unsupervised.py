@@ -12,9 +12,11 @@ from jaxnets.training.reconstruction import reconstruction
 
 #: What FixMatch's strong augmentation adds to the weak one.
 STRONG = Compose(
-    RandomAffine(30, (0.1, 0.1), (0.8, 1.2), 15, interpolation="bilinear"),
-    RandomErasing(1, (0.05, 0.2), (0.5, 2)),
+    RandomAffine(30, (0.15, 0.15), (0.7, 1.3), 30, interpolation="bilinear"),
+    RandomErasing(1, (0.1, 0.3), (0.5, 2)),
 )
+#: Number of labelled examples in a step of FixMatch.
+LABELLED = 32
 
 
 def _reconstruction(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
@@ -25,7 +27,7 @@ def _fixmatch(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     options = dict(objective)
     weak, train = options.pop("augment") or Compose(), options.pop("train")
     del options["loss"]  # always the cross-entropy
-    made = fixmatch(train, weak=weak, strong=Compose(weak, STRONG), **options)
+    made = fixmatch(train, weak=weak, strong=Compose(weak, STRONG), labelled=LABELLED, **options)
     return minimize(made, **update)
 
 
@@ -72,8 +74,8 @@ RECIPES = (
         name="mnist-fixmatch",
         document=(
             "Sohn et al. (2020): FixMatch with 100 labels, 10 of each digit, and the other images "
-            "without labels; here LeNet, shifts as the weak augmentation, and affine maps and "
-            "erased rectangles as the strong one"
+            "without labels; here LeNet, batches of 32 labelled and 128 other images, shifts as "
+            "the weak augmentation, and affine maps and erased rectangles as the strong one"
         ),
         data_options={"labels": 100},
         model="lenet",
@@ -83,9 +85,10 @@ RECIPES = (
         optimizer_options={"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
         scheduler="cosine",
         epochs=8,
-        batch_size=256,
+        batch_size=128,
         normalize=(0.1307, 0.3081),
         augment="shift",
+        ema=0.995,
         **_MNIST,
     ),
     Recipe(
