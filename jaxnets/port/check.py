@@ -198,8 +198,8 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    theirs = _Theirs(torch_module, to_numpy(model))
     ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
+    theirs = _Theirs(torch_module, to_numpy(model), ours.trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
@@ -272,10 +272,12 @@ class _Theirs:
     Args:
         module: the network.
         known: the names of the port's weights, to which PyTorch's older names are converted.
+        trained: the names of the port's parameters. Other frozen parameters of PyTorch are
+            compared as buffers.
     """
 
-    def __init__(self, module: Any, known: Collection[str]) -> None:
-        self.name = type(module).__name__
+    def __init__(self, module: Any, known: Collection[str], trained: Collection[str]) -> None:
+        self.name, self._trained = type(module).__name__, trained
         self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
@@ -323,8 +325,13 @@ class _Theirs:
             if step == 0:
                 first, rate = self._seen(module, outputs), _rate(module)
             _descend(module, rate)
+        named = self._parameters(module)
+        return first, rate, self._renamed({name: _numpy(p) for name, p in named.items()})
+
+    def _parameters(self, module: Any) -> dict[str, Any]:
         named = module.named_parameters(remove_duplicate=False)
-        return first, rate, self._renamed({name: _numpy(p) for name, p in named})
+        kept = self._trained
+        return {n: p for n, p in named if p.requires_grad or self._newer.get(n, n) in kept}
 
     def _backwards(
         self, module: Any, inputs: Sequence[Any], *, train: bool, double: bool
@@ -342,7 +349,7 @@ class _Theirs:
 
     def _seen(self, module: Any, outputs: Mapping[str, Any]) -> _Outcome:
         """Returns the outputs, gradients and buffers of a copy after a backward pass."""
-        parameters = dict(module.named_parameters(remove_duplicate=False))
+        parameters = self._parameters(module)
         gradients = {
             name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
             for name, p in parameters.items()
@@ -374,7 +381,7 @@ class _Ours:
         self.eager = False
         self._programs: dict[Any, Any] = {}
         found = entries(self._model)
-        self._trained = {
+        self.trained = {
             name
             for entry in found
             for name in entry.theirs
@@ -457,7 +464,7 @@ class _Ours:
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
         """Returns the parameters or the other variables in PyTorch's names and layouts."""
         named = to_numpy(nnx.merge(graph, *split))
-        return {name: x for name, x in named.items() if (name in self._trained) == parameters}
+        return {name: x for name, x in named.items() if (name in self.trained) == parameters}
 
     def _program(
         self, graph: Any, inputs: Sequence[Any], train: bool, double: bool, backwards: bool

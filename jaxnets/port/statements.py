@@ -3,6 +3,7 @@
 import ast
 import re
 import types
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -410,8 +411,15 @@ class Statements(Calls):
             return tied
         if _is_weight(target) and not self._ran(node):
             raise NotSeen("of which layer this is")
+        if (
+            converted := self._converted(node, self.job.facts.assigned, number_of(node))
+        ) is not None:
+            return self.edited(node, {node.value: converted})
         value = self.value(node.value)
-        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
+        written = isinstance(
+            node.value, ast.Tuple | ast.List | ast.Subscript
+        )  # maybe not all sizes
+        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items) and not written:
             swapped = self._swapped(target, value)
             if swapped is not None:
                 return swapped
@@ -603,15 +611,20 @@ class Statements(Calls):
         """Returns the return value converted to a fixed order, or None without a fixed order."""
         if node.value is None or self.function is None:
             return None
-        exits, number = self.job.facts.exits, number_of(self.function)
+        return self._converted(node, self.job.facts.exits, number_of(self.function))
+
+    def _converted(
+        self, node: Any, fixed: Mapping[Any, tuple[int, ...]], number: int
+    ) -> str | None:
+        """Returns the value of a statement in the order that is fixed for (number, rank)."""
         texts: set[str] = set()
         for fact in self.job.facts.values_at(node.value):
-            if isinstance(fact, Tensor) and (number, fact.ndim) in exits:
+            if isinstance(fact, Tensor) and (number, fact.ndim) in fixed:
                 value = self._without_gradient(self.value(node.value))
                 shown = replace(fact, text=text_of(value), binding=binding_of(value), origin=None)
-                texts.add(self.context().convert(shown, exits[number, fact.ndim]).text)
+                texts.add(self.context().convert(shown, fixed[number, fact.ndim]).text)
         if len(texts) > 1:
-            self.job.conflicts.add(number)
+            self.job.conflicts.add(number_of(self.function))
             self.refuse(node, Refused("the order of its axes depends on the arguments"))
         return next(iter(texts), None)
 

@@ -73,7 +73,7 @@ def test_fixmatch():
     copy_weights(model, network)
     weak = RandomCrop(6, padding=1)
     strong = Compose(weak, RandomErasing(1))
-    objective = fixmatch(SPLIT, weak=weak, strong=strong, labelled=5, threshold=0.36, weight=0.7)
+    objective = fixmatch(SPLIT, weak=weak, strong=strong, labelled=5, threshold=0.45, weight=0.7)
     cross_entropy = torch.nn.functional.cross_entropy
     confident = []
 
@@ -84,7 +84,7 @@ def test_fixmatch():
         def loss(network):
             with torch.no_grad():
                 guess = network(channels_first(seen.weak)).softmax(1)
-            mask = (guess.amax(1) >= 0.36).double()
+            mask = (guess.amax(1) >= 0.45).double()
             confident.append(float(mask.mean()))
             each = cross_entropy(
                 network(channels_first(seen.strong)), guess.argmax(1), reduction="none"
