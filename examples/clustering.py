@@ -60,7 +60,8 @@ def main():
     args = parser.parse_args()
     try:
         check_seed("--seed", args.seed)
-        mnist = load("mnist", train=f"train[:{args.images}]", test="test[:2000]")
+        few = min(args.images, 2000)
+        mnist = load("mnist", train=f"train[:{args.images}]", test=f"test[:{few}]")
         data, labels = Dataset("mnist", flat(mnist.train), flat(mnist.test)), mnist.test.labels
         rngs = nnx.Rngs(args.seed)
         model = Autoencoder(784, (512, 256), args.code, output="sigmoid", rngs=rngs)

@@ -53,11 +53,13 @@ def main():
     args = parser.parse_args()
     try:
         check_seed("--seed", args.seed)
-        source = {"train": f"train[:{args.images}]", "labels": args.labels, "seed": args.seed}
-        few, every = load("mnist", unlabelled=False, **source), load("mnist", **source)
+        few = min(args.images, 10_000)
+        source = {"train": f"train[:{args.images}]", "test": f"test[:{few}]"}
+        source |= {"labels": args.labels, "seed": args.seed}
+        labelled, every = load("mnist", unlabelled=False, **source), load("mnist", **source)
         alone = fit(
             LeNet(rngs=nnx.Rngs(args.seed)),
-            few,
+            labelled,
             loss=losses.cross_entropy,
             optimizer=sgd(),
             transform=PREPARE,

@@ -282,7 +282,7 @@ def test_the_commands_on_an_autoencoder(tmp_path, capsys):
 
 
 def test_the_recipes_of_few_labels_train(capsys):
-    short = ["--data-option", "train=train[:2000]", "--data-option", "test=test[:200]"]
+    short = ["--data-option", "train=train[:1920]", "--data-option", "test=test[:200]"]
     short += ["--data-option", "labels=20", "--epochs", 1, "--quiet", "--json"]
     found = {}
     for name in ("mnist-fixmatch", "mnist-100-labels"):
@@ -304,7 +304,7 @@ def test_the_examples(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out
 
     picture = tmp_path / "codes.png"
-    out = run("clustering", "--images", 300, "--epochs", 1, "--picture", picture)
+    out = run("clustering", "--images", 256, "--epochs", 1, "--picture", picture)
     assert (
         len(
             re.findall(r"^k-means on \w+ +accuracy \d\d\.\d\d% ARI 0\.\d\d NMI 0\.\d\d$", out, re.M)
@@ -312,7 +312,7 @@ def test_the_examples(tmp_path, monkeypatch, capsys):
         == 3
     )
     assert picture.stat().st_size > 1000
-    out = run("fixmatch", "--images", 600, "--epochs", 1)
+    out = run("fixmatch", "--images", 256, "--epochs", 1, "--labels", 10)
     assert len(re.findall(r"accuracy: \d+\.\d\d%", out)) == 2
 
 

@@ -66,7 +66,7 @@ RECIPES = (
         optimizer="adam",
         optimizer_options={"lr": 0.001},
         scheduler="cosine",
-        epochs=20,
+        epochs=10,
         batch_size=128,
         **_MNIST,
     ),
