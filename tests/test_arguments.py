@@ -447,7 +447,7 @@ NAMED = {
 RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
-    *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
+    *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     *["Objective", "objective_of"],
     "SavedRun",

@@ -53,6 +53,10 @@ RECIPES = (
             "Hinton and Salakhutdinov (2006): a fully connected autoencoder, here 784-512-256-16 "
             "with ReLU and Adam, trained as a whole"
         ),
+        expect=(
+            "mean squared error 0.0097 (seeds 0 to 2: 0.0096 to 0.0097), where 16 principal "
+            "components have 0.0269; in about 2 minutes on 2 shared CPU cores"
+        ),
         model="autoencoder",
         model_options={
             "in_features": 784,
@@ -77,6 +81,10 @@ RECIPES = (
             "without labels; here LeNet, batches of 32 labelled and 128 other images, shifts as "
             "the weak augmentation, and affine maps and erased rectangles as the strong one"
         ),
+        expect=(
+            "95.9 % (seeds 0 to 2, each with other labels: 95.6 to 96.4 %) in about 90 s on 2 "
+            "shared CPU cores; the labels alone: 90.5 %"
+        ),
         data_options={"labels": 100},
         model="lenet",
         model_options={"in_channels": 1, "num_classes": 10, "image_size": 28},
@@ -93,16 +101,24 @@ RECIPES = (
     ),
     Recipe(
         name="mnist-100-labels",
-        document="the network of mnist-fixmatch on the 100 images with labels alone",
+        document=(
+            "the network of mnist-fixmatch on the 100 images with labels alone, with the same weak "
+            "augmentation"
+        ),
+        expect=(
+            "90.5 % (seeds 0 to 2, each with other labels: 89.9 to 91.6 %) in about 30 s on 2 "
+            "shared CPU cores; 84.1 % with --augment none"
+        ),
         data_options={"labels": 100, "unlabelled": False},
         model="lenet",
         model_options={"in_channels": 1, "num_classes": 10, "image_size": 28},
-        optimizer="sgd",
-        optimizer_options={"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+        optimizer="adam",
+        optimizer_options={"lr": 0.002},
         scheduler="cosine",
-        epochs=40,
+        epochs=100,
         batch_size=10,
         normalize=(0.1307, 0.3081),
+        augment="shift",
         **_MNIST,
     ),
 )
