@@ -228,6 +228,8 @@ class Observer:
         name = canonical(target)
         if target in (getattr, hasattr) and self.calling and isinstance(args[0], torch.nn.Module):
             self.facts.outside.setdefault(type(args[0]), set()).add(args[1])
+        if getattr(target, "__func__", None) is torch.nn.Module.__getattr__ and self.calling:
+            self.facts.outside.setdefault(type(target.__self__), set()).add(args[0])
         # Checkpointing only saves memory in PyTorch: the function that it calls is observed.
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)

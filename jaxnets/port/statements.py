@@ -26,7 +26,10 @@ from jaxnets.port.texts import (
     without_comments,
 )
 from jaxnets.port.trees import (
+    attribute_variables,
+    bound_names,
     children_of,
+    defaults,
     headed,
     imported,
     is_docstring,
@@ -409,6 +412,10 @@ class Statements(Calls):
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
         if (tied := self._tied(target, node.value)) is not None:
             return tied
+        method = self._method_of(target, node.value)
+        if method is not None and isinstance(target, ast.Attribute):
+            self.methods[target.attr] = method
+            return None
         if _is_weight(target) and not self._ran(node):
             raise NotSeen("of which layer this is")
         if (
@@ -465,6 +472,34 @@ class Statements(Calls):
             return None
         name = rule.parameters[target.attr][0]
         return f"{self.text(target.value)}.{name} = {self.text(value.value)}.{name}"
+
+    def _method_of(self, target: Any, value: Any) -> str | None:
+        """Returns the method for ``self.f = lambda x: …`` in a constructor, if it reads modules.
+
+        A function in an attribute would keep the modules that it was created with in every copy
+        of the network, such as those that ``jax.jit`` traces.
+        """
+        constructor = getattr(self.function, "name", "") == "__init__"
+        is_own = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
+        if not (constructor and is_own and isinstance(value, ast.Lambda)):
+            return None
+        attributes = {"self": "self"} | attribute_variables(self.function)
+        given = [arg.arg for arg in value.args.args]
+        read = {n.id for n in ast.walk(value.body) if isinstance(n, ast.Name)} - set(given)
+        bound = bound_names(self.function) - attributes.keys()
+        if not read & attributes.keys() or read & bound or defaults(value) or value.args.vararg:
+            return None
+        self._attribute_of = attributes
+        self._locals.append(bound_names(value))
+        try:
+            body = self.text(value.body)
+        finally:
+            self._attribute_of = {}
+            self._locals.pop()
+        assert self.class_node is not None
+        indent = " " * (self.class_node.col_offset + 8)
+        body = f"({body})" if "\n" in body else body
+        return f"def {target.attr}({', '.join(['self', *given])}):\n{indent}return {body}"
 
     def _is_assigned_elsewhere(self, target: ast.Attribute) -> bool:
         """Whether an attribute that is None here is assigned elsewhere in the class."""
