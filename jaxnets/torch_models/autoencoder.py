@@ -1,7 +1,6 @@
 """A fully connected autoencoder in PyTorch."""
 
 import itertools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         in_features: int = 784,
-        hidden_features: Sequence[int] = (512, 256),
+        hidden_features: tuple[int, ...] = (512, 256),
         code_features: int = 32,
         output: str = "linear",
     ) -> None:
@@ -28,7 +27,7 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(torch.flatten(x, 1)))
 
 
-def _layers(sizes: Sequence[int]) -> list[nn.Module]:
+def _layers(sizes: tuple[int, ...]) -> list[nn.Module]:
     """Returns linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for size, next_size in itertools.pairwise(sizes):
