@@ -22,6 +22,7 @@ from jaxnets import fit, losses, optimizers, predict, scores
 from jaxnets.cli import main
 from jaxnets.data import Compose, Dataset, RandomCrop, RandomErasing, Split, ToFloat, keep_labels
 from jaxnets.data import load as load_data
+from jaxnets.data.survey import class_counts
 from jaxnets.layers import flatten
 from jaxnets.models import MLP, Autoencoder
 from jaxnets.training import Saving, fixmatch, minimize, reconstruction
@@ -144,6 +145,7 @@ def test_labels_is_an_option_of_any_data_with_classes(tmp_path):
     whole, few = load_data("mnist"), load_data("mnist", labels=100)
     assert np.bincount(few.train.labels[few.train.labels >= 0]).tolist() == [10] * 10
     assert few.num_classes == 10
+    assert class_counts(few.train, 10).tolist() == [10] * 10
     np.testing.assert_array_equal(few.test.labels, whole.test.labels)
     rows = "\n".join(f"{k},{'ab'[k % 2]}" for k in range(40))
     (tmp_path / "table.csv").write_text(f"x,kind\n{rows}\n")
