@@ -11,6 +11,7 @@ from jaxnets.models import (
     GPT,
     MLP,
     Autoencoder,
+    CenterNet,
     CifarResNet,
     ImageClassifier,
     LanguageModel,
@@ -25,6 +26,7 @@ from jaxnets.models import (
     TransformerClassifier,
     ViT,
 )
+from jaxnets.models.center_net import detection_loss
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Case:
     vocabulary: int = 0  # tokens, where inputs are numbers of them
     per_token: bool = False  # whether outputs and labels are
     columns: tuple[tuple[str, int], ...] = ()  # indices by name, each below a number, as inputs
+    grid: tuple[int, ...] = ()  # places of an example that have outputs, where labels are boxes
 
     def inputs(self, count: int, seed: int = 0) -> np.ndarray | dict[str, np.ndarray]:
         size = (count, *self.example)
@@ -47,7 +50,9 @@ class Case:
             return self._tokens(size, seed)
         return np.random.default_rng(seed).normal(size=size).astype(np.float32)
 
-    def labels(self, count: int, seed: int = 1) -> np.ndarray:
+    def labels(self, count: int, seed: int = 1) -> np.ndarray | dict[str, np.ndarray]:
+        if self.grid:
+            return self._boxes(count, np.random.default_rng(seed))
         if self.per_token:
             return self._tokens((count, *self.example), seed)
         draw = np.random.default_rng(seed)
@@ -55,6 +60,12 @@ class Case:
             size = (count,) if self.outputs is None else (count, self.outputs)
             return draw.normal(size=size).astype(np.float32)
         return draw.integers(max(self.outputs or 0, 2), size=count).astype(np.int32)
+
+    def _boxes(self, count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+        corners = draw.uniform(0, 6, size=(count, 2, 2))
+        boxes = np.concatenate([corners, corners + draw.uniform(4, 9, size=(count, 2, 2))], -1)
+        labels = draw.integers(-1, self.outputs - 4, size=(count, 2))
+        return {"boxes": boxes.astype(np.float32), "labels": labels.astype(np.int32)}
 
     def _tokens(self, size: tuple[int, int], seed: int) -> np.ndarray:
         """Rows of numbers; of a classifier's, the first is full and the others end in padding."""
@@ -102,6 +113,9 @@ CASES = {
     "cifar-resnet-a": Case(lambda rngs: CifarResNet(8, 5, rngs=rngs), (8, 8, 3), 5),
     "cifar-resnet-b": Case(
         lambda rngs: CifarResNet(8, 5, 1, shortcut="B", rngs=rngs), (8, 8, 1), 5
+    ),
+    "center-net": Case(
+        lambda rngs: CenterNet(3, 2, 4, rngs=rngs), (16, 24, 2), 7, detection_loss, grid=(4, 6)
     ),
     "lstm": Case(_recurrent(n_layers=2, dropout=0.3, output_dim=4), (6, 5), 4),
     "lstm-sigmoid": Case(

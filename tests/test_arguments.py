@@ -36,6 +36,7 @@ from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.control import CartPole
 from jaxnets.data import text
+from jaxnets.detection import Detections
 from jaxnets.models import MLP, LanguageModel, Seq2Seq
 
 from .parity.layer_cases import FIRST, our_layer
@@ -48,6 +49,9 @@ TOKENS = text.Vocabulary(("<pad>", "<unk>", "a"))
 ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 COLUMNS = {"user": np.array([0, 1], np.int32), "item": np.array([0, 1], np.int32)}
+BOXES = {"boxes": np.ones((4, 2, 4), np.float32), "labels": np.zeros((4, 2), np.int32)}
+BOXED = data.Split(np.zeros((4, 4, 4, 1), np.uint8), BOXES)
+DETECTED = Detections(BOXES["boxes"], np.ones((4, 2)), BOXES["labels"])
 PAIRS = data.Split(COLUMNS, np.array([4, 1], np.float32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
@@ -226,6 +230,16 @@ GOOD = {
     "Rated": (np.array([0, 1], np.int32), np.array([0, 1, 2], np.int32), 2),
     "RatingsEncoder": (("1", "2"), ("3", "4")),
     "RatingsDataset": ("ratings", PAIRS, PAIRS),
+    "DetectionDataset": ("boxes", BOXED, BOXED),
+    "padded": ([[[0, 0, 1, 1]]], [[0]], 1),
+    **dict.fromkeys(["box_iou", "generalized_box_iou"], (jnp.ones((2, 4)), jnp.ones((2, 4)))),
+    "nms": (np.ones((2, 4)), np.ones(2), 0.5),
+    "batched_nms": (np.ones((2, 4)), np.ones(2), np.zeros(2, int), 0.5),
+    "collected": ("map", 2),
+    "draw_boxes": (np.zeros((4, 4, 1), np.uint8), np.ones((1, 4)), ["a"]),
+    "mean_average_precision": (DETECTED, BOXES["boxes"], BOXES["labels"]),
+    "detection_loss": (jnp.zeros((4, 1, 1, 6)), BOXES),
+    "detections": (jnp.zeros((4, 1, 1, 6)),),
     "SampleNegatives": (data.Rated.of(np.arange(2), np.arange(2), 2, 2),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (3, 2)),
     "Autoencoder": (4, (3,), 2),
@@ -449,7 +463,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
-    *["Objective", "objective_of"],
+    *["Objective", "objective_of", "AveragePrecision", "Detection"],
     "SavedRun",
     *["Clusters", "PrincipalComponents"],
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
@@ -686,6 +700,7 @@ CALLED = {
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),
+    "CenterNet": (jnp.zeros((2, 8, 8, 1)),),
     "Autoencoder": (jnp.zeros((2, 4)),),
     "ImageClassifier": (jnp.zeros((2, 3072)),),
     "LinearRegression": (jnp.zeros((2, 1)),),

@@ -261,7 +261,7 @@ def test_the_commands_on_an_autoencoder(tmp_path, capsys):
     line = rf"test example 0 \(label 7\): code {number} {number} {number}; mean squared error "
     assert re.fullmatch(rf"{line}0\.\d+\n", printed)
     table, picture = tmp_path / "codes.csv", tmp_path / "digits.png"
-    code, printed, _ = run_command(capsys, "predict", out, "--csv", table, "--png", picture)
+    code, printed, _ = run_command(capsys, "predict", out, "--csv", table, "--out", picture)
     assert (code, printed) == (0, f"wrote 30 codes to {table}\nwrote {picture}\n")
     rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["index", "label", "code_1", "code_2", "code_3", "error"]

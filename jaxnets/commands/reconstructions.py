@@ -43,7 +43,7 @@ class _Found(NamedTuple):
 def encoded(
     saved: runs.SavedRun,
     csv: Path | None = None,
-    png: Path | None = None,
+    out: Path | None = None,
     split: Any = None,
     **given: Any,
 ) -> list[str]:
@@ -52,7 +52,7 @@ def encoded(
     Args:
         saved: a run of an ``Autoencoder``.
         csv: the file for codes and errors, or None.
-        png: the file for the examples and their reconstructions, or None.
+        out: the file for the examples and their reconstructions, or None.
         split: the split of the run's data to use if no examples are given; None for the test.
         **given: the examples; see ``examples.given``.
 
@@ -61,16 +61,16 @@ def encoded(
     """
     if csv is not None:
         prediction_file.check_place(csv)
-    if png is not None:
-        writable(png, "png")
+    if out is not None:
+        writable(out, "out")
     found = _found(saved, split, whole=csv is not None, **given)
     lines = []
     if csv is not None:
         _write(csv, found)
         lines.append(f"wrote {len(found.names):,} codes to {csv}")
-    if png is not None:
-        save(_drawn(saved, found), png)
-        lines.append(f"wrote {png}")
+    if out is not None:
+        save(_drawn(saved, found), out)
+        lines.append(f"wrote {out}")
     return [printable(line, limit=None) for line in lines or _lines(found)]
 
 
@@ -82,7 +82,7 @@ def _found(saved: runs.SavedRun, split: Any, *, whole: bool, **given: Any) -> _F
         inputs = np.stack([each.inputs for each in several])
         labels, names = [each.label for each in several], [each.name for each in several]
     else:
-        data, column = data_of(saved, "csv or png"), "index"
+        data, column = data_of(saved, "csv or out"), "index"
         chosen: Any = part(data, split or "test")
         inputs, classes = chosen.gather(np.arange(len(chosen)))
         classes = [None] * len(inputs) if classes is None else classes
@@ -126,7 +126,7 @@ def _drawn(saved: runs.SavedRun, found: _Found) -> Any:
     """Draws the first examples, each above its reconstruction."""
     spec = saved.inputs
     if not is_image(spec):
-        raise InputError("png", "none, as the run is not on images", "a file")
+        raise InputError("out", "none, as the run is not on images", "a file")
     height, width, channels = spec.shape
     count = min(len(found.names), _COLUMNS)
     figure = new_figure(_INCHES * count, 2 * _INCHES)

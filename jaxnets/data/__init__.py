@@ -5,6 +5,7 @@ from jaxnets.data.audio import AudioDataset, AudioFormat, read_wav, write_wav
 from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
+from jaxnets.data.detection import DetectionDataset, ScatterDigits
 from jaxnets.data.loading import load
 from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
@@ -61,6 +62,7 @@ __all__ = [
     "Compose",
     "CutMix",
     "Dataset",
+    "DetectionDataset",
     "Draws",
     "ElementSpec",
     "FrameCounts",
@@ -86,6 +88,7 @@ __all__ = [
     "Resize",
     "Rotate",
     "SampleNegatives",
+    "ScatterDigits",
     "SpecAugment",
     "Spectrogram",
     "Split",

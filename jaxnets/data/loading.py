@@ -23,6 +23,7 @@ from jaxnets.data.audio.dataset import AudioDataset
 from jaxnets.data.audio.folder import Listening
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
+from jaxnets.data.detection import DetectionDataset
 from jaxnets.data.image_files import check_size
 from jaxnets.data.image_folder import UnclearClasses
 from jaxnets.data.known import KNOWN, canonical, named
@@ -87,12 +88,12 @@ def load(
     ``data_dir`` only this folder is searched. A path is a data set's own file or folder.
 
     Args:
-        name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
-            ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; ``ratings``
-            are generated ratings, ``ml-100k`` and others are those of MovieLens. Any other name is
-            that of a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a
-            ``.npz`` file, a text file, or a folder in a supported layout.
+        name: ``mnist``, ``scattered-digits``, ``engel``, ``elnino`` and ``linear`` are bundled;
+            ``fashion_mnist``, ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known;
+            ``rt-polarity``, ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are
+            texts; ``ratings`` are generated ratings, ``ml-100k`` and others are those of MovieLens.
+            Any other name is that of a folder or file, or one of TensorFlow Datasets. Or a path: of
+            a table, a ``.npz`` file, a text file, or a folder in a supported layout.
         source: the only place to search: "bundled", "files" or "tfds"; None for all.
         data_dir: the data set's own folder or file, or the folder that contains it, or into which
             TensorFlow Datasets prepares it.
@@ -265,6 +266,8 @@ def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
     """A data set of the parts, of the kind that brings what encodes new examples."""
     if found.encoder:
         return TableDataset(*parts, encoder=found.encoder)
+    if found.boxes:
+        return DetectionDataset(*parts, scatter=found.scatter)
     return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
 from jaxnets.models.autoencoder import Autoencoder
+from jaxnets.models.center_net import CenterNet
 from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
@@ -35,6 +36,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "lenet": LeNet,
     "cifar-resnet": CifarResNet,
     "resnet": ResNet,
+    "center-net": CenterNet,
     "recurrent-classifier": RecurrentClassifier,
     "speech-cnn": SpeechCNN,
     "speech-gru": SpeechGRU,
@@ -67,6 +69,7 @@ __all__ = [
     "TRANSLATORS",
     "ActorCritic",
     "Autoencoder",
+    "CenterNet",
     "CifarResNet",
     "ImageClassifier",
     "LanguageModel",

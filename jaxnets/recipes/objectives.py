@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError, shown
-from jaxnets.recipes import control, ratings, speech, transformers, unsupervised
+from jaxnets.recipes import control, detection, ratings, speech, transformers, unsupervised
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
@@ -22,6 +22,7 @@ OBJECTIVES: dict[str, Objective] = {
     **transformers.OBJECTIVES,
     **ratings.OBJECTIVES,
     **speech.OBJECTIVES,
+    **detection.OBJECTIVES,
     **control.OBJECTIVES,
     **unsupervised.OBJECTIVES,
 }

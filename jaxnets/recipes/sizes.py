@@ -14,6 +14,7 @@ from jaxnets.data import Dataset, RatingsDataset
 from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
 from jaxnets.networks import OwnNetwork
+from jaxnets.recipes.detection import of_boxes
 from jaxnets.recipes.inputs import build_transform, num_classes
 from jaxnets.recipes.ratings import of_ratings
 from jaxnets.recipes.recipe import Recipe, check_recipe
@@ -190,6 +191,10 @@ def _of_resnet(ends: Ends) -> dict[str, Any]:
     return {"in_channels": ends.shape[-1], "num_classes": ends.outputs}
 
 
+def _of_center_net(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": of_boxes(ends.data).num_classes, "in_channels": ends.shape[-1]}
+
+
 def _of_recurrent_classifier(ends: Ends) -> dict[str, Any]:
     if ends.is_text:
         return {}
@@ -233,6 +238,7 @@ def _of_neumf(ends: Ends) -> dict[str, Any]:
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "center-net": _of_center_net,
     "autoencoder": _of_autoencoder,
     "cifar-resnet": _of_resnet,
     "gpt": _of_gpt,

@@ -7,6 +7,7 @@ from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     control,
+    detection,
     images,
     ratings,
     residual,
@@ -20,8 +21,8 @@ from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
 _DOMAINS = (
-    *(images, residual, texts, transformers, series, ratings, speech, control),
-    unsupervised,
+    *(images, residual, texts, transformers, series, ratings, speech, detection, unsupervised),
+    control,
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_choice, check_path, check_positive
-from jaxnets.data import Dataset, RatingsDataset, Split, Transform
+from jaxnets.data import Dataset, DetectionDataset, RatingsDataset, Split, Transform
 from jaxnets.data.dataset import in_memory
 from jaxnets.data.source import join
 from jaxnets.data.spec import single
@@ -22,7 +22,7 @@ from jaxnets.pages.page import body
 from jaxnets.reports import measuring
 from jaxnets.reports.as_json import as_json
 from jaxnets.reports.content import content
-from jaxnets.reports.records import Classification, Regression
+from jaxnets.reports.records import Classification, Detection, Regression
 from jaxnets.reports.summary import summary
 from jaxnets.training import EpochRecord, count_parameters
 from jaxnets.training.evaluation import check_model
@@ -62,7 +62,7 @@ class Report:
     split: str
     examples: int
     scores: Mapping[str, float]
-    found: Classification | Regression | None
+    found: Classification | Detection | Regression | None
     parameters: int
     date: str
     history: tuple[EpochRecord, ...] = ()
@@ -116,6 +116,7 @@ def report(
     label for each position, each position is a prediction; labels that the loss ignores (-100) are
     omitted. Float labels are values. The report then has errors and residuals, in the data's units
     if the data set defines them. For a language model it has loss, perplexity and accuracy.
+    For a detector it has COCO's average precision, of each class too.
     For implicit feedback it has the hit rate and the NDCG at 10 of the test examples, among their
     candidates and among all items. For an ``Autoencoder`` it has the mean squared error of the
     reconstructions.
@@ -200,13 +201,16 @@ def evaluated(
         return _made(model, split, scores, None, named)
     if split.spec.labels is None:
         raise InputError("data", "examples with labels", "examples without labels")
-    labels = single(f"labels of {data.name}", split.spec.labels)
-    tokens = isinstance(data, TextDataset) and labels.shape != ()
     found: Any
+    boxes = isinstance(data, DetectionDataset)
+    labels: Any = None if boxes else single(f"labels of {data.name}", split.spec.labels)
+    tokens = isinstance(data, TextDataset) and labels.shape != ()
     if isinstance(model, TRANSLATORS):
         expected = "a network that predicts from the inputs alone"
         raise InputError("model", expected, type(model).__name__)
-    if isinstance(model, LANGUAGE_MODELS) or tokens:
+    if isinstance(data, DetectionDataset):
+        found = measuring.detection(model, split, task, data)
+    elif isinstance(model, LANGUAGE_MODELS) or tokens:
         found = measuring.language(model, split, task, loss)
     elif isinstance(data, RatingsDataset) and data.candidates is not None:
         found = measuring.recommendation(model, split, task, loss, data)
