@@ -18,9 +18,12 @@ from jaxnets import (
 from jaxnets.arrays import InputError
 from jaxnets.compilation import keep_memory, keep_programs
 from jaxnets.models import (
+    DCGAN,
     GPT,
     MLP,
     MODELS,
+    VAE,
+    Diffusion,
     ImageClassifier,
     LanguageModel,
     LeNet,
@@ -52,9 +55,12 @@ from jaxnets.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "DCGAN",
     "GPT",
     "MLP",
     "MODELS",
+    "VAE",
+    "Diffusion",
     "ImageClassifier",
     "InputError",
     "LanguageModel",

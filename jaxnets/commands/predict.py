@@ -1,7 +1,8 @@
 """The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import reports, runs
-from jaxnets.arrays import InputError, printable, shown
+from jaxnets.arrays import InputError, printable, shortened, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
-from jaxnets.data import RatingsDataset
+from jaxnets.data import RatingsDataset, save_image
 from jaxnets.data.text import target_texts
+from jaxnets.figures import writable
 from jaxnets.models import (
+    IMAGE_MODELS,
     LANGUAGE_MODELS,
     TRANSLATORS,
     ActorCritic,
@@ -27,7 +30,7 @@ from jaxnets.models import (
 )
 from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import ctc_greedy, sample, translate
+from jaxnets.sampling import ctc_greedy, sample, sample_images, translate
 from jaxnets.training import predict
 
 
@@ -79,7 +82,19 @@ from jaxnets.training import predict
     show_default="0.8",
     help="Sampling temperature; 0 always takes the most likely token.",
 )
-@click.option("--seed", type=int, show_default="0", help="Seed of the generated text.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1, max=10_000),
+    help="Number of images to draw with a network that generates images, into --out.",
+)
+@click.option(
+    "--class",
+    "of_class",
+    metavar="NAME",
+    help="With --samples: the class to draw.  [default: all classes, one in each column]",
+)
+@click.option("--out", type=PathArgument(), metavar="FILE", help="With --samples: the PNG file.")
+@click.option("--seed", type=int, show_default="0", help="Seed of the generated text or images.")
 @click.option(
     "--csv",
     type=PathArgument(),
@@ -104,7 +119,8 @@ def predict_command(run: Path, **flags: Any) -> None:
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
     forecast from its last rows. A network on ratings recommends to --user the items with the
-    largest outputs, without those that the user has rated.
+    largest outputs, without those that the user has rated. A network that generates images draws
+    --samples into one PNG file.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -114,34 +130,19 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
+    if not {"inputs", "index", "prompt", "row", "csv", "user", "samples"} & set(given):
         expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
-        raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
+        expected = f"{expected}, for a table a file or --row, or --samples N"
+        raise click.UsageError(f"expected {expected}, got none")
     saved = opened(run)
-    if saved.ratings is not None or "user" in given:
-        for line in _recommended(saved, given):
-            click.echo(line)
-        return
-    if isinstance(saved.model, ActorCritic):
-        expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
-        raise InputError("run", expected, type(saved.model).__name__)
-    writes = isinstance(saved.model, LANGUAGE_MODELS)
-    if isinstance(saved.model, TRANSLATORS):
-        _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
-        for text in _translated(saved, **given):
-            click.echo(printable(text, limit=None))
-        return
-    if writes:
-        _check_flags(given, saved, "generates text after --prompt", (*_CLASSIFYING, *_TRANSLATING))
-    else:
-        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
-    if writes:
-        click.echo(printable(_written(saved, **given), limit=None, lines=True))
-    elif "csv" in given:
-        click.echo(printable(_filed(saved, **given), limit=None))
-    else:
-        for line in _answers(saved, **given):
-            click.echo(line)
+    use = _RECOMMENDING if saved.ratings is not None else _use_of(saved.model)
+    for name in given:
+        if use.flags is not None and name not in use.flags:
+            called = {"inputs": "TEXT", "of_class": "class"}.get(name, name)
+            expected = f"none, as {use.does.format(type(saved.model).__name__)}"
+            raise InputError(called, expected, shown(given[name]))
+    for line in use.lines(saved, **given):
+        click.echo(line)
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
@@ -152,62 +153,20 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    flags = next((words for kinds, words in _FLAGS_OF if isinstance(model, kinds)), "--index 0")
+    flags = _use_of(model).example
     if not flags:
         return f"saved in {folder}"
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {flags}"
 
 
-#: The flags of ``predict`` for networks of some kinds; none for a policy, which does not predict.
-_FLAGS_OF: tuple[tuple[Any, str], ...] = (
-    (LANGUAGE_MODELS, "--prompt TEXT"),
-    (TRANSLATORS, "--text TEXT"),
-    ((MatrixFactorization, NeuMF), "--user ID"),
-    (ActorCritic, ""),
-)
-_WRITING = ("prompt", "length", "temperature", "seed")
-_CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
-_TRANSLATING = ("beam_size", "length_penalty")
-_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv")
-
-
-def _check_flags(
-    given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
-) -> None:
-    """Refuses flags that would have no effect."""
-    for name in strange:
-        if name in given:
-            called = "TEXT" if name == "inputs" else name
-            expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, shown(given[name]))
-    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
-    if "invert" in given and not (reads_images and "inputs" in given):
-        raise InputError("invert", "none, as no image file is given", given["invert"])
-    several = {"inputs", "row", "index"} & set(given)
-    if "split" in given and several:
-        raise InputError("split", "none, as examples are given", given["split"])
-    if "csv" in given and "top" in given:
-        raise InputError("top", "none, as --csv writes every class", given["top"])
-    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
-        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
-    if "top" in given and not saved.classifies:
-        raise InputError("top", "none, as the run has no classes", given["top"])
-    if "row" in given and saved.table is None:
-        raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
-
-
-def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
+def _recommended(saved: runs.SavedRun, user: str | None = None, top: int = 10) -> list[str]:
     """A line for each item that is recommended, the best first."""
     if saved.ratings is None:
-        raise InputError("user", "none, as the run is not on ratings", given["user"])
-    for name in given:
-        if name not in ("user", "top"):
-            expected = "none, as a run on ratings recommends items to --user ID"
-            raise InputError(name, expected, shown(given[name]))
-    (user,) = saved.ratings.numbered("user", [given.get("user")])
+        raise InputError("run", "a folder with the ratings.json of its ratings", "none")
+    (number,) = saved.ratings.numbered("user", [user])
     data = reports.data_of(saved)
     assert isinstance(data, RatingsDataset)
-    items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
+    items, outputs = recommend(saved.model, data.rated(), int(number), top)
     if data.candidates is not None:
         outputs = 1 / (1 + np.exp(-outputs))
     ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
@@ -221,14 +180,15 @@ def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
 
 def _written(
     saved: runs.SavedRun, prompt: str, length: int = 400, temperature: float = 0.8, seed: int = 0
-) -> str:
+) -> list[str]:
     """Returns the prompt and the text that the model generates after it."""
     encoder = saved.encoder
     if encoder is None:
         raise InputError("run", "a run directory with text.json", "none")
     tokens = encoder([prompt])[0]
     drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
-    return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+    text = encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+    return [printable(text, limit=None, lines=True)]
 
 
 def _translated(
@@ -249,7 +209,61 @@ def _translated(
         beam_size=beam_size,
         length_penalty=length_penalty,
     )
-    return target_texts(saved.encoder, found.tokens)
+    return [printable(text, limit=None) for text in target_texts(saved.encoder, found.tokens)]
+
+
+def _drawn(
+    saved: runs.SavedRun,
+    samples: int,
+    of_class: str | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Writes images that the network draws, and returns a line with their file."""
+    if out is None:
+        raise InputError("out", "a PNG file to write, as in --out samples.png", "none")
+    path, count = writable(out, "out"), getattr(saved.model, "num_classes", None)
+    names = (saved.class_names or tuple(map(str, range(count)))) if count else ()
+    if of_class is not None and of_class not in names:
+        expected = f"one of {shortened(names)}" if names else "none, as the network has no classes"
+        raise InputError("class", expected, of_class)
+    labels: Any = None
+    if names:
+        labels = names.index(of_class) if of_class else np.arange(samples) % len(names)
+    columns = len(names) if names and of_class is None else 8
+    save_image(sample_images(saved.model, samples, labels, seed=seed), path, columns)
+    return [printable(f"wrote {samples:,} samples to {out}", limit=None)]
+
+
+def _not_predicting(saved: runs.SavedRun, **given: Any) -> list[str]:
+    expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
+    raise InputError("run", expected, type(saved.model).__name__)
+
+
+def _classified(saved: runs.SavedRun, **given: Any) -> list[str]:
+    """Returns a line for each example, or writes their predictions into a file."""
+    _check_examples(given, saved)
+    if "csv" in given:
+        return [printable(_filed(saved, **given), limit=None)]
+    return _answers(saved, **given)
+
+
+def _check_examples(given: dict[str, Any], saved: runs.SavedRun) -> None:
+    """Refuses flags that would have no effect."""
+    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
+    if "invert" in given and not (reads_images and "inputs" in given):
+        raise InputError("invert", "none, as no image file is given", given["invert"])
+    several = {"inputs", "row", "index"} & set(given)
+    if "split" in given and several:
+        raise InputError("split", "none, as examples are given", given["split"])
+    if "csv" in given and "top" in given:
+        raise InputError("top", "none, as --csv writes every class", given["top"])
+    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
+        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
+    if "top" in given and not saved.classifies:
+        raise InputError("top", "none, as the run has no classes", given["top"])
+    if "row" in given and saved.table is None:
+        raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
 
 
 def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
@@ -308,3 +322,68 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     names, shares = examples.shares(saved, row)
     best = np.argsort(-shares, kind="stable")[:top]
     return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """How ``predict`` uses networks of some kinds.
+
+    Attributes:
+        networks: the classes of the networks.
+        does: what a network does, for error messages; ``{}`` stands for its class.
+        flags: the flags that have an effect; None if the network does not predict.
+        lines: a function of a run and these flags that returns the lines to print.
+        example: flags for the example that is printed after training; empty for none.
+    """
+
+    networks: tuple[type[nnx.Module], ...]
+    does: str
+    flags: tuple[str, ...] | None
+    lines: Callable[..., Iterable[str]]
+    example: str = "--index 0"
+
+
+_RECOMMENDING = _Use(
+    (MatrixFactorization, NeuMF),
+    "a run on ratings recommends items to --user ID",
+    ("user", "top"),
+    _recommended,
+    "--user ID",
+)
+_CLASSIFYING = _Use(
+    (nnx.Module,),
+    "{} classifies",
+    ("inputs", "row", "index", "top", "invert", "csv", "split"),
+    _classified,
+)
+_USES = (
+    _RECOMMENDING,
+    _Use(
+        LANGUAGE_MODELS,
+        "{} generates text after --prompt",
+        ("prompt", "length", "temperature", "seed"),
+        _written,
+        "--prompt TEXT",
+    ),
+    _Use(
+        TRANSLATORS,
+        "{} generates text after --text",
+        ("inputs", "length", "beam_size", "length_penalty"),
+        _translated,
+        "--text TEXT",
+    ),
+    _Use(
+        IMAGE_MODELS,
+        "{} draws --samples N",
+        ("samples", "of_class", "out", "seed"),
+        _drawn,
+        "--samples 100 --out samples.png",
+    ),
+    _Use((ActorCritic,), "{} plays", None, _not_predicting, ""),
+    _CLASSIFYING,
+)
+
+
+def _use_of(model: nnx.Module) -> _Use:
+    """Returns how ``predict`` uses a network."""
+    return next(use for use in _USES if isinstance(model, use.networks))

@@ -6,9 +6,9 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_generation, torch_twins_speech
 from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
-from jaxnets.compare import torch_twins_speech
 from jaxnets.compare import torch_twins_transformers as transformers
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
@@ -199,6 +199,7 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     TransformerClassifier: transformers.classifier,
     ViT: transformers.vit,
     **torch_twins_speech.TWINS,
+    **torch_twins_generation.TWINS,
     MatrixFactorization: ratings.matrix_factorization,
     NeuMF: ratings.neumf,
 }

@@ -5,6 +5,7 @@ from jaxnets.data.audio import AudioDataset, AudioFormat, read_wav, write_wav
 from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
+from jaxnets.data.image_grid import make_grid, save_image
 from jaxnets.data.loading import load
 from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
@@ -105,8 +106,10 @@ __all__ = [
     "hold_out",
     "idx",
     "load",
+    "make_grid",
     "mnist",
     "read_wav",
+    "save_image",
     "standardize",
     "synthetic",
     "text",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError, shown
-from jaxnets.recipes import control, ratings, speech, transformers
+from jaxnets.recipes import control, generation, ratings, speech, transformers
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
@@ -23,6 +23,7 @@ OBJECTIVES: dict[str, Objective] = {
     **ratings.OBJECTIVES,
     **speech.OBJECTIVES,
     **control.OBJECTIVES,
+    **generation.OBJECTIVES,
 }
 """The objectives by the name that a recipe has as its ``objective``."""
 

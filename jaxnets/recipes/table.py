@@ -7,6 +7,7 @@ from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     control,
+    generation,
     images,
     ratings,
     residual,
@@ -18,7 +19,7 @@ from jaxnets.recipes import (
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, control)
+_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, control, generation)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
