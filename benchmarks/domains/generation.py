@@ -30,7 +30,7 @@ RECORD = ROOT / "benchmarks" / "results" / "domains" / "generation.json"
 PICTURE = ROOT / "docs" / "images" / "generation.png"
 NAMES = ("mnist-vae", "mnist-cgan", "mnist-diffusion")
 RUNS = ROOT / ".cache" / "generation"
-SAMPLES = 2000
+SAMPLES = 1000
 
 
 class Judge:

@@ -34,6 +34,9 @@ from jaxnets.sampling import ctc_greedy, sample, sample_images, translate
 from jaxnets.training import predict
 
 
+_PATHS = ("csv", "out")
+
+
 @click.command("predict")
 @click.argument("run", type=PathArgument())
 @click.argument("inputs", metavar="[IMAGE | WAV | TEXT | TABLE]...", nargs=-1)
@@ -140,7 +143,8 @@ def predict_command(run: Path, **flags: Any) -> None:
         if use.flags is not None and name not in use.flags:
             called = {"inputs": "TEXT", "of_class": "class"}.get(name, name)
             expected = f"none, as {use.does.format(type(saved.model).__name__)}"
-            raise InputError(called, expected, shown(given[name]))
+            value = given[name]
+            raise InputError(called, expected, shown(str(value) if name in _PATHS else value))
     for line in use.lines(saved, **given):
         click.echo(line)
 

@@ -137,15 +137,15 @@ class Diffusion(nnx.Module):
         count: int,
         labels: jax.Array | None = None,
         *,
-        steps: int = 50,
-        eta: float = 0.0,
-        guidance: float = 2.0,
+        steps: int = 25,
+        eta: float = 1.0,
+        guidance: float = 3.0,
     ) -> jax.Array:
         """Draws images with values from 0 to 1, [count, image_size, image_size, in_channels].
 
-        With ``eta=0`` this is the deterministic sampler of DDIM (Song, Meng, Ermon,
-        arXiv:2010.02502), which needs few steps. ``steps=timesteps, eta=1`` is DDPM, Ho et al.'s
-        algorithm 2 with the variance β̃_t.
+        ``steps=timesteps, eta=1`` is DDPM, Ho et al.'s algorithm 2 with the variance β̃_t. Fewer
+        steps are evenly spaced, as in DDIM (Song, Meng, Ermon, arXiv:2010.02502), whose sampler
+        ``eta=0`` is: it draws no noise after the start.
 
         Args:
             key: a random key.

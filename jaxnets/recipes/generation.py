@@ -126,7 +126,7 @@ RECIPES = (
         optimizer="adam",
         optimizer_options={"lr": 0.002},
         scheduler="onecycle",
-        epochs=3,
+        epochs=2,
         batch_size=64,
     ),
 )
