@@ -20,7 +20,7 @@ RANKS = [
     {"layers", "losses", "metrics", "scores", "optimizers", "data", "figures"},
     {"functional"},
     {"models"},
-    {"interop", "networks", "training"},
+    {"interop", "networks", "torch_models", "training"},
     {"control", "port"},
     {
         "export",
@@ -59,6 +59,15 @@ OPTIONAL = {
 }
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
 
+#: The networks in PyTorch, which are imported where they are needed.
+TORCH_MODELS = [
+    path
+    for path in FILES
+    if path.parts[0] == "torch_models"
+    and (ROOT / "models" / path.name).exists()
+    and path.name != "__init__.py"
+]
+
 
 def top_module(path: Path) -> str:
     return path.parts[0].removesuffix(".py")
@@ -94,7 +103,12 @@ def test_training_knows_no_models(path):
 @pytest.mark.parametrize("path", FILES)
 def test_heavy_packages_are_imported_where_they_are_needed(path):
     heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & OPTIONAL
-    assert not heavy
+    assert heavy <= ({"torch"} if path in TORCH_MODELS else set())
+
+
+@pytest.mark.parametrize("path", TORCH_MODELS)
+def test_networks_in_pytorch_need_torch_alone(path):
+    assert {name.split(".")[0] for name in imports(path)} <= {"torch", "itertools"}
 
 
 def test_every_module_has_a_rank():
@@ -133,8 +147,9 @@ filters, errors = list(warnings.filters), numpy.geterr()
 handlers, state = list(logging.getLogger().handlers), random.getstate()
 path = list(sys.path)
 import jaxnets
+models = {f"jaxnets.torch_models.{m.name}" for m in pkgutil.iter_modules(jaxnets.models.__path__)}
 for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
-    if module.name != "jaxnets.__main__":
+    if module.name != "jaxnets.__main__" and module.name not in models:
         importlib.import_module(module.name)
 heavy = {name.split(".")[0] for name in sys.modules} & set(sys.argv[1:])
 assert not heavy, heavy

@@ -15,8 +15,9 @@ from PIL import Image
 from jaxnets import DCGAN, MLP, VAE, Diffusion, optimizers, recipes
 from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, make_grid, save_image
-from jaxnets.models import Discriminator, Generator, UNet
+from jaxnets.models import Discriminator, Generator
 from jaxnets.models.diffusion import signal
+from jaxnets.models.unet import UNet
 from jaxnets.models.vae import vae_loss
 from jaxnets.sampling import sample_images
 from jaxnets.scores import frechet_distance

@@ -33,7 +33,6 @@ from jaxnets.reports.report import WHICH
 from jaxnets.sampling import ctc_greedy, sample, sample_images, translate
 from jaxnets.training import predict
 
-
 _PATHS = ("csv", "out")
 
 

@@ -3,6 +3,6 @@
 from jaxnets.compare.own import run
 from jaxnets.compare.records import Comparison, Pair
 from jaxnets.compare.step_records import StepComparison
-from jaxnets.compare.torch_twins import twin
+from jaxnets.torch_models import twin
 
 __all__ = ["Comparison", "Pair", "StepComparison", "run", "twin"]

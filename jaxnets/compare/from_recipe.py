@@ -13,11 +13,11 @@ from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.torch_side import loss_of, optimizer_of, with_rates
-from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
 from jaxnets.json_files import WRONG, reason
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import Recipe
+from jaxnets.torch_models import twin
 
 #: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")

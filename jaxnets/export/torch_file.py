@@ -7,7 +7,7 @@ from flax import nnx
 from jaxnets import interop
 from jaxnets.arrays import InputError, check_path
 from jaxnets.disk import replacing
-from jaxnets.export.torch_source import torch_source
+from jaxnets.torch_models import torch_source
 
 
 def save_torch(model: nnx.Module, path: Path | str) -> list[Path]:

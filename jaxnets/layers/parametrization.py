@@ -9,7 +9,14 @@ from flax import nnx
 from jax import lax
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_integer, check_number, check_positive, describe
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
 from jaxnets.layers.layouts import TRANSPOSED, layout_of
 from jaxnets.layers.parameters import check_rngs
 
@@ -121,8 +128,7 @@ class SpectralNorm(Parametrized):
     Parameters: the other parameters of the layer and, in ``parametrizations[name]``, ``original`` W
     in PyTorch's layout. Statistics, in ``parametrizations[name]["0"]``: ``_u`` and ``_v``.
     Checkpoints with PyTorch's older names ``weight_orig``, ``weight_u`` and ``weight_v`` can be
-    loaded too. The older ``torch.nn.utils.spectral_norm`` computes v before u, so it trains with
-    other vectors.
+    loaded too.
 
     Args:
         layer: the layer, whose weight is replaced.
@@ -131,7 +137,9 @@ class SpectralNorm(Parametrized):
         eps: the smallest length to divide by.
         dim: the axis of the weight in PyTorch's layout that becomes the rows of the matrix. None
             for the axis of the outputs, 1 for transposed convolutions and 0 for other layers.
-        rngs: the random streams for the first vector.
+        v_first: whether an iteration computes v before u, as the older
+            ``torch.nn.utils.spectral_norm`` does, which starts from random vectors.
+        rngs: the random streams for the first vectors.
 
     Raises:
         InputError: if the layer does not have the weight, or the weight does not have the axis.
@@ -151,8 +159,10 @@ class SpectralNorm(Parametrized):
         eps: float = 1e-12,
         dim: int | None = None,
         *,
+        v_first: bool = False,
         rngs: nnx.Rngs | None = None,
     ) -> None:
+        self.v_first = check_bool("v_first", v_first)
         self.n_power_iterations = check_positive("n_power_iterations", n_power_iterations)
         self.eps = check_number("eps", eps, least=0)
         self.use_running_average = False
@@ -165,8 +175,12 @@ class SpectralNorm(Parametrized):
             rows = check_integer("dim", rows, least=-weight.ndim, most=weight.ndim - 1)
             self.dim = rows % weight.ndim
             matrix = self._matrix(weight)
-            v = initializers.normal()(rngs.params(), matrix.shape[1:], weight.dtype)
-            u, v = self._iterated(matrix, self._of_length_one(v), 15)
+            u, v = (
+                self._of_length_one(initializers.normal()(rngs.params(), (size,), weight.dtype))
+                for size in matrix.shape
+            )
+            if not v_first:
+                u, v = self._iterated(matrix, u, v, 15)
             return {
                 "original": nnx.Param(weight),
                 "0": nnx.Dict({"_u": nnx.BatchStat(u), "_v": nnx.BatchStat(v)}),
@@ -180,17 +194,21 @@ class SpectralNorm(Parametrized):
     def _of_length_one(self, vector: jax.Array) -> jax.Array:
         return vector / jnp.maximum(jnp.sqrt(jnp.square(vector).sum()), self.eps)
 
-    def _iterated(self, matrix: jax.Array, v: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-        for _ in range(count):
-            u = self._of_length_one(matrix @ v)
-            v = self._of_length_one(matrix.T @ u)
+    def _iterated(
+        self, matrix: jax.Array, u: jax.Array, v: jax.Array, count: int
+    ) -> tuple[jax.Array, jax.Array]:
+        for step in range(2 * count):
+            if (step % 2 == 0) == self.v_first:
+                v = self._of_length_one(matrix.T @ u)
+            else:
+                u = self._of_length_one(matrix @ v)
         return u, v
 
     def _weight(self) -> jax.Array:
         weight, vectors = self._parts["original"][...], self._parts["0"]
         matrix, u, v = self._matrix(weight), vectors["_u"][...], vectors["_v"][...]
         if not self.use_running_average:
-            u, v = self._iterated(lax.stop_gradient(matrix), v, self.n_power_iterations)
+            u, v = self._iterated(lax.stop_gradient(matrix), u, v, self.n_power_iterations)
             vectors["_u"][...], vectors["_v"][...] = u, v
         return weight / (u @ matrix @ v)
 

@@ -27,7 +27,6 @@ from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
 from jaxnets.models.transformer_classifier import TransformerClassifier
 from jaxnets.models.transformer_seq2seq import TransformerSeq2Seq
-from jaxnets.models.unet import UNet
 from jaxnets.models.vae import VAE
 from jaxnets.models.vit import ViT
 
@@ -96,6 +95,5 @@ __all__ = [
     "TextClassifier",
     "TransformerClassifier",
     "TransformerSeq2Seq",
-    "UNet",
     "ViT",
 ]

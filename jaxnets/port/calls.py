@@ -137,10 +137,17 @@ class Calls(Expressions):
         """
         import torch
 
+        made: dict[str, tuple[Value, Call]] = {}
         kinds = {kind_of(call) for call in calls}
         if len(kinds) > 1:
             if kinds <= {"class", "user"}:
                 return self._kept_call(node, rngs=self._any_needs(calls))
+            if kinds == {"module", "user"}:  # a layer and a function that calls one
+                for kind in sorted(kinds):
+                    alike = [call for call in calls if kind_of(call) == kind]
+                    value = self._seen_call(node, alike, direct)
+                    made.setdefault(text_of(value), (value, alike[0]))
+                return self._only(node, made)
             self.refuse(node, Refused("different kinds of objects are called here"))
             return self._kept_call(node)
         (kind,) = kinds
@@ -150,7 +157,6 @@ class Calls(Expressions):
             return self._construct(node, calls, direct)
         if kind == "user":
             rngs = self._any_needs(calls)
-            made: dict[str, tuple[Value, Call]] = {}
             for call in sorted(calls, key=ones):
                 value = self._with_argument_orders(node, call, rngs)
                 made.setdefault(text_of(value), (value, call))
@@ -447,6 +453,9 @@ class Calls(Expressions):
             return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
+        if func.attr == "__getattr__" and len(node.args) == 1:
+            owner, name = self.text(func.value), self.text(node.args[0])
+            return self._with_text(node, f"getattr({owner}, {name})")
         if self._is_idle(func) and len(node.args) == 1 and not node.keywords:
             return self.value(node.args[0])
         if func.attr == "children" and (texts := self._children(func.value)):

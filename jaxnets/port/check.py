@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import types
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,13 +199,18 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    theirs = _Theirs(torch_module, to_numpy(model))
-    ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
+    known = to_numpy(model)
+    frozen = _frozen(torch_module, known)
+    ours = _Ours(model, [None] * len(given) if orders is None else list(orders), frozen)
+    theirs = _Theirs(torch_module, known, ours.trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} inputs")
         prover = _Prover(ours, theirs, given, steps)
+        if named := sorted(frozen & known.keys() & ours.parameters):
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            prover.notes.append(f"frozen in PyTorch: {', '.join(named[:3])}{more}; see --freeze")
         failure = ""
         sizes: list[str] = []
         fixed: list[str] = []
@@ -227,6 +233,15 @@ def prove(
         failure = failure or _described(proof.worst)
         departure = _first_difference(model, torch_module, given, orders)
     return dataclasses.replace(proof, failure=f"{failure}{departure}")
+
+
+def _frozen(module: Any, known: Collection[str]) -> set[str]:
+    """Returns the names of the parameters that do not require gradients, if others do."""
+    named: dict[str, Any] = dict(module.named_parameters(remove_duplicate=False))
+    if not any(p.requires_grad for p in named.values()):
+        return set()
+    newer = newer_names(module.state_dict(), known)
+    return {newer.get(name, name) for name, p in named.items() if not p.requires_grad}
 
 
 def _described(worst: Measure | None) -> str:
@@ -272,10 +287,12 @@ class _Theirs:
     Args:
         module: the network.
         known: the names of the port's weights, to which PyTorch's older names are converted.
+        trained: the names of the port's parameters. Other frozen parameters of PyTorch are
+            compared as buffers.
     """
 
-    def __init__(self, module: Any, known: Collection[str]) -> None:
-        self.name = type(module).__name__
+    def __init__(self, module: Any, known: Collection[str], trained: Collection[str]) -> None:
+        self.name, self._trained = type(module).__name__, trained
         self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
@@ -323,8 +340,13 @@ class _Theirs:
             if step == 0:
                 first, rate = self._seen(module, outputs), _rate(module)
             _descend(module, rate)
+        named = self._parameters(module)
+        return first, rate, self._renamed({name: _numpy(p) for name, p in named.items()})
+
+    def _parameters(self, module: Any) -> dict[str, Any]:
         named = module.named_parameters(remove_duplicate=False)
-        return first, rate, self._renamed({name: _numpy(p) for name, p in named})
+        kept = self._trained
+        return {n: p for n, p in named if p.requires_grad or self._newer.get(n, n) in kept}
 
     def _backwards(
         self, module: Any, inputs: Sequence[Any], *, train: bool, double: bool
@@ -342,7 +364,7 @@ class _Theirs:
 
     def _seen(self, module: Any, outputs: Mapping[str, Any]) -> _Outcome:
         """Returns the outputs, gradients and buffers of a copy after a backward pass."""
-        parameters = dict(module.named_parameters(remove_duplicate=False))
+        parameters = self._parameters(module)
         gradients = {
             name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
             for name, p in parameters.items()
@@ -364,9 +386,12 @@ class _Ours:
     Args:
         model: the ported network.
         orders: the orders of its inputs, see ``prove``.
+        frozen: PyTorch's names of the parameters that are not trained.
     """
 
-    def __init__(self, model: nnx.Module, orders: Sequence[Order | None]) -> None:
+    def __init__(
+        self, model: nnx.Module, orders: Sequence[Order | None], frozen: Collection[str]
+    ) -> None:
         self._model = nnx.clone(model)
         without_dropout(self._model)
         self._orders = orders
@@ -374,12 +399,14 @@ class _Ours:
         self.eager = False
         self._programs: dict[Any, Any] = {}
         found = entries(self._model)
-        self._trained = {
-            name
-            for entry in found
-            for name in entry.theirs
-            if any(isinstance(variable, nnx.Param) for variable in entry.variables)
-        }
+        parameters = [
+            entry for entry in found if any(isinstance(v, nnx.Param) for v in entry.variables)
+        ]
+        self.parameters = {name for entry in parameters for name in entry.theirs}
+        fixed = [entry for entry in parameters if set(entry.theirs) <= set(frozen)]
+        self.trained = self.parameters - {name for entry in fixed for name in entry.theirs}
+        variables = {id(v) for entry in fixed for v in entry.variables}
+        self._fixed = {path for path, v in nnx.iter_graph(self._model) if id(v) in variables}
         self._variables = {
             name + key: value
             for _, name, node in nodes(self._model)
@@ -431,7 +458,8 @@ class _Ours:
             The results of the run, and the parameters after training.
         """
         (self._model.train if train else self._model.eval)()
-        graph, *split = nnx.split(self._model, nnx.Param, ...)
+        trained = nnx.All(nnx.Param, lambda path, _: path not in self._fixed)
+        graph, *split = nnx.split(self._model, trained, ...)
         with _computing(double):
             parameters, rest = _cast(split, double)
             arrays = [_as_ours(*each, double) for each in zip(inputs, self._orders, strict=True)]
@@ -457,7 +485,7 @@ class _Ours:
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
         """Returns the parameters or the other variables in PyTorch's names and layouts."""
         named = to_numpy(nnx.merge(graph, *split))
-        return {name: x for name, x in named.items() if (name in self._trained) == parameters}
+        return {name: x for name, x in named.items() if (name in self.trained) == parameters}
 
     def _program(
         self, graph: Any, inputs: Sequence[Any], train: bool, double: bool, backwards: bool
@@ -867,7 +895,8 @@ def _largest_difference(
 def _copied(module: Any) -> Any:
     """Copies PyTorch's network, without the gradient graphs of weights that each call recomputes.
 
-    ``copy.deepcopy`` does not support tensors that have a gradient graph.
+    ``copy.deepcopy`` does not support tensors that have a gradient graph, and it leaves functions
+    as they are, so those in attributes would read the layers of the original.
     """
     computed = [
         (each, name, value)
@@ -877,11 +906,29 @@ def _copied(module: Any) -> Any:
     ]
     for each, name, value in computed:
         vars(each)[name] = value.detach()
+    copies: dict[int, Any] = {}
     try:
-        return copy.deepcopy(module)
+        twin = copy.deepcopy(module, copies)
+        for each in twin.modules():
+            for name, value in list(vars(each).items()):
+                if isinstance(value, types.FunctionType) and value.__closure__:
+                    vars(each)[name] = _closed_over(value, copies)
+        return twin
     finally:
         for each, name, value in computed:
             vars(each)[name] = value
+
+
+def _closed_over(function: types.FunctionType, copies: Mapping[int, Any]) -> types.FunctionType:
+    """Returns a function that reads copies of the objects that its closure has."""
+    cells = []
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        cells.append(types.CellType(copies.get(id(value), value)))
+    names = function.__name__, function.__defaults__, tuple(cells)
+    made = types.FunctionType(function.__code__, function.__globals__, *names)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def _rate(module: Any) -> float:

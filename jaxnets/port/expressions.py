@@ -79,6 +79,8 @@ class Expressions:
     def __init__(self, job: Job, source: Source, definition: Any) -> None:
         self.job, self.source, self.definition = job, source, definition
         self.layers: dict[str, str] = {}
+        self.methods: dict[str, str] = {}  # from functions that the constructor assigns
+        self._attribute_of: dict[str, str] = {}  # within them, the variables that are attributes
         self.class_node: ast.ClassDef | None = None
         self.function: Any = None
         self.rngs = False  # whether the text so far uses rngs
@@ -219,6 +221,8 @@ class Expressions:
         return None
 
     def _of_name(self, node: ast.Name) -> Value:
+        if node.id in self._attribute_of:
+            return self._with_text(node, self._attribute_of[node.id])
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
@@ -431,7 +435,8 @@ class Expressions:
 
     def _constructing(self) -> bool:
         """Whether this function runs only while the network is created."""
-        return getattr(self.function, "number", -1) not in self.job.facts.called
+        called = self.job.facts.called
+        return not self._attribute_of and getattr(self.function, "number", -1) not in called
 
     def _made(self, context: Context, text: str) -> str:
         if re.search(r"(?<![\w.])rngs\b(?!\s*=)", text):

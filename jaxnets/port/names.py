@@ -109,7 +109,8 @@ def is_tensor_type(value: Any) -> bool:
     """Whether a class creates tensors when called, such as ``torch.FloatTensor``."""
     import torch
 
-    return value is torch.Tensor or type(value) is type(torch.FloatTensor)
+    plain = value in (torch.Tensor, torch.autograd.Variable)
+    return plain or type(value) is type(torch.FloatTensor)
 
 
 def is_einops(kind: type) -> bool:

@@ -86,6 +86,7 @@ class Facts:
         wishes: preferred orders of inputs and new tensors.
         outside: for each class, the attributes that code outside of the class reads.
         exits: the fixed orders of return values, by function number and rank.
+        assigned: the fixed orders of values assigned to variables, by node number and rank.
     """
 
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
@@ -96,6 +97,7 @@ class Facts:
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     outside: dict[type, set[str]] = field(default_factory=dict)
     exits: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    assigned: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
     def values_at(self, node: Any) -> list[Value]:
         """Returns the observed values of a node."""
@@ -157,6 +159,7 @@ class Observer:
             "__port_operator__": self.operator,
             "__port_item__": self.item,
             "__port_set__": self.set_item,
+            "__port_assign__": self.assign,
             "__port_augment__": self.augment,
             "__port_augment_item__": self.augment_item,
             "__port_enter__": self.enter,
@@ -225,6 +228,8 @@ class Observer:
         name = canonical(target)
         if target in (getattr, hasattr) and self.calling and isinstance(args[0], torch.nn.Module):
             self.facts.outside.setdefault(type(args[0]), set()).add(args[1])
+        if getattr(target, "__func__", None) is torch.nn.Module.__getattr__ and self.calling:
+            self.facts.outside.setdefault(type(target.__self__), set()).add(args[0])
         # Checkpointing only saves memory in PyTorch: the function that it calls is observed.
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)
@@ -338,11 +343,23 @@ class Observer:
         if not isinstance(result, torch.Tensor) or plain is None or not is_users(plain):
             return result
         number = number_of(self.sources.function(plain))
-        order = self.chosen.get(("exit", number, result.ndim))
-        if order is None or order == self.order(result):
-            return result
-        self.facts.exits[number, result.ndim] = order
-        alias = result.view_as(result)
+        return self._fixed("exit", number, result, self.facts.exits)
+
+    def assign(self, key: int, value: Any) -> Any:
+        """Returns a value that is assigned to a variable, in the fixed order of the variable."""
+        import torch
+
+        if not isinstance(value, torch.Tensor):
+            return value
+        return self._fixed("assigned", key, value, self.facts.assigned)
+
+    def _fixed(self, place: str, number: int, tensor: Any, fixed: dict[Any, Any]) -> Any:
+        """Returns a tensor in the order that is fixed for a place; records it if it differs."""
+        order = self.chosen.get((place, number, tensor.ndim))
+        if order is None or order == self.order(tensor):
+            return tensor
+        fixed[number, tensor.ndim] = order
+        alias = tensor.view_as(tensor)
         self._orders[id(alias)] = (alias, order, None)
         return alias
 
@@ -872,6 +889,8 @@ class _Changer:
 
     def _assign(self, node: ast.Assign) -> Any:
         target = node.targets[0]
+        if len(node.targets) == 1 and isinstance(target, ast.Name):
+            return self._copy(node, value=self._report("assign", node, self.visit(node.value)))
         if len(node.targets) > 1 or not isinstance(target, ast.Subscript):
             return self._copy(node)
         base, index = self.visit(target.value), self._index(target.slice)

@@ -124,9 +124,9 @@ def same(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value
     return input
 
 
-@rule("detach", "data")
+@rule("detach", "data", "Variable")
 def detach(context: Context, input: Value) -> Value:
-    """Ports ``detach`` by stopping the gradient."""
+    """Ports ``detach`` by stopping the gradient; the older ``Variable`` stops it too."""
     x = tensor(input)
     return elementwise(context, call(context, "lax.stop_gradient", x), x)
 

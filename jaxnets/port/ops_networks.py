@@ -179,7 +179,7 @@ def cosine_similarity(
     if leader.axis(place) not in (0, leader.ndim - 1):
         a, b = (_outermost(context, tensor(x), place) for x in (x1, x2))
         leader = a
-    axis = layouts.axis(leader, place)
+    axis = "-1" if leader.axis(place) else "0"
     text = call(context, "F.cosine_similarity", a, b, dim=axis, eps=eps)
     return result(context, text, layouts.without(leader, [place]))
 
@@ -258,22 +258,20 @@ def later_positions(context: Context, *args: Value, **kwargs: Value) -> Value:
 # ---- Layers around layers ----
 
 
-def _parametrization(ours: str, *names: str, rngs: bool) -> None:
+def _parametrization(ours: str, *names: str, **added: str) -> None:
+    """Registers a wrapper of a layer, with further arguments by name."""
+
     @rule(*names)
     def apply(context: Context, module: Value, *args: Value, **kwargs: Value) -> Value:
-        options = kwargs | ({"rngs": Plain("rngs", None)} if rngs else {})
+        options = kwargs | {name: Plain(text, None) for name, text in added.items()}
         return Plain(call(context, ours, module, *args, **options), context.result)
 
 
 _parametrization(
-    "layers.WeightNorm", "nn.utils.weight_norm", "nn.utils.parametrizations.weight_norm", rngs=False
+    "layers.WeightNorm", "nn.utils.weight_norm", "nn.utils.parametrizations.weight_norm"
 )
-_parametrization("layers.SpectralNorm", "nn.utils.parametrizations.spectral_norm", rngs=True)
-refuse(
-    "nn.utils.spectral_norm takes the steps of its iteration in another order",
-    "Use nn.utils.parametrizations.spectral_norm.",
-    "nn.utils.spectral_norm",
-)
+_parametrization("layers.SpectralNorm", "nn.utils.parametrizations.spectral_norm", rngs="rngs")
+_parametrization("layers.SpectralNorm", "nn.utils.spectral_norm", v_first="True", rngs="rngs")
 
 
 # ---- Losses ----

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import linecache
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
 from jaxnets.port.seen import orders as all_orders
 from jaxnets.port.sources import Sources, is_users, number_of, plain_function
-from jaxnets.port.values import Refused, Tensor, natural
+from jaxnets.port.values import Refused, Tensor, channels_last, natural
 
 _MOST_RUNS = 10
 _numbers = itertools.count()
@@ -248,14 +248,23 @@ class _Pins:
 
     Attributes:
         entries: numbers of the functions that take each argument in the same order in all calls.
+        orders: these orders where the first call's are not used, by function, argument and rank.
         exits: the fixed orders of return values, by function and rank.
         moved: numbers of the functions in which permutations transpose the array instead of only
             changing its recorded order.
+        assigned: the fixed orders of values assigned to variables, by statement and rank.
     """
 
     entries: set[int] = field(default_factory=set)
+    orders: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     exits: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     moved: set[int] = field(default_factory=set)
+    assigned: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> dict[Any, tuple[int, ...]]:
+        """All fixed orders by place."""
+        return self.orders | self.exits | self.assigned
 
     def grow(self, job: Job) -> bool:
         """Fixes more orders for the functions that could not be written.
@@ -265,13 +274,36 @@ class _Pins:
         """
         if new := job.conflicts - self.entries:
             self.entries |= new
+            self.orders |= _entry_orders(job, new)
         elif not (returned := _exits(job)).items() <= self.exits.items():
             self.exits |= returned
+        elif not (variables := _assigned(job)).items() <= self.assigned.items():
+            self.assigned |= variables
         elif new := job.conflicts - self.moved:
             self.moved |= new
         else:
             return False
         return True
+
+
+def _entry_orders(job: Job, numbers: Collection[int]) -> dict[Any, tuple[int, ...]]:
+    """Returns channels last for the arguments that some calls of a function pass in this order."""
+    found = {}
+    for calls in job.facts.calls.values():
+        for call in calls.values():
+            target = getattr(call.function, "forward", call.function)
+            function = plain_function(target)
+            if function is None or isinstance(target, type) or not is_users(function):
+                continue
+            number = number_of(job.sources.function(function))
+            names = function.__code__.co_varnames[isinstance(target, types.MethodType) :]
+            given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+            if number not in numbers:
+                continue
+            for name, value in given.items():
+                if isinstance(value, Tensor) and value.order == channels_last(value.ndim):
+                    found["entry", number, name, value.ndim] = value.order
+    return found
 
 
 def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
@@ -294,6 +326,30 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
                 if isinstance(value, Tensor) and value.order not in all_orders(call):
                     place = ("exit", number_of(job.sources.function(function)), value.ndim)
                     found[place] = natural(value.ndim)
+    return found
+
+
+def _assigned(job: Job) -> dict[Any, tuple[int, ...]]:
+    """Returns fixed orders for variables that a function reads at one place in several orders.
+
+    In a loop, a variable may start in PyTorch's order and be channels last after the first pass.
+    """
+    found = {}
+    for number in job.conflicts:
+        nodes = list(ast.walk(job.sources.nodes[number]))
+        wanted: dict[Any, tuple[int, ...]] = {}
+        for node in nodes:
+            if isinstance(node, ast.Name):
+                tensors = [x for x in job.facts.values_at(node) if isinstance(x, Tensor)]
+                for ndim in {x.ndim for x in tensors}:
+                    orders = {x.order for x in tensors if x.ndim == ndim}
+                    if len(orders) == 2 and natural(ndim) in orders:
+                        (wanted[node.id, ndim],) = orders - {natural(ndim)}
+        for node in nodes:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                for (name, ndim), order in wanted.items():
+                    if name == node.targets[0].id:
+                        found["assigned", number_of(node), ndim] = order
     return found
 
 
@@ -416,7 +472,7 @@ class _Seen:
 
 def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observer, _Seen]:
     """Runs a network repeatedly until the orders of inputs and new tensors are settled."""
-    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.exits
+    chosen: dict[Any, tuple[int, ...]] = _image_orders(network.inputs) | pins.chosen
     chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pins.entries, pins.moved)

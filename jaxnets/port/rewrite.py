@@ -180,11 +180,12 @@ class Renderer(Statements):
     def _do_classdef(self, node: ast.ClassDef) -> str | None:
         outer, self.class_node = self.class_node, node
         layers, self.layers = self.layers, {}
+        methods, self.methods = self.methods, {}
         self._attributes.cache_clear()
         try:
             return self._class_text(node)
         finally:
-            self.class_node, self.layers = outer, layers
+            self.class_node, self.layers, self.methods = outer, layers, methods
 
     def _class_text(self, node: ast.ClassDef) -> str:
         """Returns the new text of a class, with a new constructor if rules add layers."""
@@ -202,11 +203,14 @@ class Renderer(Statements):
         order = sorted(node.body, key=lambda one: getattr(one, "name", "") == "__init__")
         for one in order:
             texts[one] = self._member(one)
-            used = "".join(text or "" for text in texts.values())
+            used = "".join(text or "" for text in (*texts.values(), *self.methods.values()))
             named = set(re.findall(r"\bself\.(\w+)", used))
             for name in self.layers.keys() - named:
                 del self.layers[name]  # the text that uses the layer was replaced by another rule
         constructor = next((m for m in methods if m.name == "__init__"), None)
+        if constructor is not None and self.methods:
+            gap = "\n\n" + " " * constructor.col_offset
+            texts[constructor] = gap.join([texts[constructor] or "", *self.methods.values()])
         colon = self._class_colon(node)
         parts = [self._class_header(node, colon)]
         position = colon

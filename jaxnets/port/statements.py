@@ -3,6 +3,7 @@
 import ast
 import re
 import types
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,10 @@ from jaxnets.port.texts import (
     without_comments,
 )
 from jaxnets.port.trees import (
+    attribute_variables,
+    bound_names,
     children_of,
+    defaults,
     headed,
     imported,
     is_docstring,
@@ -408,10 +412,21 @@ class Statements(Calls):
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
         if (tied := self._tied(target, node.value)) is not None:
             return tied
+        method = self._method_of(target, node.value)
+        if method is not None and isinstance(target, ast.Attribute):
+            self.methods[target.attr] = method
+            return None
         if _is_weight(target) and not self._ran(node):
             raise NotSeen("of which layer this is")
+        if (
+            converted := self._converted(node, self.job.facts.assigned, number_of(node))
+        ) is not None:
+            return self.edited(node, {node.value: converted})
         value = self.value(node.value)
-        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
+        written = isinstance(
+            node.value, ast.Tuple | ast.List | ast.Subscript
+        )  # maybe not all sizes
+        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items) and not written:
             swapped = self._swapped(target, value)
             if swapped is not None:
                 return swapped
@@ -457,6 +472,34 @@ class Statements(Calls):
             return None
         name = rule.parameters[target.attr][0]
         return f"{self.text(target.value)}.{name} = {self.text(value.value)}.{name}"
+
+    def _method_of(self, target: Any, value: Any) -> str | None:
+        """Returns the method for ``self.f = lambda x: …`` in a constructor, if it reads modules.
+
+        A function in an attribute would keep the modules that it was created with in every copy
+        of the network, such as those that ``jax.jit`` traces.
+        """
+        constructor = getattr(self.function, "name", "") == "__init__"
+        is_own = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
+        if not (constructor and is_own and isinstance(value, ast.Lambda)):
+            return None
+        attributes = {"self": "self"} | attribute_variables(self.function)
+        given = [arg.arg for arg in value.args.args]
+        read = {n.id for n in ast.walk(value.body) if isinstance(n, ast.Name)} - set(given)
+        bound = bound_names(self.function) - attributes.keys()
+        if not read & attributes.keys() or read & bound or defaults(value) or value.args.vararg:
+            return None
+        self._attribute_of = attributes
+        self._locals.append(bound_names(value))
+        try:
+            body = self.text(value.body)
+        finally:
+            self._attribute_of = {}
+            self._locals.pop()
+        assert self.class_node is not None
+        indent = " " * (self.class_node.col_offset + 8)
+        body = f"({body})" if "\n" in body else body
+        return f"def {target.attr}({', '.join(['self', *given])}):\n{indent}return {body}"
 
     def _is_assigned_elsewhere(self, target: ast.Attribute) -> bool:
         """Whether an attribute that is None here is assigned elsewhere in the class."""
@@ -603,15 +646,20 @@ class Statements(Calls):
         """Returns the return value converted to a fixed order, or None without a fixed order."""
         if node.value is None or self.function is None:
             return None
-        exits, number = self.job.facts.exits, number_of(self.function)
+        return self._converted(node, self.job.facts.exits, number_of(self.function))
+
+    def _converted(
+        self, node: Any, fixed: Mapping[Any, tuple[int, ...]], number: int
+    ) -> str | None:
+        """Returns the value of a statement in the order that is fixed for (number, rank)."""
         texts: set[str] = set()
         for fact in self.job.facts.values_at(node.value):
-            if isinstance(fact, Tensor) and (number, fact.ndim) in exits:
+            if isinstance(fact, Tensor) and (number, fact.ndim) in fixed:
                 value = self._without_gradient(self.value(node.value))
                 shown = replace(fact, text=text_of(value), binding=binding_of(value), origin=None)
-                texts.add(self.context().convert(shown, exits[number, fact.ndim]).text)
+                texts.add(self.context().convert(shown, fixed[number, fact.ndim]).text)
         if len(texts) > 1:
-            self.job.conflicts.add(number)
+            self.job.conflicts.add(number_of(self.function))
             self.refuse(node, Refused("the order of its axes depends on the arguments"))
         return next(iter(texts), None)
 

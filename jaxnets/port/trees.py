@@ -105,6 +105,23 @@ def defaults(node: Any) -> list[Any]:
     return [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
 
 
+def attribute_variables(node: Any) -> dict[str, str]:
+    """Returns the variables of a method that are assigned once, from ``self.attribute``."""
+    stored = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_stored(n)]
+    found = {}
+    for one in ast.walk(node):
+        if not isinstance(one, ast.Assign) or not isinstance(one.value, ast.Attribute):
+            continue
+        name = getattr(one.targets[0], "id", "")
+        if getattr(one.value.value, "id", "") == "self" and stored.count(name) == 1:
+            found[name] = f"self.{one.value.attr}"
+    return found
+
+
+def _is_stored(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
 def bound_names(node: Any) -> set[str]:
     """Returns the names that a function binds, including its parameters."""
     args = node.args

@@ -71,6 +71,7 @@ RECIPES = (
             "Kingma and Welling (2014): the variational autoencoder of PyTorch's example, "
             "784-400-20-400-784, Adam 0.001"
         ),
+        expect="105.5 nats per test image (105.1 to 105.7 for 3 seeds), in a minute of CPU time",
         score="loss",
         data="mnist",
         model="vae",
@@ -86,6 +87,10 @@ RECIPES = (
         document=(
             "Mirza and Osindero (2014) with the networks of Radford et al. (2016): a DCGAN that is "
             "given the classes, Adam 0.0005 with β₁ = 0.5"
+        ),
+        expect=(
+            "a LeNet recognizes 97.9 % of the samples as their class (seed 0), in 5 minutes of CPU "
+            "time"
         ),
         score="generator_loss",
         data="mnist",
@@ -110,6 +115,10 @@ RECIPES = (
             "Ho, Jain and Abbeel (2020): a denoising diffusion model with a small U-Net, here with "
             "classes, the cosine schedule of Nichol and Dhariwal (2021), and classifier-free "
             "guidance (Ho and Salimans 2022)"
+        ),
+        expect=(
+            "a LeNet recognizes 99.0 % of the samples as their class (seed 0), in 5.5 minutes of CPU "
+            "time"
         ),
         score="loss",
         data="mnist",

@@ -8,10 +8,9 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets.compare.torch_twins import twin
 from jaxnets.export import Program, save_onnx
-from jaxnets.export.torch_source import torch_source
 from jaxnets.interop import load_torch, to_torch
+from jaxnets.torch_models import torch_source, twin
 from tests.networks import CASES as NETWORKS
 from tests.parity.layer_cases import FIRST, our_layer
 from tests.parity.test_layer_cases import randomized, torch_layer

@@ -80,6 +80,23 @@ def test_spectral_norm_equals_torch(name, options, training):
     check_layer(ours, theirs, x, **moves)
 
 
+@pytest.mark.parametrize("name", ["Linear", "ConvTranspose2d"])
+def test_the_older_spectral_norm_computes_v_first(name):
+    arguments, shape, _ = LAYERS[name]
+    layer = getattr(layers, name)(*arguments, rngs=nnx.Rngs(0), param_dtype=np.float64)
+    ours = layers.SpectralNorm(layer, v_first=True, rngs=nnx.Rngs(1))
+    theirs = utils.spectral_norm(getattr(torch.nn, name)(*arguments).double())
+    load_torch(ours, theirs.state_dict())
+    x = np.random.default_rng(0).normal(size=shape)
+    for _ in range(2):
+        out = ours(images_last(x) if x.ndim > 2 else x)
+        expected = theirs(torch.tensor(x))
+        assert_equal(images_first(out) if x.ndim > 2 else out, expected, "outputs")
+    for vector in ("u", "v"):
+        moved = ours.parametrizations["weight"]["0"][f"_{vector}"][...]
+        assert_equal(moved, getattr(theirs, f"weight_{vector}"), vector)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_singular_vectors_move_in_training_alone(dtype):
     ours, theirs, x, _ = both("Linear", "spectral_norm", dtype)

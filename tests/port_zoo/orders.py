@@ -73,3 +73,88 @@ class Pooled(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+
+class Keywords(nn.Module):
+    """A loop whose variable starts with PyTorch's axes and has channels last after one pass."""
+
+    def __init__(self, maps=6, layers=2, classes=4):
+        super().__init__()
+        self.layers = layers
+        self.conv0 = nn.Conv2d(1, maps, 3, padding=1, bias=False)
+        for i in range(1, layers + 1):
+            self.add_module("bn{}".format(i), nn.BatchNorm2d(maps, affine=False))
+            self.add_module("conv{}".format(i), nn.Conv2d(maps, maps, 3, padding=1, bias=False))
+        self.output = nn.Linear(maps, classes)
+
+    def forward(self, x):
+        x = x.unsqueeze(1)
+        for i in range(self.layers + 1):
+            y = torch.relu(getattr(self, "conv{}".format(i))(x))
+            if i == 0:
+                old = y
+            if i > 0 and i % 2 == 0:
+                x = y + old
+                old = x
+            else:
+                x = y
+            if i > 0:
+                x = getattr(self, "bn{}".format(i))(x)
+        return self.output(x.view(x.size(0), x.size(1), -1).mean(2))
+
+
+class TimeFirst(nn.Module):
+    """Two of three sizes are read, by index and by slice, where the port has them exchanged."""
+
+    def __init__(self, features=5, hidden=4, classes=3):
+        super().__init__()
+        self.rnn = nn.GRU(features, hidden, bidirectional=True)
+        self.bn = nn.BatchNorm1d(hidden)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, x):
+        x, _ = self.rnn(x.transpose(0, 1))
+        x = x.view(x.size(0), x.size(1), 2, -1).sum(2)
+        t, n = x.size(0), x.size(1)
+        x = self.bn(x.view(t * n, -1)).view(t, n, -1)
+        t, n = x.shape[:2]
+        return self.fc(x.reshape(t * n, -1)).reshape(t, n, -1).transpose(0, 1)
+
+
+class ConvLSTMCell(nn.Module):
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.hidden = hidden
+        self.conv = nn.Conv2d(inputs + hidden, 4 * hidden, 3, padding=1)
+
+    def forward(self, frame, state):
+        h, c = state
+        gates = self.conv(torch.cat([frame, h], dim=1))
+        i, f, o, g = torch.split(gates, self.hidden, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def start(self, batch, height, width):
+        zeros = torch.zeros(batch, self.hidden, height, width, device=self.conv.weight.device)
+        return zeros, zeros
+
+
+class ConvLSTM(nn.Module):
+    """The first cell reads frames with PyTorch's axes, the next one the frames that it wrote."""
+
+    def __init__(self, channels=1, hidden=3, layers=2):
+        super().__init__()
+        cells = [ConvLSTMCell(channels if i == 0 else hidden, hidden) for i in range(layers)]
+        self.cells = nn.ModuleList(cells)
+
+    def forward(self, frames):
+        b, _, _, height, width = frames.size()
+        current = frames
+        for number in range(len(self.cells)):
+            h, c = self.cells[number].start(b, height, width)
+            written = []
+            for t in range(current.size(1)):
+                h, c = self.cells[number](frame=current[:, t, :, :, :], state=[h, c])
+                written.append(h)
+            current = torch.stack(written, dim=1)
+        return current
