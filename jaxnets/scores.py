@@ -349,6 +349,51 @@ def ndcg(places: Any, k: int) -> float:
     return float(np.where(found < k, 1 / np.log2(found + 2.0), 0).mean())
 
 
+def frechet_distance(mean1: Any, cov1: Any, mean2: Any, cov2: Any) -> float:
+    """The squared Fréchet distance of two normal distributions.
+
+    It is |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½). For the means and covariances of features that a
+    classifier computes of images and of samples, it is the FID of Heusel et al. (arXiv:1706.08500);
+    theirs are features of Inception.
+
+    Args:
+        mean1: μ₁, floats [D].
+        cov1: Σ₁, symmetric and positive semidefinite, floats [D, D], such as
+            ``np.cov(features, rowvar=False)``.
+        mean2: μ₂, floats [D].
+        cov2: Σ₂, floats [D, D].
+
+    Raises:
+        InputError: if the shapes do not fit together, or a value is not finite.
+
+    Examples:
+        >>> frechet_distance([0.0], [[1.0]], [3.0], [[4.0]])  # (0 - 3)² + (1 - 2)²
+        10.0
+    """
+    first, second = (_array(f"mean{k}", mean, "floats [D]") for k, mean in ((1, mean1), (2, mean2)))
+    size = first.size
+    wide = []
+    for name, value, shape in (
+        ("mean1", first, (size,)),
+        ("mean2", second, (size,)),
+        ("cov1", cov1, (size, size)),
+        ("cov2", cov2, (size, size)),
+    ):
+        expected = f"finite numbers {list(shape)}" if size else "numbers [D]"
+        found = _array(name, value, expected)
+        numbers = found.dtype.kind in "uif" and found.shape == shape and found.size
+        if not numbers or not np.isfinite(found).all():
+            raise InputError(name, expected, describe(found))
+        wide.append(found.astype(np.float64))
+    first, second, left, right = wide
+    # The eigenvalues of Σ₁ Σ₂ are those of the symmetric Σ₁^½ Σ₂ Σ₁^½, which is easier to factor.
+    values, vectors = np.linalg.eigh((left + left.T) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ ((right + right.T) / 2) @ root)
+    common = 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return float(((first - second) ** 2).sum() + np.trace(left) + np.trace(right) - common)
+
+
 def _checked_places(places: Any) -> np.ndarray:
     found = _array("places", places, "integers [N] from 0 on")
     if found.dtype.kind not in "ui" or found.ndim != 1 or not found.size or found.min() < 0:

@@ -37,7 +37,7 @@ from jaxnets.compilation import VARIABLE
 from jaxnets.control import CartPole
 from jaxnets.data import text
 from jaxnets.detection import Detections
-from jaxnets.models import MLP, LanguageModel, Seq2Seq
+from jaxnets.models import MLP, VAE, LanguageModel, Seq2Seq
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -151,6 +151,16 @@ GOOD = {
     "TransformerClassifier": (3, 2, 1, 1, 2),
     "Seq2Seq": (3, 2, 2),
     "TransformerSeq2Seq": (3, 2, 1, 1, 2),
+    "Generator": (2, 2),
+    "Discriminator": (2,),
+    "DCGAN": (2, 2, 2),
+    **dict.fromkeys(["Diffusion", "UNet"], (4, 1, 8, None, 2)),
+    "VAE": (2, 1, 2, 2),
+    "jaxnets.models.diffusion.signal": (4, "cosine"),
+    "sample_images": (VAE(2, 1, 2, 2, **DRAWN), 1),
+    "make_grid": (PIXELS,),
+    "save_image": (PIXELS, "no-folder/a.png"),
+    "frechet_distance": (np.zeros(2), np.eye(2), np.zeros(2), np.eye(2)),
     "translate": (Seq2Seq(3, 2, 2, **DRAWN), np.ones((1, 2), np.int32), 1),
     "jaxnets.explain.attention": (
         Seq2Seq(3, 2, 2, **DRAWN),
@@ -464,6 +474,7 @@ RECORDS = {
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     *["Objective", "objective_of", "AveragePrecision", "Detection"],
+    *["vae_loss", "discriminator_loss", "generator_loss", "diffusion_loss"],
     "SavedRun",
     *["Clusters", "PrincipalComponents"],
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
@@ -611,6 +622,7 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.sampling._draw_images", start)
     monkeypatch.setattr("jaxnets.search.studies._database", start)
     monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
     for module in ["drawing", "inside_drawing", "graph"]:
@@ -696,6 +708,10 @@ CALLED = {
     **dict.fromkeys(["TextClassifier", "LanguageModel", "TransformerClassifier"], (TOKEN_ROWS,)),
     "GPT": (TOKEN_ROWS[:, :2],),
     "ViT": (jnp.zeros((2, 2, 2, 3)),),
+    "VAE": (jnp.zeros((2, 2, 2, 1)),),
+    **dict.fromkeys(["DCGAN", "Generator"], (jnp.zeros((2, 2)),)),
+    "Discriminator": (jnp.zeros((2, 28, 28, 1)),),
+    **dict.fromkeys(["Diffusion", "UNet"], (jnp.zeros((2, 4, 4, 1)), jnp.zeros(2, jnp.int32))),
     **dict.fromkeys(["Seq2Seq", "TransformerSeq2Seq"], (TOKEN_ROWS, TOKEN_ROWS)),
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),

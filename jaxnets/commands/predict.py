@@ -13,6 +13,8 @@ from jaxnets.commands.predictors import check_flags, predictor_of
 from jaxnets.commands.saved import opened
 from jaxnets.reports.report import WHICH
 
+_PATHS = ("csv", "out")
+
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
@@ -110,7 +112,8 @@ def predict_command(run: Path, **flags: Any) -> None:
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
     forecast from its last rows. A network on ratings recommends to --user the items with the
-    largest outputs, without those that the user has rated.
+    largest outputs, without those that the user has rated. A network that generates images draws
+    --samples into one PNG file.
 
     A detector prints class, score and box of each object, the left, upper, right and lower edge in
     pixels; --out draws them. An autoencoder prints the code of each example and the mean squared

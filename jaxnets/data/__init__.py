@@ -6,6 +6,7 @@ from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
 from jaxnets.data.detection import DetectionDataset, ScatterDigits
+from jaxnets.data.image_grid import make_grid, save_image
 from jaxnets.data.loading import load
 from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
@@ -109,8 +110,10 @@ __all__ = [
     "idx",
     "keep_labels",
     "load",
+    "make_grid",
     "mnist",
     "read_wav",
+    "save_image",
     "standardize",
     "synthetic",
     "text",

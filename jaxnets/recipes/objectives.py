@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError, shown
-from jaxnets.recipes import control, detection, ratings, speech, transformers, unsupervised
+from jaxnets.recipes import (
+    control,
+    detection,
+    generation,
+    ratings,
+    speech,
+    transformers,
+    unsupervised,
+)
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
@@ -24,6 +32,7 @@ OBJECTIVES: dict[str, Objective] = {
     **speech.OBJECTIVES,
     **detection.OBJECTIVES,
     **control.OBJECTIVES,
+    **generation.OBJECTIVES,
     **unsupervised.OBJECTIVES,
 }
 """The objectives by the name that a recipe has as its ``objective``."""

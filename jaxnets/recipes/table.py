@@ -8,6 +8,7 @@ from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     control,
     detection,
+    generation,
     images,
     ratings,
     residual,
@@ -21,8 +22,8 @@ from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
 _DOMAINS = (
-    *(images, residual, texts, transformers, series, ratings, speech, detection, unsupervised),
-    control,
+    *(images, residual, texts, transformers, series, ratings, speech, generation, detection),
+    *(unsupervised, control),
 )
 
 
