@@ -18,10 +18,14 @@ from jaxnets import (
 from jaxnets.arrays import InputError
 from jaxnets.compilation import keep_memory, keep_programs
 from jaxnets.models import (
+    DCGAN,
     GPT,
     MLP,
     MODELS,
+    VAE,
+    Autoencoder,
     CenterNet,
+    Diffusion,
     ImageClassifier,
     LanguageModel,
     LeNet,
@@ -53,10 +57,14 @@ from jaxnets.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "DCGAN",
     "GPT",
     "MLP",
     "MODELS",
+    "VAE",
+    "Autoencoder",
     "CenterNet",
+    "Diffusion",
     "ImageClassifier",
     "InputError",
     "LanguageModel",

@@ -1,6 +1,7 @@
-"""Sequences from a network's outputs: samples, beam search, decoded CTC outputs."""
+"""What trained networks generate: texts, sequences of classes decoded from CTC outputs, images."""
 
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,10 +22,15 @@ from jaxnets.arrays import (
     describe,
 )
 from jaxnets.data.text import END, PAD, UNKNOWN
+from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.models import (
+    DCGAN,
     GPT,
+    IMAGE_MODELS,
     LANGUAGE_MODELS,
     TRANSLATORS,
+    VAE,
+    Diffusion,
     LanguageModel,
     Seq2Seq,
     TransformerSeq2Seq,
@@ -371,3 +377,91 @@ def _likeliest(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
         ranked = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))
         beams = dict(ranked[:width])
     return max(beams, key=lambda prefix: np.logaddexp(*beams[prefix]))
+
+
+_BATCH = 250  # images that are drawn by one call of a program
+
+
+def sample_images(
+    model: VAE | DCGAN | Diffusion,
+    count: int,
+    labels: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> np.ndarray:
+    """Draws images from a generative model, in evaluation mode.
+
+    Args:
+        model: the trained model; it is not changed.
+        count: number of images.
+        labels: the class of each image, integers [count], or one class for all. Only for a model
+            with classes; a ``DCGAN`` with classes requires them.
+        seed: the random seed.
+        **options: further arguments of the model's ``sample``: ``steps``, ``eta`` and ``guidance``
+            of a ``Diffusion``.
+
+    Returns:
+        Values from 0 to 1, float32 [count, height, width, channels].
+
+    Raises:
+        InputError: if the model is not one of those that draw images, or an argument is out of
+            range.
+    """
+    if not isinstance(model, IMAGE_MODELS):
+        expected = "a VAE, a DCGAN or a Diffusion"
+        raise InputError("model", expected, type(model).__name__)
+    check_positive("count", count)
+    check_seed("seed", seed)
+    classes = _labels_of(model, count, labels)
+    known = [*inspect.signature(type(model).sample).parameters][4:]
+    for name in options:
+        if name not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise InputError("options", f"{expected}, for {type(model).__name__}", name)
+    graphdef, state = nnx.split(model)
+    parts = []
+    for start in range(0, count, _BATCH):
+        size = min(_BATCH, count - start)
+        key = jax.random.fold_in(jax.random.key(seed), start)
+        given = None if classes is None else classes[start : start + size]
+        settings = tuple(sorted(options.items()))
+        parts.append(np.asarray(_draw_images(graphdef, state, key, given, size, settings)))
+    return np.concatenate(parts)
+
+
+def _labels_of(model: Any, count: int, labels: ArrayLike | None) -> np.ndarray | None:
+    """Returns the class of each image, or None for a model without classes."""
+    number = getattr(model, "num_classes", None)
+    if labels is None:
+        if number is not None and isinstance(model, DCGAN):
+            raise InputError("labels", f"classes from 0 to {number - 1}", "none")
+        return None
+    if number is None:
+        raise InputError("labels", "None, as the model has no classes", labels)
+    array = np.asarray(as_array("labels", labels))
+    if array.dtype.kind not in "ui" or array.shape not in ((), (count,)):
+        raise InputError("labels", f"integers [{count}], or one integer", describe(array))
+    if array.size and not 0 <= array.min() <= array.max() < number:
+        raise InputError("labels", f"classes from 0 to {number - 1}", labels)
+    return np.broadcast_to(array, count).astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "count", "settings"))
+def _draw_images(
+    graphdef: Any,
+    state: Any,
+    key: jax.Array,
+    labels: jax.Array | None,
+    count: int,
+    settings: tuple[tuple[str, Any], ...],
+) -> jax.Array:
+    model = nnx.merge(graphdef, state, copy=True)
+    model.eval()
+
+    def draw(key: jax.Array) -> jax.Array:
+        given = () if labels is None else (labels,)
+        drawn: jax.Array = model.sample(key, count, *given, **dict(settings))
+        return drawn
+
+    return with_kernels(draw)(key)

@@ -349,10 +349,167 @@ def ndcg(places: Any, k: int) -> float:
     return float(np.where(found < k, 1 / np.log2(found + 2.0), 0).mean())
 
 
+def frechet_distance(mean1: Any, cov1: Any, mean2: Any, cov2: Any) -> float:
+    """The squared Fréchet distance of two normal distributions.
+
+    It is |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½). For the means and covariances of features that a
+    classifier computes of images and of samples, it is the FID of Heusel et al. (arXiv:1706.08500);
+    theirs are features of Inception.
+
+    Args:
+        mean1: μ₁, floats [D].
+        cov1: Σ₁, symmetric and positive semidefinite, floats [D, D], such as
+            ``np.cov(features, rowvar=False)``.
+        mean2: μ₂, floats [D].
+        cov2: Σ₂, floats [D, D].
+
+    Raises:
+        InputError: if the shapes do not fit together, or a value is not finite.
+
+    Examples:
+        >>> frechet_distance([0.0], [[1.0]], [3.0], [[4.0]])  # (0 - 3)² + (1 - 2)²
+        10.0
+    """
+    first, second = (_array(f"mean{k}", mean, "floats [D]") for k, mean in ((1, mean1), (2, mean2)))
+    size = first.size
+    wide = []
+    for name, value, shape in (
+        ("mean1", first, (size,)),
+        ("mean2", second, (size,)),
+        ("cov1", cov1, (size, size)),
+        ("cov2", cov2, (size, size)),
+    ):
+        expected = f"finite numbers {list(shape)}" if size else "numbers [D]"
+        found = _array(name, value, expected)
+        numbers = found.dtype.kind in "uif" and found.shape == shape and found.size
+        if not numbers or not np.isfinite(found).all():
+            raise InputError(name, expected, describe(found))
+        wide.append(found.astype(np.float64))
+    first, second, left, right = wide
+    # The eigenvalues of Σ₁ Σ₂ are those of the symmetric Σ₁^½ Σ₂ Σ₁^½, which is easier to factor.
+    values, vectors = np.linalg.eigh((left + left.T) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ ((right + right.T) / 2) @ root)
+    common = 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return float(((first - second) ** 2).sum() + np.trace(left) + np.trace(right) - common)
+
+
 def _checked_places(places: Any) -> np.ndarray:
     found = _array("places", places, "integers [N] from 0 on")
     if found.dtype.kind not in "ui" or found.ndim != 1 or not found.size or found.min() < 0:
         raise InputError("places", "integers [N] from 0 on", describe(found))
+    return found
+
+
+def clustering_accuracy(labels: Any, clusters: Any) -> float:
+    """Computes the fraction of examples in the right cluster, if each cluster stands for a class.
+
+    The classes of the clusters are chosen so that the fraction is the largest possible, with no
+    class for two clusters (Kuhn and Munkres). Examples in clusters beyond the number of classes
+    count as wrong.
+
+    Args:
+        labels: classes, integers [N].
+        clusters: the number of each example's cluster, integers [N].
+
+    Raises:
+        InputError: if the lengths differ, or the values are not integers [N].
+
+    Examples:
+        >>> clustering_accuracy([0, 0, 1, 1, 2], [7, 7, 4, 4, 4])
+        0.8
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table = _contingency(labels, clusters)
+    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
+
+
+def adjusted_rand_score(labels: Any, clusters: Any) -> float:
+    """Computes the adjusted Rand index: agreement on pairs of examples, corrected for chance.
+
+    A pair of examples agrees if it is in one class and one cluster, or in two classes and two
+    clusters. The index is (R - E) / (max - E), where E is the expectation of R for random
+    clusters of the same sizes: 1 for equal partitions, about 0 for random ones (Hubert and
+    Arabie, 1985).
+
+    Args:
+        labels: see ``clustering_accuracy``.
+        clusters: see ``clustering_accuracy``.
+
+    Raises:
+        InputError: see ``clustering_accuracy``.
+
+    scikit-learn: ``adjusted_rand_score(labels, clusters)``.
+
+    Examples:
+        >>> round(adjusted_rand_score([0, 0, 1, 1], [0, 0, 1, 2]), 4)
+        0.5714
+    """
+    table = _contingency(labels, clusters)
+    total = int(table.sum()) ** 2  # Python's integers, as the products exceed 64 bits
+    both, rows, columns = (
+        sum(count**2 for count in counts.ravel().tolist())
+        for counts in (table, table.sum(axis=1), table.sum(axis=0))
+    )
+    together = both - int(table.sum())
+    only_class, only_cluster, apart = rows - both, columns - both, total - rows - columns + both
+    if not only_class and not only_cluster:
+        return 1.0
+    excess = 2 * (together * apart - only_class * only_cluster)
+    chance = (together + only_class) * (only_class + apart)
+    return excess / (chance + (together + only_cluster) * (only_cluster + apart))
+
+
+def normalized_mutual_info_score(labels: Any, clusters: Any) -> float:
+    """Computes the mutual information of labels and clusters, divided by their mean entropy.
+
+    NMI = I(L; C) / ((H(L) + H(C)) / 2), from 0 for independent partitions to 1 for equal ones.
+
+    Args:
+        labels: see ``clustering_accuracy``.
+        clusters: see ``clustering_accuracy``.
+
+    Raises:
+        InputError: see ``clustering_accuracy``.
+
+    scikit-learn: ``normalized_mutual_info_score(labels, clusters)``.
+
+    Examples:
+        >>> round(normalized_mutual_info_score([0, 0, 1, 1], [0, 0, 1, 2]), 4)
+        0.8
+    """
+    table = _contingency(labels, clusters)
+    shares = table / table.sum()
+    of_class, of_cluster = shares.sum(axis=1), shares.sum(axis=0)
+    if table.shape == (1, 1):
+        return 1.0
+    if 1 in table.shape:
+        return 0.0
+    found = shares > 0
+    independent = np.outer(of_class, of_cluster)[found]
+    information = np.sum(shares[found] * np.log(shares[found] / independent))
+    entropies = [-np.sum(each * np.log(each)) for each in (of_class, of_cluster)]
+    if information <= np.finfo(np.float64).eps:
+        return 0.0
+    return float(information / np.mean(entropies))
+
+
+def _contingency(labels: Any, clusters: Any) -> np.ndarray:
+    """Counts the examples by class (row) and cluster (column) that occur, int64."""
+    rows, columns = _numbers("labels", labels), _numbers("clusters", clusters)
+    _check_lengths(rows, columns, "clusters")
+    (kinds, row), (groups, column) = (
+        np.unique(each, return_inverse=True) for each in (rows, columns)
+    )
+    counts = np.bincount(row * len(groups) + column, minlength=len(kinds) * len(groups))
+    return counts.reshape(len(kinds), len(groups))
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    found = _array(name, value, "integers [N]")
+    if found.ndim != 1 or found.dtype.kind not in "ui" or not found.size:
+        raise InputError(name, "integers [N]", describe(found))
     return found
 
 

@@ -8,10 +8,16 @@ from flax import nnx
 
 from jaxnets import losses
 from jaxnets.models import (
+    DCGAN,
     GPT,
     MLP,
+    VAE,
+    Autoencoder,
     CenterNet,
     CifarResNet,
+    Diffusion,
+    Discriminator,
+    Generator,
     ImageClassifier,
     LanguageModel,
     LeNet,
@@ -32,19 +38,22 @@ from jaxnets.models.center_net import detection_loss
 class Case:
     build: Callable[[nnx.Rngs], nnx.Module]
     example: tuple[int, ...]
-    outputs: int | None  # None for one output without an axis of its own
+    outputs: int | tuple[int, ...] | None  # None for one output without an axis of its own
     loss: Callable = losses.cross_entropy
     idle: str | None = None  # the one parameter whose gradient is zero by construction
     vocabulary: int = 0  # tokens, where inputs are numbers of them
     per_token: bool = False  # whether outputs and labels are
     columns: tuple[tuple[str, int], ...] = ()  # indices by name, each below a number, as inputs
+    floats: str | None = None  # the name of further inputs beside the columns, the example
     grid: tuple[int, ...] = ()  # places of an example that have outputs, where labels are boxes
 
     def inputs(self, count: int, seed: int = 0) -> np.ndarray | dict[str, np.ndarray]:
         size = (count, *self.example)
         if self.columns:
             draw = np.random.default_rng(seed)
-            return {k: draw.integers(n, size=count).astype(np.int32) for k, n in self.columns}
+            found = {k: draw.integers(n, size=count).astype(np.int32) for k, n in self.columns}
+            more = {self.floats: draw.normal(size=size).astype(np.float32)} if self.floats else {}
+            return {**found, **more}
         if self.vocabulary:
             return self._tokens(size, seed)
         return np.random.default_rng(seed).normal(size=size).astype(np.float32)
@@ -56,9 +65,14 @@ class Case:
             return self._tokens((count, *self.example), seed)
         draw = np.random.default_rng(seed)
         if self.loss is losses.mse_loss:
-            size = (count,) if self.outputs is None else (count, self.outputs)
-            return draw.normal(size=size).astype(np.float32)
+            return draw.normal(size=(count, *self.last)).astype(np.float32)
         return draw.integers(max(self.outputs or 0, 2), size=count).astype(np.int32)
+
+    @property
+    def last(self) -> tuple[int, ...]:
+        """The axes of the outputs after those of the examples."""
+        one = isinstance(self.outputs, int)
+        return (self.outputs,) if one else self.outputs or ()
 
     def _boxes(self, count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
         corners = draw.uniform(0, 6, size=(count, 2, 2))
@@ -152,6 +166,9 @@ CASES = {
         lambda rngs: ViT(8, 4, 1, 2, 8, 16, 0.1, 4, in_channels=3, rngs=rngs), (8, 8, 3), 4
     ),
     "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
+    "autoencoder": Case(
+        lambda rngs: Autoencoder(12, (8,), 3, rngs=rngs), (12,), 12, losses.mse_loss
+    ),
     "matrix-factorization": Case(
         lambda rngs: MatrixFactorization(7, 5, 3, mean=0.5, rngs=rngs),
         (),
@@ -165,5 +182,35 @@ CASES = {
         None,
         losses.binary_cross_entropy_with_logits,
         columns=(("item", 5), ("user", 7)),
+    ),
+    "vae": Case(
+        lambda rngs: VAE(4, 2, 6, 3, rngs=rngs), (4, 4, 2), (4, 4, 2), losses.mse_loss, idle="fc22"
+    ),
+    "generator": Case(
+        lambda rngs: Generator(3, 2, 1, 8, rngs=rngs), (3,), (8, 8, 1), losses.mse_loss
+    ),
+    "conditional-generator": Case(
+        lambda rngs: DCGAN(3, 2, 2, 2, 4, 5, rngs=rngs).generator,
+        (3,),
+        (4, 4, 2),
+        losses.mse_loss,
+        columns=(("labels", 5),),
+        floats="noise",
+    ),
+    "discriminator": Case(
+        lambda rngs: Discriminator(2, 3, 8, 4, rngs=rngs),
+        (8, 8, 3),
+        None,
+        losses.binary_cross_entropy_with_logits,
+        columns=(("labels", 4),),
+        floats="images",
+    ),
+    "diffusion": Case(
+        lambda rngs: Diffusion(8, 2, 8, 3, 10, rngs=rngs),
+        (8, 8, 2),
+        (8, 8, 2),
+        losses.mse_loss,
+        columns=(("labels", 3), ("time", 10)),
+        floats="images",
     ),
 }

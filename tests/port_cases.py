@@ -104,6 +104,7 @@ CASES = [
     Case("aliases.py:View", ("2x3",), refused="x changes with flat, as both have the same"),
     Case("aliases.py:Copies", ("2x3",)),
     Case("habits.py:Closures", ("3x6",)),
+    Case("habits.py:FrozenEmbedding", ("2x7:int64:9",)),
     Case("habits.py:Habits", ("2x3x6x5",)),
     Case("wavenet.py:WaveNet", ("2x1x20",)),
     Case("wavenet.py:GLUEncoder", ("2x7:int64",)),

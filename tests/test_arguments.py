@@ -37,7 +37,7 @@ from jaxnets.compilation import VARIABLE
 from jaxnets.control import CartPole
 from jaxnets.data import text
 from jaxnets.detection import Detections
-from jaxnets.models import MLP, LanguageModel, Seq2Seq
+from jaxnets.models import MLP, VAE, LanguageModel, Seq2Seq
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -151,6 +151,16 @@ GOOD = {
     "TransformerClassifier": (3, 2, 1, 1, 2),
     "Seq2Seq": (3, 2, 2),
     "TransformerSeq2Seq": (3, 2, 1, 1, 2),
+    "Generator": (2, 2),
+    "Discriminator": (2,),
+    "DCGAN": (2, 2, 2),
+    **dict.fromkeys(["Diffusion", "UNet"], (4, 1, 8, None, 2)),
+    "VAE": (2, 1, 2, 2),
+    "jaxnets.models.diffusion.signal": (4, "cosine"),
+    "sample_images": (VAE(2, 1, 2, 2, **DRAWN), 1),
+    "make_grid": (PIXELS,),
+    "save_image": (PIXELS, "no-folder/a.png"),
+    "frechet_distance": (np.zeros(2), np.eye(2), np.zeros(2), np.eye(2)),
     "translate": (Seq2Seq(3, 2, 2, **DRAWN), np.ones((1, 2), np.int32), 1),
     "jaxnets.explain.attention": (
         Seq2Seq(3, 2, 2, **DRAWN),
@@ -216,6 +226,7 @@ GOOD = {
     "bucketed": (np.array([1, 2]), 2, 1),
     "epoch_plan": (4, 2),
     "hold_out": (SPLIT, 0.5),
+    "keep_labels": (SPLIT, 2),
     "jaxnets.data.load": ("linear",),
     "jaxnets.load": ("no-folder",),
     "TableColumn": ("size",),
@@ -241,6 +252,7 @@ GOOD = {
     "detections": (jnp.zeros((4, 1, 1, 6)),),
     "SampleNegatives": (data.Rated.of(np.arange(2), np.arange(2), 2, 2),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (3, 2)),
+    "Autoencoder": (4, (3,), 2),
     "TextDataset": ("texts", TEXTS, TEXTS),
     "TextEncoder": (text.Tokenizer(), TOKENS),
     "Vocabulary": (TOKENS.tokens,),
@@ -281,7 +293,10 @@ GOOD = {
     "minimize": (OBJECTIVE, optax.identity()),
     **dict.fromkeys(["ppo", "reinforce"], (CartPole(), optax.identity())),
     "play_gymnasium": (MLP((4, 2), **DRAWN),),
-    "supervised": (losses.cross_entropy,),
+    **dict.fromkeys(["supervised", "reconstruction"], (losses.cross_entropy,)),
+    "fixmatch": (SPLIT,),
+    "kmeans": (np.eye(4), 2),
+    "pca": (np.eye(4),),
     "plot_history": ([EPOCH], "no-folder/a.png"),
     "write_history": ([EPOCH], "no-folder/a.jsonl"),
     "train_step": (
@@ -315,6 +330,8 @@ GOOD = {
     "top_k_accuracy": (SHARES, LABELS, 2),
     **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
     "regression_scores": (SHARES, SHARES),
+    **dict.fromkeys(["clustering_accuracy", "adjusted_rand_score"], (LABELS, LABELS)),
+    "normalized_mutual_info_score": (LABELS, LABELS),
     "places": (SHARES, LABELS),
     **{f"jaxnets.scores.{name}": (LABELS, 2) for name in ["hit_rate", "ndcg"]},
     **dict.fromkeys(["hit_rate", "ndcg"], (2, 3)),
@@ -446,6 +463,7 @@ NAMED = {
     "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
+    "fixmatch": {"weak": data.ToFloat(), "strong": data.ToFloat()},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
     "global_unstructured": {"amount": 0.5},
 }
@@ -453,10 +471,12 @@ NAMED = {
 RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
-    *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
+    *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     *["Objective", "objective_of", "AveragePrecision", "Detection"],
+    *["vae_loss", "discriminator_loss", "generator_loss", "diffusion_loss"],
     "SavedRun",
+    *["Clusters", "PrincipalComponents"],
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
     "Sparsity",
@@ -602,6 +622,7 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.sampling._draw_images", start)
     monkeypatch.setattr("jaxnets.search.studies._database", start)
     monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
     for module in ["drawing", "inside_drawing", "graph"]:
@@ -687,11 +708,16 @@ CALLED = {
     **dict.fromkeys(["TextClassifier", "LanguageModel", "TransformerClassifier"], (TOKEN_ROWS,)),
     "GPT": (TOKEN_ROWS[:, :2],),
     "ViT": (jnp.zeros((2, 2, 2, 3)),),
+    "VAE": (jnp.zeros((2, 2, 2, 1)),),
+    **dict.fromkeys(["DCGAN", "Generator"], (jnp.zeros((2, 2)),)),
+    "Discriminator": (jnp.zeros((2, 28, 28, 1)),),
+    **dict.fromkeys(["Diffusion", "UNet"], (jnp.zeros((2, 4, 4, 1)), jnp.zeros(2, jnp.int32))),
     **dict.fromkeys(["Seq2Seq", "TransformerSeq2Seq"], (TOKEN_ROWS, TOKEN_ROWS)),
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),
     "CenterNet": (jnp.zeros((2, 8, 8, 1)),),
+    "Autoencoder": (jnp.zeros((2, 4)),),
     "ImageClassifier": (jnp.zeros((2, 3072)),),
     "LinearRegression": (jnp.zeros((2, 1)),),
     "RecurrentClassifier": (jnp.zeros((2, 3, 2)),),

@@ -23,7 +23,7 @@ from jaxnets.training.weights import load_weights, save_weights
 from tests.networks import CASES
 
 battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-FLOATING = {name: case for name, case in CASES.items() if not case.vocabulary and case.example}
+FLOATING = {name: case for name, case in CASES.items() if not case.vocabulary and not case.columns}
 
 
 @nnx.jit
@@ -42,8 +42,7 @@ def test_outputs_have_the_stated_shape_for_any_batch(case):
     for count in (1, 3):
         outputs = run(model, case.inputs(count))
         places = case.example if case.per_token else case.grid
-        last = () if case.outputs is None else (case.outputs,)
-        assert outputs.shape == (count, *places, *last)
+        assert outputs.shape == (count, *places, *case.last)
         assert outputs.dtype == np.float32
         assert np.isfinite(outputs).all()
 
@@ -125,7 +124,9 @@ def test_weights_survive_saving_and_loading(case, tmp_path):
 @pytest.mark.parametrize("case", FLOATING.values(), ids=FLOATING)
 def test_an_example_of_another_shape_is_refused(case):
     model = case.build(nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"(inputs|images|sound): expected .*, got float32\[2, "):
+    with pytest.raises(
+        ValueError, match=r"(inputs|images|sound|noise): expected .*, got float32\[2, "
+    ):
         model(jnp.zeros((2, *case.example[:-1], case.example[-1] + 1), jnp.float32))
 
 

@@ -1,35 +1,19 @@
 """The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import jax
-import numpy as np
 from flax import nnx
 
-from jaxnets import reports, runs
-from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import boxes, examples, prediction_file
+from jaxnets.commands import boxes
 from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.predictors import check_flags, predictor_of
 from jaxnets.commands.saved import opened
-from jaxnets.data import RatingsDataset
-from jaxnets.data.text import target_texts
-from jaxnets.models import (
-    LANGUAGE_MODELS,
-    TRANSLATORS,
-    ActorCritic,
-    CenterNet,
-    MatrixFactorization,
-    NeuMF,
-    SpeechRecognizer,
-)
-from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import ctc_greedy, sample, translate
-from jaxnets.training import predict
+
+_PATHS = ("csv", "out")
 
 
 @click.command("predict")
@@ -80,12 +64,23 @@ from jaxnets.training import predict
     show_default="0.8",
     help="Sampling temperature; 0 always takes the most likely token.",
 )
-@click.option("--seed", type=int, show_default="0", help="Seed of the generated text.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1, max=10_000),
+    help="Number of images to draw with a network that generates images, into --out.",
+)
+@click.option(
+    "--class",
+    "of_class",
+    metavar="NAME",
+    help="With --samples: the class to draw.  [default: all classes, one in each column]",
+)
+@click.option("--seed", type=int, show_default="0", help="Seed of the generated text or images.")
 @click.option(
     "--out",
     type=PathArgument(),
-    help="For a detector: draw the objects into this new PNG file, or into PNG files in this new "
-    "folder.",
+    help="The new PNG file for --samples, for the objects that a detector finds in an example, or "
+    "for the reconstructions of an autoencoder; a new folder for objects in several examples.",
 )
 @click.option(
     "--score",
@@ -116,9 +111,13 @@ def predict_command(run: Path, **flags: Any) -> None:
     A text classifier classifies each TEXT; a language model continues --prompt; and for a
     sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
-    forecast from its last rows. A detector prints class, score and box of each object, the left,
-    upper, right and lower edge in pixels; --out draws them. A network on ratings recommends to
-    --user the items with the largest outputs, without those that the user has rated.
+    forecast from its last rows. A network on ratings recommends to --user the items with the
+    largest outputs, without those that the user has rated. A network that generates images draws
+    --samples into one PNG file.
+
+    A detector prints class, score and box of each object, the left, upper, right and lower edge in
+    pixels; --out draws them. An autoencoder prints the code of each example and the mean squared
+    error of its reconstruction. A network that generates images draws --samples.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -128,36 +127,15 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
+    if not {"inputs", "index", "prompt", "row", "csv", "out", "user", "samples"} & set(given):
         expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
-        raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
+        expected = f"{expected}, for a table a file or --row, or --samples N"
+        raise click.UsageError(f"expected {expected}, got none")
     saved = opened(run)
-    if saved.ratings is not None or "user" in given:
-        for line in _recommended(saved, given):
-            click.echo(line)
-        return
-    if isinstance(saved.model, ActorCritic):
-        expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
-        raise InputError("run", expected, type(saved.model).__name__)
-    writes = isinstance(saved.model, LANGUAGE_MODELS)
-    if isinstance(saved.model, TRANSLATORS):
-        _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
-        for text in _translated(saved, **given):
-            click.echo(printable(text, limit=None))
-        return
-    if writes:
-        _check_flags(given, saved, "generates text after --prompt", _FOR_CLASSES)
-    elif isinstance(saved.model, CenterNet):
-        _check_flags(given, saved, "detects objects", (*_WRITING, *_TRANSLATING, "csv"))
-    else:
-        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING, *_DETECTING))
-    if writes:
-        click.echo(printable(_written(saved, **given), limit=None, lines=True))
-    elif "csv" in given:
-        click.echo(printable(_filed(saved, **given), limit=None))
-    else:
-        for line in _answers(saved, **given):
-            click.echo(line)
+    kind = predictor_of(saved.model, ratings=saved.ratings is not None)
+    check_flags(given, saved, kind)
+    for line in kind.lines(saved, **given):
+        click.echo(line)
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
@@ -168,193 +146,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    flags = next((words for kinds, words in _FLAGS_OF if isinstance(model, kinds)), "--index 0")
+    flags = predictor_of(model).example
     if not flags:
         return f"saved in {folder}"
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {flags}"
-
-
-#: The flags of ``predict`` for networks of some kinds; none for a policy, which does not predict.
-_FLAGS_OF: tuple[tuple[Any, str], ...] = (
-    (LANGUAGE_MODELS, "--prompt TEXT"),
-    (TRANSLATORS, "--text TEXT"),
-    ((MatrixFactorization, NeuMF), "--user ID"),
-    (CenterNet, "--index 0 --out objects.png"),
-    (ActorCritic, ""),
-)
-_WRITING = ("prompt", "length", "temperature", "seed")
-_CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
-_TRANSLATING = ("beam_size", "length_penalty")
-_DETECTING = ("out", "score")
-_FOR_CLASSES = (*_CLASSIFYING, *_TRANSLATING, *_DETECTING)
-_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv", *_DETECTING)
-
-
-def _check_flags(
-    given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
-) -> None:
-    """Refuses flags that would have no effect."""
-    for name in strange:
-        if name in given:
-            called = "TEXT" if name == "inputs" else name
-            expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, shown(given[name]))
-    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
-    if "invert" in given and not (reads_images and "inputs" in given):
-        raise InputError("invert", "none, as no image file is given", given["invert"])
-    several = {"inputs", "row", "index"} & set(given)
-    if "split" in given and several:
-        raise InputError("split", "none, as examples are given", given["split"])
-    if "csv" in given and "top" in given:
-        raise InputError("top", "none, as --csv writes every class", given["top"])
-    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
-        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
-    if "top" in given and not saved.classifies:
-        raise InputError("top", "none, as the run has no classes", given["top"])
-    if "row" in given and saved.table is None:
-        raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
-
-
-def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
-    """A line for each item that is recommended, the best first."""
-    if saved.ratings is None:
-        raise InputError("user", "none, as the run is not on ratings", given["user"])
-    for name in given:
-        if name not in ("user", "top"):
-            expected = "none, as a run on ratings recommends items to --user ID"
-            raise InputError(name, expected, shown(given[name]))
-    (user,) = saved.ratings.numbered("user", [given.get("user")])
-    data = reports.data_of(saved)
-    assert isinstance(data, RatingsDataset)
-    items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
-    if data.candidates is not None:
-        outputs = 1 / (1 + np.exp(-outputs))
-    ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
-    names = [printable(f"{ids[item]}  {titles[item]}".rstrip()) for item in items]
-    width = max(map(len, names), default=0)
-    return [
-        f"{place:>3}  {name:<{width}}  {output:.3f}"
-        for place, (name, output) in enumerate(zip(names, outputs, strict=True), start=1)
-    ]
-
-
-def _written(
-    saved: runs.SavedRun, prompt: str, length: int = 400, temperature: float = 0.8, seed: int = 0
-) -> str:
-    """Returns the prompt and the text that the model generates after it."""
-    encoder = saved.encoder
-    if encoder is None:
-        raise InputError("run", "a run directory with text.json", "none")
-    tokens = encoder([prompt])[0]
-    drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
-    return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
-
-
-def _translated(
-    saved: runs.SavedRun,
-    inputs: Sequence[str] = (),
-    length: int | None = None,
-    beam_size: int = 1,
-    length_penalty: float = 1.0,
-) -> list[str]:
-    """What the network writes for each text."""
-    if saved.encoder is None:
-        raise InputError("run", "a folder with the text.json of its texts", "none")
-    source = saved.encoder(inputs)
-    found = translate(
-        saved.model,
-        source,
-        2 * source.shape[1] if length is None else length,
-        beam_size=beam_size,
-        length_penalty=length_penalty,
-    )
-    return target_texts(saved.encoder, found.tokens)
-
-
-def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
-    """Writes a file of predictions, and returns a line with its path."""
-    prediction_file.check_place(csv)
-    if split is not None or not given:
-        found = prediction_file.of_split(saved, split or "test")
-    else:
-        several, outputs = _predicted(saved, whole=True, **given)
-        labels = [() if each.label is None else (each.label,) for each in several]
-        names = [each.name for each in several]
-        found = prediction_file.Predictions("name", names, labels, outputs)
-    _check_one_class(saved, found.outputs)
-    prediction_file.write(csv, saved, found)
-    return f"wrote {len(found.names):,} predictions to {csv}"
-
-
-def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
-    """Returns a line for each example."""
-    options = {name: given.pop(name) for name in _DETECTING if name in given}
-    several, outputs = _predicted(saved, **given)
-    answer = next((own for kind, own in _ANSWERS if isinstance(saved.model, kind)), None)
-    if answer is not None:
-        return answer(saved, several, outputs, **options)
-    _check_one_class(saved, outputs)
-    names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
-    return [
-        f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
-    ]
-
-
-def _recognized(saved: runs.SavedRun, several: list[examples.Example], outputs: Any) -> list[str]:
-    """Returns a line with the sequence in each example."""
-    words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
-    return _lines(several, words)
-
-
-def _detected(
-    saved: runs.SavedRun,
-    several: list[examples.Example],
-    outputs: Any,
-    out: Path | None = None,
-    score: float = boxes.LEAST,
-) -> list[str]:
-    """Returns a line with the objects in each example, and draws them."""
-    found = boxes.found(saved, several, outputs, score)
-    lines = _lines(several, map(boxes.in_words, found))
-    return lines if out is None else [*lines, *boxes.draw(several, found, out)]
-
-
-def _lines(several: list[examples.Example], words: Iterable[str]) -> list[str]:
-    pairs = zip(several, words, strict=True)
-    return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
-
-
-#: What is printed for the outputs of networks that do not predict a class or values.
-_ANSWERS: tuple[tuple[Any, Callable[..., list[str]]], ...] = (
-    (SpeechRecognizer, _recognized),
-    (CenterNet, _detected),
-)
-
-
-def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
-    """Returns the given examples, and the network's outputs for them."""
-    several = examples.given(saved, **given)
-    batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
-    return several, predict(saved.model, batch, transform=saved.transform)
-
-
-def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
-    """A sequence of classes in words; digits and letters without spaces."""
-    names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
-    between = "" if all(len(name) == 1 for name in names) else " "
-    return between.join(names[label] for label in labels)
-
-
-def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
-    if saved.classifies and np.ndim(outputs) > 2:
-        expected = "a run with one class for each example"
-        raise InputError("run", expected, f"outputs of shape {list(np.shape(outputs)[1:])}")
-
-
-def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
-    """Returns the most likely classes for one row of outputs, or the predicted numbers."""
-    if not saved.classifies:
-        return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
-    names, shares = examples.shares(saved, row)
-    best = np.argsort(-shares, kind="stable")[:top]
-    return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)

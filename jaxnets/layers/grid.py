@@ -7,6 +7,7 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxnets.arrays import (
     ArrayLike,
@@ -66,9 +67,25 @@ def grid_sample(
     every = []
     for axis, size in enumerate(x.shape[1:-1]):
         span = size - 1 if aligned else size
-        position = (grid[..., axes - 1 - axis] + 1) * (span / 2) - (0 if aligned else 0.5)
+        scale = _rounded_once if axes == 2 else _rounded_twice  # PyTorch's loops differ
+        position = scale(grid[..., axes - 1 - axis] + 1, span / 2, 0 if aligned else 0.5)
         every.append(_taps(position, size, mode, padding_mode, aligned))
     return reduce(jnp.add, (_contribution(x, taps) for taps in itertools.product(*every)))
+
+
+def _rounded_twice(x: jax.Array, factor: float, offset: float) -> jax.Array:
+    return x * factor - offset
+
+
+def _rounded_once(x: jax.Array, factor: float, offset: float) -> jax.Array:
+    """Computes x · factor - offset with one rounding, as a fused multiply-add.
+
+    The leading half of x times a short factor is exact, and so is the rest times the factor.
+    """
+    info = jnp.finfo(x.dtype)
+    leading = lax.stop_gradient(lax.reduce_precision(x, info.nexp, info.nmant // 2))
+    rest = jnp.where(jnp.isfinite(x), x - leading, 0)
+    return leading * factor - offset + rest * factor
 
 
 def _taps(position: jax.Array, size: int, mode: str, padding_mode: str, aligned: bool) -> list[Tap]:
@@ -146,11 +163,24 @@ def affine_grid(
     axes = len(sizes)
     check_floats("theta", theta, (batch, axes, axes + 1))
     aligned = align_corners is not None and check_bool("align_corners", align_corners)
-    ends = [1 if aligned else (n - 1) / n for n in sizes]
-    lines = [
-        np.linspace(-end, end, n) if n > 1 else np.zeros(1)
-        for n, end in zip(sizes, ends, strict=True)
-    ]
+    theta = jnp.asarray(theta)
+    lines = [_line(n, aligned, theta.dtype) for n in sizes]
     coordinates = np.meshgrid(*lines, indexing="ij")[::-1]
     positions = np.stack([*coordinates, np.ones(sizes)], -1).astype(theta.dtype)
-    return jnp.einsum("...k,njk->n...j", positions, jnp.asarray(theta))
+    return jnp.einsum("...k,njk->n...j", positions, theta)
+
+
+def _line(n: int, aligned: bool, dtype: np.dtype) -> np.ndarray:
+    """Returns n positions from -1 to 1, with PyTorch's rounding.
+
+    An identity map samples exactly between two pixels, where the last bit of a position decides
+    which pixels it lies between and hence the gradient. PyTorch computes both halves from their
+    ends, rounding products and sums once.
+    """
+    if n == 1:
+        return np.zeros(1)
+    exact = np.dtype(np.longdouble) if dtype == np.float64 else np.dtype(np.float64)
+    kind = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
+    step, index = exact.type(kind.type(2) / kind.type(n - 1)), np.arange(n)
+    line = np.where(index < n // 2, step * index - 1, 1 - step * (n - 1 - index)).astype(kind)
+    return line if aligned else line * kind.type(n - 1) / kind.type(n)

@@ -7,8 +7,11 @@ that recipes reproduce.
 from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
+from jaxnets.models.autoencoder import Autoencoder
 from jaxnets.models.center_net import CenterNet
 from jaxnets.models.cifar_resnet import CifarResNet
+from jaxnets.models.dcgan import DCGAN, Discriminator, Generator
+from jaxnets.models.diffusion import Diffusion
 from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
@@ -26,6 +29,7 @@ from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
 from jaxnets.models.transformer_classifier import TransformerClassifier
 from jaxnets.models.transformer_seq2seq import TransformerSeq2Seq
+from jaxnets.models.vae import VAE
 from jaxnets.models.vit import ViT
 
 MODELS: dict[str, type[nnx.Module]] = {
@@ -50,6 +54,10 @@ MODELS: dict[str, type[nnx.Module]] = {
     "vit": ViT,
     "matrix-factorization": MatrixFactorization,
     "neural-collaborative-filtering": NeuMF,
+    "vae": VAE,
+    "dcgan": DCGAN,
+    "diffusion": Diffusion,
+    "autoencoder": Autoencoder,
 }
 """The networks by name."""
 
@@ -59,15 +67,25 @@ LANGUAGE_MODELS = (LanguageModel, GPT)
 TRANSLATORS = (Seq2Seq, TransformerSeq2Seq)
 """Those that write one text for another, with ``jaxnets.sampling.translate``."""
 
+IMAGE_MODELS = (VAE, DCGAN, Diffusion)
+"""The networks that draw images, with ``jaxnets.sampling.sample_images``."""
+
 __all__ = [
+    "DCGAN",
     "GPT",
+    "IMAGE_MODELS",
     "LANGUAGE_MODELS",
     "MLP",
     "MODELS",
     "TRANSLATORS",
+    "VAE",
     "ActorCritic",
+    "Autoencoder",
     "CenterNet",
     "CifarResNet",
+    "Diffusion",
+    "Discriminator",
+    "Generator",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",

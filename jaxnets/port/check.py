@@ -199,13 +199,18 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
-    theirs = _Theirs(torch_module, to_numpy(model), ours.trained)
+    known = to_numpy(model)
+    frozen = _frozen(torch_module, known)
+    ours = _Ours(model, [None] * len(given) if orders is None else list(orders), frozen)
+    theirs = _Theirs(torch_module, known, ours.trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} inputs")
         prover = _Prover(ours, theirs, given, steps)
+        if named := sorted(frozen & known.keys() & ours.parameters):
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            prover.notes.append(f"frozen in PyTorch: {', '.join(named[:3])}{more}; see --freeze")
         failure = ""
         sizes: list[str] = []
         fixed: list[str] = []
@@ -228,6 +233,15 @@ def prove(
         failure = failure or _described(proof.worst)
         departure = _first_difference(model, torch_module, given, orders)
     return dataclasses.replace(proof, failure=f"{failure}{departure}")
+
+
+def _frozen(module: Any, known: Collection[str]) -> set[str]:
+    """Returns the names of the parameters that do not require gradients, if others do."""
+    named: dict[str, Any] = dict(module.named_parameters(remove_duplicate=False))
+    if not any(p.requires_grad for p in named.values()):
+        return set()
+    newer = newer_names(module.state_dict(), known)
+    return {newer.get(name, name) for name, p in named.items() if not p.requires_grad}
 
 
 def _described(worst: Measure | None) -> str:
@@ -372,9 +386,12 @@ class _Ours:
     Args:
         model: the ported network.
         orders: the orders of its inputs, see ``prove``.
+        frozen: PyTorch's names of the parameters that are not trained.
     """
 
-    def __init__(self, model: nnx.Module, orders: Sequence[Order | None]) -> None:
+    def __init__(
+        self, model: nnx.Module, orders: Sequence[Order | None], frozen: Collection[str]
+    ) -> None:
         self._model = nnx.clone(model)
         without_dropout(self._model)
         self._orders = orders
@@ -382,12 +399,14 @@ class _Ours:
         self.eager = False
         self._programs: dict[Any, Any] = {}
         found = entries(self._model)
-        self.trained = {
-            name
-            for entry in found
-            for name in entry.theirs
-            if any(isinstance(variable, nnx.Param) for variable in entry.variables)
-        }
+        parameters = [
+            entry for entry in found if any(isinstance(v, nnx.Param) for v in entry.variables)
+        ]
+        self.parameters = {name for entry in parameters for name in entry.theirs}
+        fixed = [entry for entry in parameters if set(entry.theirs) <= set(frozen)]
+        self.trained = self.parameters - {name for entry in fixed for name in entry.theirs}
+        variables = {id(v) for entry in fixed for v in entry.variables}
+        self._fixed = {path for path, v in nnx.iter_graph(self._model) if id(v) in variables}
         self._variables = {
             name + key: value
             for _, name, node in nodes(self._model)
@@ -439,7 +458,8 @@ class _Ours:
             The results of the run, and the parameters after training.
         """
         (self._model.train if train else self._model.eval)()
-        graph, *split = nnx.split(self._model, nnx.Param, ...)
+        trained = nnx.All(nnx.Param, lambda path, _: path not in self._fixed)
+        graph, *split = nnx.split(self._model, trained, ...)
         with _computing(double):
             parameters, rest = _cast(split, double)
             arrays = [_as_ours(*each, double) for each in zip(inputs, self._orders, strict=True)]

@@ -179,7 +179,7 @@ def cosine_similarity(
     if leader.axis(place) not in (0, leader.ndim - 1):
         a, b = (_outermost(context, tensor(x), place) for x in (x1, x2))
         leader = a
-    axis = layouts.axis(leader, place)
+    axis = "-1" if leader.axis(place) else "0"
     text = call(context, "F.cosine_similarity", a, b, dim=axis, eps=eps)
     return result(context, text, layouts.without(leader, [place]))
 

@@ -10,6 +10,7 @@ RECIPES = (
             "000, section 4.2: ResNet-20 (He et al. 2015), here in 12 epochs with one cycle of the "
             "learning rate; images are padded by 4, cropped and mirrored at random"
         ),
+        expect="87.6 % (seed 0) in about 15 minutes on 2 CPU cores",
         data="cifar10",
         model="cifar-resnet",
         model_options={"depth": 20, "num_classes": 10, "in_channels": 3},

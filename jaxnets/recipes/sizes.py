@@ -170,6 +170,10 @@ def _of_image_classifier(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"input_size": ends.inputs, "num_classes": ends.outputs}
 
 
+def _of_autoencoder(ends: Ends) -> dict[str, Any]:
+    return {} if ends.is_text else {"in_features": ends.inputs}
+
+
 def _of_linear_regression(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"in_features": ends.inputs, "out_features": ends.outputs}
 
@@ -187,8 +191,26 @@ def _of_resnet(ends: Ends) -> dict[str, Any]:
     return {"in_channels": ends.shape[-1], "num_classes": ends.outputs}
 
 
+def _of_vae(ends: Ends) -> dict[str, Any]:
+    if ends.square_image is None:
+        raise InputError("data", "images", f"examples {list(ends.shape)} of {ends.data.name}")
+    size, channels = ends.square_image
+    return {"image_size": size, "in_channels": channels}
+
+
 def _of_center_net(ends: Ends) -> dict[str, Any]:
     return {"num_classes": of_boxes(ends.data).num_classes, "in_channels": ends.shape[-1]}
+
+
+def _of_dcgan(ends: Ends) -> dict[str, Any]:
+    sizes = _of_diffusion(ends)
+    return {"nc": sizes.pop("in_channels"), **sizes}
+
+
+def _of_diffusion(ends: Ends) -> dict[str, Any]:
+    if ends.recipe.model_options.get("num_classes") is None:  # which ignores classes
+        return _of_vae(ends)
+    return {**_of_vae(ends), "num_classes": num_classes(ends.data)}
 
 
 def _of_recurrent_classifier(ends: Ends) -> dict[str, Any]:
@@ -235,7 +257,10 @@ def _of_neumf(ends: Ends) -> dict[str, Any]:
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "center-net": _of_center_net,
+    "autoencoder": _of_autoencoder,
     "cifar-resnet": _of_resnet,
+    "dcgan": _of_dcgan,
+    "diffusion": _of_diffusion,
     "gpt": _of_gpt,
     "image-classifier": _of_image_classifier,
     "language-model": _of_language_model,
@@ -253,5 +278,6 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "text-classifier": _of_text_classifier,
     "transformer-classifier": _of_text_classifier,
     "transformer-seq2seq": _of_language_model,
+    "vae": _of_vae,
     "vit": _of_lenet,
 }

@@ -8,6 +8,7 @@ from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     control,
     detection,
+    generation,
     images,
     ratings,
     residual,
@@ -15,11 +16,15 @@ from jaxnets.recipes import (
     speech,
     texts,
     transformers,
+    unsupervised,
 )
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, detection, control)
+_DOMAINS = (
+    *(images, residual, texts, transformers, series, ratings, speech, generation, detection),
+    *(unsupervised, control),
+)
 
 
 def _expecting(recipe: Recipe) -> Recipe:

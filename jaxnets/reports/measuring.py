@@ -13,13 +13,14 @@ from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.survey import is_image
 from jaxnets.detection import mean_average_precision
-from jaxnets.losses import cross_entropy
+from jaxnets.losses import cross_entropy, mse_loss
 from jaxnets.models import CenterNet
 from jaxnets.models.center_net import detections
 from jaxnets.reports import outputs as given
 from jaxnets.reports.ranking import ranking
 from jaxnets.reports.records import Classification, Detection, Mistake, Regression
 from jaxnets.training import evaluate, predict
+from jaxnets.training import reconstruction as objective_of_inputs
 from jaxnets.training.labels import IGNORED, OF_PROBABILITIES, Loss, unwrapped
 from jaxnets.training.probabilities import Kind, class_probabilities, kind_of
 from jaxnets.training.records import Task
@@ -70,6 +71,23 @@ def recommendation(
     outputs, labels = given.outputs_of(model, split, task.transform)
     found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
     return found | ranking(model, data, outputs), None
+
+
+def reconstruction(
+    model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
+) -> dict[str, float]:
+    """Computes the scores of an autoencoder: of its outputs against its transformed inputs.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data.
+        loss: the loss to report; None for the mean squared error.
+    """
+    measured = {"mse": mse_loss}
+    objective = objective_of_inputs(loss or mse_loss, transform=task.transform, metrics=measured)
+    found = evaluate(model, split, objective)
+    return {name: float(value) for name, value in found.metrics.items()}
 
 
 def detection(

@@ -16,7 +16,7 @@ from jaxnets.data.source import join
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.text import TextDataset
-from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS, Autoencoder
 from jaxnets.pages.files import drawn, written
 from jaxnets.pages.page import body
 from jaxnets.reports import measuring
@@ -44,8 +44,8 @@ class Report:
         split: the split: ``"test"``, ``"train"`` or ``"all"``.
         examples: the number of examples.
         scores: all scores by name, as floats; shares are in [0, 1].
-        found: the results for each class or value; None for a language model
-            and for a recommender of implicit feedback.
+        found: the results for each class or value; None for a language model, a recommender of
+            implicit feedback and an autoencoder.
         parameters: the number of parameters.
         date: the date of the evaluation, ISO 8601.
         history: one record for each epoch of the training; empty if unknown.
@@ -118,7 +118,8 @@ def report(
     if the data set defines them. For a language model it has loss, perplexity and accuracy.
     For a detector it has COCO's average precision, of each class too.
     For implicit feedback it has the hit rate and the NDCG at 10 of the test examples, among their
-    candidates and among all items.
+    candidates and among all items. For an ``Autoencoder`` it has the mean squared error of the
+    reconstructions.
 
     Args:
         model: any ``nnx.Module``; it is not changed.
@@ -194,7 +195,10 @@ def evaluated(
         bins: the number of bins of the calibration.
         named: the name of the network or None, the data set, and the name of the split.
     """
-    name, data, which = named
+    _, data, _ = named
+    if isinstance(model, Autoencoder):
+        scores = measuring.reconstruction(model, split, task, loss)
+        return _made(model, split, scores, None, named)
     if split.spec.labels is None:
         raise InputError("data", "examples with labels", "examples without labels")
     found: Any
@@ -215,6 +219,18 @@ def evaluated(
     else:
         found = measuring.regression(model, split, task, loss)
     scores, about = found
+    return _made(model, split, scores, about, named)
+
+
+def _made(
+    model: nnx.Module,
+    split: Split | StreamedSplit,
+    scores: Mapping[str, float],
+    about: Classification | Regression | None,
+    named: tuple[str | None, Dataset, str],
+) -> Report:
+    """Makes a report of scores; see ``evaluated``."""
+    name, data, which = named
     return Report(
         name or type(model).__name__,
         data.name,

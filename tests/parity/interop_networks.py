@@ -14,7 +14,7 @@ from jaxnets import layers
 from jaxnets.compare import twin
 from jaxnets.training.objective import outputs_of
 from tests.networks import CASES
-from tests.parity.oracle import images_last
+from tests.parity.oracle import images_first, images_last
 
 RNGS = nnx.Rngs(0)
 
@@ -28,20 +28,25 @@ class Pair:
     shape: tuple[int, ...]
     vocabulary: int = 0
     columns: tuple[tuple[str, int], ...] = ()
+    floats: str | None = None
 
     def inputs(self) -> np.ndarray | dict[str, np.ndarray]:
         draw = np.random.default_rng(1)
         if self.columns:
-            return {name: draw.integers(n, size=4).astype(np.int32) for name, n in self.columns}
+            found = {name: draw.integers(n, size=4).astype(np.int32) for name, n in self.columns}
+            size = (4, *self.shape[1:])
+            more = {self.floats: draw.normal(size=size).astype(np.float32)} if self.floats else {}
+            return {**found, **more}
         if self.vocabulary:
             return draw.integers(self.vocabulary, size=self.shape).astype(np.int32)
         return draw.normal(size=self.shape).astype(np.float32)
 
     def outputs(self, model: nnx.Module, inputs: np.ndarray) -> np.ndarray:
         model.eval()
-        x = images_last(inputs) if np.ndim(inputs) == 4 else inputs
+        x = jax.tree.map(lambda one: images_last(one) if np.ndim(one) == 4 else one, inputs)
         graphdef, state = nnx.split(model)
-        return np.asarray(jax.jit(lambda s, x: outputs_of(nnx.merge(graphdef, s), x))(state, x))
+        y = np.asarray(jax.jit(lambda s, x: outputs_of(nnx.merge(graphdef, s), x))(state, x))
+        return images_first(y) if y.ndim == 4 else y
 
     def torch_outputs(self, model: nn.Module, inputs: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -299,7 +304,8 @@ def documented(case):
     shape = (2, channels, *space) if len(space) == 2 else (2, *case.example)
     build = case.build
     return Pair(
-        lambda: build(RNGS), lambda: twin(build(RNGS)), shape, case.vocabulary, case.columns
+        *(lambda: build(RNGS), lambda: twin(build(RNGS)), shape, case.vocabulary),
+        *(case.columns, case.floats),
     )
 
 

@@ -1,6 +1,7 @@
 """``fit`` trains anything: as PyTorch, resumed bit for bit, on devices, many seeds at once."""
 
 import functools
+import itertools
 import re
 import signal
 import subprocess
@@ -22,8 +23,6 @@ from tests.test_training_placement import all_on_devices
 
 CASES = {**image_cases.CASES, **anything_more.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
-#: One that draws its noise from the key says more than one that is given it.
-ALONE = [name for name in CASES if f"{name}-drawing" not in CASES]
 #: What is tried in float32, as users train, is tried in float64 too by ``--thorough``.
 DTYPES = tier.by_tier([np.float32], [np.float32, np.float64])
 
@@ -42,8 +41,13 @@ def whole_run(name, dtype=np.float32):
     return train(CASES[name], dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", IN_TORCH)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *itertools.product(IN_TORCH, DTYPES),
+        *itertools.product(["gan", "vae", "diffusion"], tier.by_tier([np.float64], [])),
+    ],
+)
 def test_each_step_and_the_weights_are_pytorchs(name, dtype):
     tolerance = {np.float32: 1e-6, np.float64: 1e-10}[dtype]
     run = whole_run(name, dtype)
@@ -74,7 +78,7 @@ class EndsAfter(Callback):
             raise Ended
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", CASES)
 def test_a_run_that_was_interrupted_ends_with_the_bits_of_one_that_was_not(name, tmp_path):
     save = Saving(tmp_path / "checkpoints", steps=2)
     if tier.thorough:
@@ -137,14 +141,14 @@ def test_on_four_devices_the_losses_are_those_of_one(tmp_path):
             np.testing.assert_allclose(shared.step_losses, alone, tolerance)
         """
     tolerances = {np.float32: 1e-5, np.float64: 1e-10}
-    runs = [(name, dtype) for name in ALONE for dtype in DTYPES]
+    runs = [(name, dtype) for name in CASES for dtype in DTYPES]
     for name, dtype in runs:
         np.save(tmp_path / f"{name}-{dtype.__name__}.npy", whole_run(name, dtype).step_losses)
     cases = [f"same({name!r}, np.{dtype.__name__}, {tolerances[dtype]})" for name, dtype in runs]
     all_on_devices(4, head, cases)
 
 
-@pytest.mark.parametrize("name", tier.by_tier(["gan", "two-tasks", "truncated_bptt"], ALONE))
+@pytest.mark.parametrize("name", tier.by_tier(["gan", "two-tasks", "truncated_bptt"], list(CASES)))
 def test_many_seeds_at_once_are_each_seeds_own_run(name):
     runs = train(CASES[name], seeds=3)
     for seed, member in enumerate(runs.members):
@@ -152,27 +156,33 @@ def test_many_seeds_at_once_are_each_seeds_own_run(name):
         np.testing.assert_allclose(member.step_losses, alone.step_losses, rtol=1e-5)
 
 
-#: What the last line of an example's output begins with, and the files that it writes.
+#: What the last line of an example's output begins with, and the columns of its samples.
 MAINS = {
-    "gan": ("accuracy of the critic: ", "--samples"),
-    "vae": ("test reconstruction: ", "--samples"),
+    "gan": ("accuracy of the discriminator: ", 10),
+    "vae": ("test reconstruction: ", 8),
+    "diffusion": ("test error of the predicted noise: ", 10),
     "denoising_autoencoder": ("test: mean squared error ", None),
     "siamese": ("test accuracy: ", None),
     "two_tasks": ("test accuracy of odd: ", None),
 }
 
 
+#: Arguments that make an example quick.
+SMALL = {"diffusion": ["--channels", "8", "--steps", "2"]}
+
+
 @pytest.mark.parametrize("name", MAINS)
 def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
-    line, picture = MAINS[name]
-    drawn = [picture, str(tmp_path / "drawn.png")] if picture else []
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--images", "64", "--epochs", "1", *drawn])
+    line, columns = MAINS[name]
+    words = ["--images", "64", "--epochs", "1", *SMALL.get(name, ())]
+    words += ["--samples", str(tmp_path / "drawn.png")] if columns else []
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
     example(name).main()
     epoch, *_, last = capsys.readouterr().out.splitlines()
     assert re.match(r"epoch 1/1  train loss \d+\.\d+  ", epoch)
     assert re.match(rf"{line}\d+\.\d+", last)
-    if picture:
-        assert imread(drawn[1]).shape == (8 * 28, 8 * 28, 4)
+    if columns:
+        assert imread(tmp_path / "drawn.png").shape == (columns * 30 + 2, columns * 30 + 2)
 
 
 @pytest.mark.parametrize("name", anything_more.MAINS)

@@ -100,5 +100,6 @@ def test_a_network_in_onnx_and_as_source_gives_pytorchs_outputs(name, tmp_path):
         with torch.no_grad():
             expected, again = theirs(tensor).numpy(), written(tensor).numpy()
         (made,) = outputs_of(tmp_path / "network.onnx", [inputs])
+        made = np.moveaxis(made, -1, 1) if made.ndim == 4 else made
         np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(again, expected)

@@ -214,6 +214,24 @@ def test_affine_grid_equals_torch(sizes, align_corners, dtype):
     )
 
 
+@DTYPES
+@pytest.mark.parametrize("size", [7, 28])
+def test_an_identity_map_has_torchs_gradient_at_pixels(size, dtype):
+    """Each position is a pixel, where the last bit decides which neighbours are interpolated."""
+    identity, image = np.eye(2, 3, dtype=dtype)[None], draw((1, 2, size, size), dtype)
+    last = np.moveaxis(image, 1, -1)
+
+    def ours(theta):
+        grid = F.affine_grid(theta, (1, size, size, 2))
+        return jnp.moveaxis(F.grid_sample(jnp.asarray(last), grid), -1, 1)
+
+    def theirs(theta):
+        grid = functional.affine_grid(theta, image.shape, align_corners=False)
+        return functional.grid_sample(torch.tensor(image), grid, align_corners=False)
+
+    check_function(ours, theirs, identity)
+
+
 # -- folds, shuffles and vectors -------------------------------------------------------------------
 
 WINDOWS = {"kernel_size": (2, 3), "dilation": (2, 1), "padding": (1, 0), "stride": (1, 2)}

@@ -99,3 +99,19 @@ class Closures(nn.Module):
         x = self.residual(x, lambda x: self.norm(x))
         x = self.residual(x, self.norm)
         return {head: self.__getattr__(head)(x) for head in self.heads}
+
+
+class FrozenEmbedding(nn.Module):
+    """Convolutions over words whose vectors are not trained."""
+
+    def __init__(self, vocab=9, width=6, maps=4, classes=3):
+        super().__init__()
+        self.embed = nn.Embedding(vocab, width)
+        self.embed.weight.requires_grad = False
+        self.convs = nn.ModuleList([nn.Conv2d(1, maps, (size, width)) for size in (2, 3)])
+        self.fc = nn.Linear(2 * maps, classes)
+
+    def forward(self, words):
+        x = self.embed(words).unsqueeze(1)
+        x = [F.relu(conv(x)).squeeze(3) for conv in self.convs]
+        return self.fc(torch.cat([F.max_pool1d(y, y.size(2)).squeeze(2) for y in x], 1))

@@ -1,0 +1,212 @@
+"""Generative models of MNIST in jaxnets and in PyTorch: same weights, batches and noise.
+
+    python benchmarks/domains/generation.py                       # seeds 0 to 2, PyTorch's seed 0
+    python benchmarks/domains/generation.py --recipes mnist-vae   # one of them; other rows stay
+    python benchmarks/domains/generation.py --picture             # draws docs/images/generation.png
+
+Runs are kept in .cache/generation. A LeNet judges the samples: its accuracy on samples of known
+classes, and the Fréchet distance of its penultimate features of samples and of test images.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnets
+from jaxnets import recipes, sampling, scores
+from jaxnets.compare import twin
+from jaxnets.data import epoch_plan, load, make_grid
+from jaxnets.explain import features
+from jaxnets.interop import load_torch, to_torch
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
+RECORD = ROOT / "benchmarks" / "results" / "domains" / "generation.json"
+PICTURE = ROOT / "docs" / "images" / "generation.png"
+NAMES = ("mnist-vae", "mnist-cgan", "mnist-diffusion")
+RUNS = ROOT / ".cache" / "generation"
+SAMPLES = 1000
+
+
+class Judge:
+    """The LeNet of ``mnist-lenet``, and its features of the test images.
+
+    Attributes:
+        accuracy: its accuracy on the test images.
+        floor: the Fréchet distance of as many training images as there are samples.
+    """
+
+    def __init__(self):
+        recipe, data = recipes.recipe("mnist-lenet"), load("mnist")
+        self.model, _, test = in_jaxnets(recipe, 0)
+        self.accuracy, self.transform = test["accuracy"], recipes.build_transform(recipe)
+        self.normal = self._normal(data.test.inputs)
+        self.floor = scores.frechet_distance(
+            *self._normal(data.train.inputs[:SAMPLES]), *self.normal
+        )
+
+    def _normal(self, images):
+        found = features(self.model, images, transform=self.transform)
+        return found.mean(0), np.cov(found, rowvar=False)
+
+    def judge(self, images, labels):
+        """The accuracy, or None without labels, and the Fréchet distance."""
+        pixels = (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+        distance = scores.frechet_distance(*self._normal(pixels), *self.normal)
+        if labels is None:
+            return None, distance
+        logits = jaxnets.predict(self.model, pixels, transform=self.transform)
+        return float((logits.argmax(1) == labels).mean()), distance
+
+
+def samples(model):
+    """Samples, and their classes if the model has classes."""
+    labels = np.arange(SAMPLES, dtype=np.int32) % 10
+    labels = labels if getattr(model, "num_classes", None) else None
+    return sampling.sample_images(model, SAMPLES, labels), labels
+
+
+def in_torch(recipe, seed):
+    """The network that PyTorch trains from the same weights, in jaxnets, the seconds, no test."""
+    import torch
+
+    from tests.parity import image_cases as loops
+    from tests.parity.anything import as_tensor
+
+    data = recipes.load_data(recipe)
+    model = recipes.build_model(recipes.sized(recipe, data), seed)
+    network = twin(model)
+    network.load_state_dict(to_torch(model))
+    given = {"seed": seed}
+    if recipe.name == "mnist-diffusion":
+        given["optimizer"] = torch.optim.Adam(network.parameters())
+    rate = recipes.learning_rate(recipe, len(data.train))
+
+    def batches():
+        step = 0
+        for epoch in range(recipe.epochs):
+            size = recipe.batch_size
+            plan = epoch_plan(len(data.train), size, seed=seed, epoch=epoch)
+            for rows in [*plan.full, *([plan.rest] if len(plan.rest) else [])]:
+                pixels, labels = data.train.gather(rows)
+                images = as_tensor(pixels.astype(np.float32) / 255)
+                if callable(rate):
+                    given["optimizer"].param_groups[0]["lr"] = float(rate(jnp.int32(step)))
+                step += 1
+                yield images if recipe.name == "mnist-vae" else (images, as_tensor(labels))
+
+    loop = {
+        "mnist-vae": loops.train_vae,
+        "mnist-cgan": loops.train_gan,
+        "mnist-diffusion": loops.train_diffusion,
+    }[recipe.name]
+    began = time.perf_counter()
+    for _ in loop(network, batches(), **given):
+        pass
+    seconds = time.perf_counter() - began
+    load_torch(model, network.state_dict())
+    return model, seconds, None
+
+
+def in_jaxnets(recipe, seed):
+    """The trained network and the seconds; of a run that is there already, what it recorded."""
+    folder = RUNS / f"{recipe.name}-{seed}"
+    if not folder.exists():
+        recipes.train(recipe, seed=seed, progress="none").save(folder)
+    saved = jaxnets.load(folder)
+    last = saved.history[-1]
+    return saved.model, sum(epoch.seconds for epoch in saved.history), last.test
+
+
+def row_of(recipe, framework, seed, judge):
+    """What is measured of one training."""
+    make = in_jaxnets if framework == "jaxnets" else in_torch
+    model, seconds, test = make(recipe, seed)
+    began = time.perf_counter()
+    drawn, labels = samples(model)
+    sampling_seconds = time.perf_counter() - began
+    accuracy, distance = judge.judge(drawn, labels)
+    row = {
+        "recipe": recipe.name,
+        "framework": framework,
+        "seed": seed,
+        "accuracy": accuracy,
+        "frechet": round(distance, 2),
+        "test": test,
+        "seconds": round(seconds, 1),
+        "sampling_seconds": round(sampling_seconds, 1),
+    }
+    print(row, flush=True)
+    return row
+
+
+def train(names, seeds):
+    """Trains recipes and writes the record; other rows stay.
+
+    Args:
+        names: names of recipes.
+        seeds: for each framework the seeds.
+    """
+    from machine import PACKAGES, described
+
+    judge = Judge()
+    for name in names:
+        for framework, seed in [(each, seed) for each, some in seeds.items() for seed in some]:
+            row = row_of(recipes.recipe(name), framework, seed, judge)
+            before = json.loads(RECORD.read_text())["rows"] if RECORD.exists() else []
+            rows = {place(each): each for each in [*before, row]}
+            content = {
+                **described((*PACKAGES, "torch")),
+                "title": "Generation",
+                "command": "python benchmarks/domains/generation.py",
+                "method": (
+                    f"{SAMPLES:,} samples for each row, of each class equally many. Accuracy: that "
+                    "of the LeNet of mnist-lenet (seed 0). Fréchet distance: between its 84 "
+                    "penultimate features of the samples and of the 10,000 test images. PyTorch "
+                    "starts from the same weights and gets the same batches and noise. Seconds: of "
+                    "training alone, while other programs shared the two cores."
+                ),
+                "judge": {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor},
+                "rows": [rows[each] for each in sorted(rows)],
+            }
+            RECORD.parent.mkdir(parents=True, exist_ok=True)
+            RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def place(row):
+    """The place of a row in the record."""
+    return NAMES.index(row["recipe"]), row["framework"] != "jaxnets", row["seed"]
+
+
+def picture():
+    """Draws samples of each model with seed 0."""
+    from PIL import Image
+
+    sheets = []
+    for name in NAMES:
+        model = jaxnets.load(RUNS / f"{name}-0").model
+        labels = np.arange(80) % 10 if getattr(model, "num_classes", None) else None
+        drawn = sampling.sample_images(model, 80, labels)
+        sheets.append(make_grid(drawn, nrow=10)[..., 0])
+    gap = np.full((len(sheets[0]), 14), 255, np.uint8)
+    parts = [part for sheet in sheets for part in (gap, sheet)][1:]
+    Image.fromarray(np.concatenate(parts, axis=1)).save(PICTURE, optimize=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name}")
+    parser.add_argument("--seeds", type=int, nargs="*", default=range(3), help="of jaxnets")
+    parser.add_argument("--torch-seeds", type=int, nargs="*", default=[0], help="of PyTorch")
+    parser.add_argument("--recipes", nargs="*", default=NAMES)
+    arguments = parser.parse_args()
+    if arguments.picture:
+        picture()
+    else:
+        seeds = {"jaxnets": arguments.seeds, "PyTorch": arguments.torch_seeds}
+        train(arguments.recipes, seeds)
