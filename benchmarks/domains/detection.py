@@ -72,7 +72,7 @@ class Torch:
         images = torch.tensor(self.data.test.inputs).permute(0, 3, 1, 2).float() / 255
         self.network.eval()
         with torch.no_grad():
-            return self.network(images).contiguous().numpy()
+            return self.network(images).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def scores(outputs: np.ndarray, data: object) -> dict:

@@ -28,16 +28,16 @@ class CenterNet(nn.Module):
         nn.init.constant_(self.hm[2].bias, torch.tensor(0.1, dtype=torch.float64).logit().item())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns [batch, height / 4, width / 4, num_classes + 4] of images [batch, channels, …].
+        """Returns [batch, num_classes + 4, height / 4, width / 4] of images [batch, channels, …].
 
-        The last axis has a logit for each class, width and height, and the offset of the center.
+        The channels are a logit for each class, width and height, and the offset of the center.
         """
         x = torch.relu(self.bn1(self.conv1(x)))
         fine = torch.relu(self.bn2(self.conv2(x)))
         x = torch.relu(self.bn3(self.conv3(fine)))
         x = torch.relu(self.bn4(self.conv4(x)))
         x = torch.relu(self.bn5(self.deconv(x)) + fine)
-        return torch.cat([self.hm(x), self.wh(x), self.reg(x)], 1).permute(0, 2, 3, 1)
+        return torch.cat([self.hm(x), self.wh(x), self.reg(x)], 1)
 
 
 def detection_loss(
@@ -48,6 +48,7 @@ def detection_loss(
     Boxes are [batch, objects, 4] in pixels; classes [batch, objects] are negative where there is no
     object.
     """
+    outputs = outputs.permute(0, 2, 3, 1)  # [batch, rows, columns, num_classes + 4]
     logits, sizes, offsets = outputs[..., :-4], outputs[..., -4:-2], outputs[..., -2:]
     images, rows, columns, kinds = logits.shape
     image, label = torch.nonzero(classes >= 0, as_tuple=True)
