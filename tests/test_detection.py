@@ -488,7 +488,7 @@ def test_predict_prints_boxes_and_draws_them_onto_the_file(folder, capsys, tmp_p
             ["--index", "0", "--out", str(one)],
             "out: expected a new .png file for one example, or a",
         ),
-        (["--index", "0", "--top", "2"], "top: expected none, as the run has no classes"),
+        (["--index", "0", "--top", "2"], "top: expected none, as CenterNet detects objects"),
         (["--index", "0", "--csv", "x.csv"], "csv: expected none, as CenterNet detects objects"),
         (["--prompt", "x"], "prompt: expected none, as CenterNet detects objects"),
     ):
