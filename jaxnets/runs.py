@@ -135,7 +135,7 @@ class BegunRun:
         recipe: the recipe that is trained.
         seed: the seed of the run.
         saving: where and how often checkpoints are saved.
-        watching: the settings for logging and for checks during training, as passed to ``begin``.
+        monitoring: the settings for logging and for checks during training, as passed to ``begin``.
         computing: the settings for devices and precision, as passed to ``begin``. Of these,
             ``accumulate`` and ``compute_dtype`` change the results.
         initial: the file with the initial weights; None if they are drawn from the seed.
@@ -144,7 +144,7 @@ class BegunRun:
     recipe: Recipe
     seed: int
     saving: Saving
-    watching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    monitoring: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     computing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     initial: Path | None = None
 
@@ -158,7 +158,7 @@ def begin(
     directory: Path | str,
     recipe: Recipe,
     seed: int,
-    watching: Mapping[str, Any] | None = None,
+    monitoring: Mapping[str, Any] | None = None,
     computing: Mapping[str, Any] | None = None,
     weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
@@ -171,7 +171,7 @@ def begin(
         directory: a folder that does not exist yet or is empty.
         recipe: the recipe to train.
         seed: the seed of the run.
-        watching: see ``BegunRun``; JSON values.
+        monitoring: see ``BegunRun``; JSON values.
         computing: see ``BegunRun``; JSON values.
         weights: the initial weights, by PyTorch's names; None to draw them from the seed.
         **saving: how often to save, as keyword arguments of ``Saving``.
@@ -183,11 +183,11 @@ def begin(
     folder = check_path("directory", directory, "a new folder")
     check_recipe(recipe)
     check_seed("seed", seed)
-    for name, settings in (("watching", watching), ("computing", computing)):
+    for name, settings in (("monitoring", monitoring), ("computing", computing)):
         if settings is not None and not isinstance(settings, Mapping):
             raise InputError(name, "settings by name, or None", settings)
     saved = Saving(folder / CHECKPOINTS, **saving)
-    begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
+    begun = BegunRun(recipe, seed, saved, dict(monitoring or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
     with new_folder(directory) as folder:
@@ -202,7 +202,7 @@ def begin(
 def _write_begun(folder: Path, begun: BegunRun) -> None:
     saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep", "metric")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
-    record |= {"watching": begun.watching, "computing": begun.computing}
+    record |= {"monitoring": begun.monitoring, "computing": begun.computing}
     with replacing(folder / BEGUN) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -227,7 +227,8 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         recipe = recipe_of(record["settings"], path.parent / NETWORK)
         seed = check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / CHECKPOINTS, **record["saving"], same_bits=same_bits)
-        more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
+        record.setdefault("monitoring", record.get("watching", {}))  # its name until 2026-11
+        more = {name: dict(record.get(name, {})) for name in ("monitoring", "computing")}
         initial = path.parent / _INITIAL
         return BegunRun(recipe, seed, saving, **more, initial=initial if initial.exists() else None)
 
@@ -276,7 +277,7 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
     return recipe
 
 
-def go_on(
+def extend(
     begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
 ) -> BegunRun:
     """Checks that a run can be resumed with a recipe, and records a larger number of epochs.
@@ -529,7 +530,7 @@ class SavedRun:
         return predict(self.model, self._numbers(inputs), transform=self.transform)
 
     @property
-    def gives(self) -> str:
+    def output_kind(self) -> str:
         """The kind of the outputs: ``"logits"``, ``"probabilities"`` or ``"values"``.
 
         Classifiers return logits or probabilities, regression models return values.
@@ -565,7 +566,7 @@ class SavedRun:
             raise InputError("run", "a record with the shape of an example", "a record without it")
         about = {
             "recipe": None if self.recipe is None else self.recipe.name,
-            "gives": self.gives,
+            "gives": self.output_kind,
             "classes": None if self.class_names is None else list(self.class_names),
             "background": self.background,
             "text": None if self.encoder is None else dataclasses.asdict(self.encoder),

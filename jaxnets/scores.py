@@ -401,6 +401,118 @@ def _checked_places(places: Any) -> np.ndarray:
     return found
 
 
+def clustering_accuracy(labels: Any, clusters: Any) -> float:
+    """Computes the fraction of examples in the right cluster, if each cluster stands for a class.
+
+    The classes of the clusters are chosen so that the fraction is the largest possible, with no
+    class for two clusters (Kuhn and Munkres). Examples in clusters beyond the number of classes
+    count as wrong.
+
+    Args:
+        labels: classes, integers [N].
+        clusters: the number of each example's cluster, integers [N].
+
+    Raises:
+        InputError: if the lengths differ, or the values are not integers [N].
+
+    Examples:
+        >>> clustering_accuracy([0, 0, 1, 1, 2], [7, 7, 4, 4, 4])
+        0.8
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table = _contingency(labels, clusters)
+    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
+
+
+def adjusted_rand_score(labels: Any, clusters: Any) -> float:
+    """Computes the adjusted Rand index: agreement on pairs of examples, corrected for chance.
+
+    A pair of examples agrees if it is in one class and one cluster, or in two classes and two
+    clusters. The index is (R - E) / (max - E), where E is the expectation of R for random
+    clusters of the same sizes: 1 for equal partitions, about 0 for random ones (Hubert and
+    Arabie, 1985).
+
+    Args:
+        labels: see ``clustering_accuracy``.
+        clusters: see ``clustering_accuracy``.
+
+    Raises:
+        InputError: see ``clustering_accuracy``.
+
+    scikit-learn: ``adjusted_rand_score(labels, clusters)``.
+
+    Examples:
+        >>> round(adjusted_rand_score([0, 0, 1, 1], [0, 0, 1, 2]), 4)
+        0.5714
+    """
+    table = _contingency(labels, clusters)
+    total = int(table.sum()) ** 2  # Python's integers, as the products exceed 64 bits
+    both, rows, columns = (
+        sum(count**2 for count in counts.ravel().tolist())
+        for counts in (table, table.sum(axis=1), table.sum(axis=0))
+    )
+    together = both - int(table.sum())
+    only_class, only_cluster, apart = rows - both, columns - both, total - rows - columns + both
+    if not only_class and not only_cluster:
+        return 1.0
+    excess = 2 * (together * apart - only_class * only_cluster)
+    chance = (together + only_class) * (only_class + apart)
+    return excess / (chance + (together + only_cluster) * (only_cluster + apart))
+
+
+def normalized_mutual_info_score(labels: Any, clusters: Any) -> float:
+    """Computes the mutual information of labels and clusters, divided by their mean entropy.
+
+    NMI = I(L; C) / ((H(L) + H(C)) / 2), from 0 for independent partitions to 1 for equal ones.
+
+    Args:
+        labels: see ``clustering_accuracy``.
+        clusters: see ``clustering_accuracy``.
+
+    Raises:
+        InputError: see ``clustering_accuracy``.
+
+    scikit-learn: ``normalized_mutual_info_score(labels, clusters)``.
+
+    Examples:
+        >>> round(normalized_mutual_info_score([0, 0, 1, 1], [0, 0, 1, 2]), 4)
+        0.8
+    """
+    table = _contingency(labels, clusters)
+    shares = table / table.sum()
+    of_class, of_cluster = shares.sum(axis=1), shares.sum(axis=0)
+    if table.shape == (1, 1):
+        return 1.0
+    if 1 in table.shape:
+        return 0.0
+    found = shares > 0
+    independent = np.outer(of_class, of_cluster)[found]
+    information = np.sum(shares[found] * np.log(shares[found] / independent))
+    entropies = [-np.sum(each * np.log(each)) for each in (of_class, of_cluster)]
+    if information <= np.finfo(np.float64).eps:
+        return 0.0
+    return float(information / np.mean(entropies))
+
+
+def _contingency(labels: Any, clusters: Any) -> np.ndarray:
+    """Counts the examples by class (row) and cluster (column) that occur, int64."""
+    rows, columns = _numbers("labels", labels), _numbers("clusters", clusters)
+    _check_lengths(rows, columns, "clusters")
+    (kinds, row), (groups, column) = (
+        np.unique(each, return_inverse=True) for each in (rows, columns)
+    )
+    counts = np.bincount(row * len(groups) + column, minlength=len(kinds) * len(groups))
+    return counts.reshape(len(kinds), len(groups))
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    found = _array(name, value, "integers [N]")
+    if found.ndim != 1 or found.dtype.kind not in "ui" or not found.size:
+        raise InputError(name, "integers [N]", describe(found))
+    return found
+
+
 def _scored(probabilities: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Checks scores [N, C] and labels [N], and returns them as arrays."""
     values = _array("probabilities", probabilities, "floats [N, C]")

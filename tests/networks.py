@@ -12,6 +12,8 @@ from jaxnets.models import (
     GPT,
     MLP,
     VAE,
+    Autoencoder,
+    CenterNet,
     CifarResNet,
     Diffusion,
     Discriminator,
@@ -29,6 +31,7 @@ from jaxnets.models import (
     TransformerClassifier,
     ViT,
 )
+from jaxnets.models.center_net import detection_loss
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Case:
     per_token: bool = False  # whether outputs and labels are
     columns: tuple[tuple[str, int], ...] = ()  # indices by name, each below a number, as inputs
     floats: str | None = None  # the name of further inputs beside the columns, the example
+    grid: tuple[int, ...] = ()  # places of an example that have outputs, where labels are boxes
 
     def inputs(self, count: int, seed: int = 0) -> np.ndarray | dict[str, np.ndarray]:
         size = (count, *self.example)
@@ -54,7 +58,9 @@ class Case:
             return self._tokens(size, seed)
         return np.random.default_rng(seed).normal(size=size).astype(np.float32)
 
-    def labels(self, count: int, seed: int = 1) -> np.ndarray:
+    def labels(self, count: int, seed: int = 1) -> np.ndarray | dict[str, np.ndarray]:
+        if self.grid:
+            return self._boxes(count, np.random.default_rng(seed))
         if self.per_token:
             return self._tokens((count, *self.example), seed)
         draw = np.random.default_rng(seed)
@@ -67,6 +73,12 @@ class Case:
         """The axes of the outputs after those of the examples."""
         one = isinstance(self.outputs, int)
         return (self.outputs,) if one else self.outputs or ()
+
+    def _boxes(self, count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+        corners = draw.uniform(0, 6, size=(count, 2, 2))
+        boxes = np.concatenate([corners, corners + draw.uniform(4, 9, size=(count, 2, 2))], -1)
+        labels = draw.integers(-1, self.outputs - 4, size=(count, 2))
+        return {"boxes": boxes.astype(np.float32), "labels": labels.astype(np.int32)}
 
     def _tokens(self, size: tuple[int, int], seed: int) -> np.ndarray:
         """Rows of numbers; of a classifier's, the first is full and the others end in padding."""
@@ -115,6 +127,9 @@ CASES = {
     "cifar-resnet-b": Case(
         lambda rngs: CifarResNet(8, 5, 1, shortcut="B", rngs=rngs), (8, 8, 1), 5
     ),
+    "center-net": Case(
+        lambda rngs: CenterNet(3, 2, 4, rngs=rngs), (16, 24, 2), 7, detection_loss, grid=(4, 6)
+    ),
     "lstm": Case(_recurrent(n_layers=2, dropout=0.3, output_dim=4), (6, 5), 4),
     "lstm-sigmoid": Case(
         _recurrent(n_layers=2, output_dim=1), (6, 5), 1, losses.binary_cross_entropy
@@ -151,6 +166,9 @@ CASES = {
         lambda rngs: ViT(8, 4, 1, 2, 8, 16, 0.1, 4, in_channels=3, rngs=rngs), (8, 8, 3), 4
     ),
     "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
+    "autoencoder": Case(
+        lambda rngs: Autoencoder(12, (8,), 3, rngs=rngs), (12,), 12, losses.mse_loss
+    ),
     "matrix-factorization": Case(
         lambda rngs: MatrixFactorization(7, 5, 3, mean=0.5, rngs=rngs),
         (),

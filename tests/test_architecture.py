@@ -17,7 +17,10 @@ ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "optional", "json_files"},
     {"disk", "initializers", "kernels", "pages", "tensors"},
-    {"layers", "losses", "metrics", "scores", "optimizers", "data", "figures"},
+    {
+        *("layers", "losses", "metrics", "scores", "detection", "unsupervised", "optimizers"),
+        *("data", "figures"),
+    },
     {"functional"},
     {"models"},
     {"interop", "networks", "torch_models", "training"},

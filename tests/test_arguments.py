@@ -36,6 +36,7 @@ from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.control import CartPole
 from jaxnets.data import text
+from jaxnets.detection import Detections
 from jaxnets.models import MLP, VAE, LanguageModel, Seq2Seq
 
 from .parity.layer_cases import FIRST, our_layer
@@ -48,6 +49,9 @@ TOKENS = text.Vocabulary(("<pad>", "<unk>", "a"))
 ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 COLUMNS = {"user": np.array([0, 1], np.int32), "item": np.array([0, 1], np.int32)}
+BOXES = {"boxes": np.ones((4, 2, 4), np.float32), "labels": np.zeros((4, 2), np.int32)}
+BOXED = data.Split(np.zeros((4, 4, 4, 1), np.uint8), BOXES)
+DETECTED = Detections(BOXES["boxes"], np.ones((4, 2)), BOXES["labels"])
 PAIRS = data.Split(COLUMNS, np.array([4, 1], np.float32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
@@ -222,6 +226,7 @@ GOOD = {
     "bucketed": (np.array([1, 2]), 2, 1),
     "epoch_plan": (4, 2),
     "hold_out": (SPLIT, 0.5),
+    "keep_labels": (SPLIT, 2),
     "jaxnets.data.load": ("linear",),
     "jaxnets.load": ("no-folder",),
     "TableColumn": ("size",),
@@ -235,8 +240,19 @@ GOOD = {
     "Rated": (np.array([0, 1], np.int32), np.array([0, 1, 2], np.int32), 2),
     "RatingsEncoder": (("1", "2"), ("3", "4")),
     "RatingsDataset": ("ratings", PAIRS, PAIRS),
+    "DetectionDataset": ("boxes", BOXED, BOXED),
+    "padded": ([[[0, 0, 1, 1]]], [[0]], 1),
+    **dict.fromkeys(["box_iou", "generalized_box_iou"], (jnp.ones((2, 4)), jnp.ones((2, 4)))),
+    "nms": (np.ones((2, 4)), np.ones(2), 0.5),
+    "batched_nms": (np.ones((2, 4)), np.ones(2), np.zeros(2, int), 0.5),
+    "collected": ("map", 2),
+    "draw_boxes": (np.zeros((4, 4, 1), np.uint8), np.ones((1, 4)), ["a"]),
+    "mean_average_precision": (DETECTED, BOXES["boxes"], BOXES["labels"]),
+    "detection_loss": (jnp.zeros((4, 1, 1, 6)), BOXES),
+    "detections": (jnp.zeros((4, 1, 1, 6)),),
     "SampleNegatives": (data.Rated.of(np.arange(2), np.arange(2), 2, 2),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (3, 2)),
+    "Autoencoder": (4, (3,), 2),
     "TextDataset": ("texts", TEXTS, TEXTS),
     "TextEncoder": (text.Tokenizer(), TOKENS),
     "Vocabulary": (TOKENS.tokens,),
@@ -277,7 +293,10 @@ GOOD = {
     "minimize": (OBJECTIVE, optax.identity()),
     **dict.fromkeys(["ppo", "reinforce"], (CartPole(), optax.identity())),
     "play_gymnasium": (MLP((4, 2), **DRAWN),),
-    "supervised": (losses.cross_entropy,),
+    **dict.fromkeys(["supervised", "reconstruction"], (losses.cross_entropy,)),
+    "fixmatch": (SPLIT,),
+    "kmeans": (np.eye(4), 2),
+    "pca": (np.eye(4),),
     "plot_history": ([EPOCH], "no-folder/a.png"),
     "write_history": ([EPOCH], "no-folder/a.jsonl"),
     "train_step": (
@@ -311,6 +330,8 @@ GOOD = {
     "top_k_accuracy": (SHARES, LABELS, 2),
     **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
     "regression_scores": (SHARES, SHARES),
+    **dict.fromkeys(["clustering_accuracy", "adjusted_rand_score"], (LABELS, LABELS)),
+    "normalized_mutual_info_score": (LABELS, LABELS),
     "places": (SHARES, LABELS),
     **{f"jaxnets.scores.{name}": (LABELS, 2) for name in ["hit_rate", "ndcg"]},
     **dict.fromkeys(["hit_rate", "ndcg"], (2, 3)),
@@ -442,6 +463,7 @@ NAMED = {
     "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
+    "fixmatch": {"weak": data.ToFloat(), "strong": data.ToFloat()},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
     "global_unstructured": {"amount": 0.5},
 }
@@ -449,11 +471,12 @@ NAMED = {
 RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
-    *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
+    *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
-    *["Objective", "objective_of"],
+    *["Objective", "objective_of", "AveragePrecision", "Detection"],
     *["vae_loss", "discriminator_loss", "generator_loss", "diffusion_loss"],
     "SavedRun",
+    *["Clusters", "PrincipalComponents"],
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
     "Sparsity",
@@ -693,6 +716,8 @@ CALLED = {
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
     **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),
+    "CenterNet": (jnp.zeros((2, 8, 8, 1)),),
+    "Autoencoder": (jnp.zeros((2, 4)),),
     "ImageClassifier": (jnp.zeros((2, 3072)),),
     "LinearRegression": (jnp.zeros((2, 1)),),
     "RecurrentClassifier": (jnp.zeros((2, 3, 2)),),

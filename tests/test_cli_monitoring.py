@@ -53,10 +53,13 @@ def test_a_resumed_run_is_watched_and_guarded_as_before(tmp_path, capsys):
     again = lines(log)
     assert [row["step"] for row in again] == [row["step"] for row in whole] == [16, 32, 48]
     assert [row["test_loss"] for row in again] == [row["test_loss"] for row in whole]
-    watching = json.loads((run / "begun.json").read_text())["watching"]
-    assert watching == {"jsonl": str(log), "early_stopping": 2, "non_finite": "skip"}
+    record = json.loads((run / "begun.json").read_text())
+    monitoring = record.pop("monitoring")
+    assert monitoring == {"jsonl": str(log), "early_stopping": 2, "non_finite": "skip"}
     assert main(["train", "--resume", str(run), "--early-stopping", "3", "--json"]) == 0
     assert len(lines(log)) == 4
+    (run / "begun.json").write_text(json.dumps({**record, "watching": monitoring}))  # as earlier
+    assert runs.resume(run).monitoring == monitoring
 
 
 def test_a_run_ends_with_its_best_epoch_and_goes_on_to_the_same(tmp_path, capsys):

@@ -139,7 +139,7 @@ def test_a_run_that_an_older_version_began_continues(tmp_path):
     for name in ("freeze", "ema", "swa"):
         del record["settings"][name]
     path.write_text(json.dumps(record))
-    assert runs.go_on(runs.resume(tmp_path / "run"), recipe, 0).recipe == recipe
+    assert runs.extend(runs.resume(tmp_path / "run"), recipe, 0).recipe == recipe
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,16 @@ def test_items_are_recommended_by_ratings(run):
     code, _, err = run("recommend", "--user", "nobody")
     assert code == 2
     assert "user: expected one of the 1,000 users of the data, such as 1, 2, 3, got 'nobody'" in err
+
+
+def test_a_detector_of_scattered_digits_is_measured_and_drawn(run, tmp_path):
+    drawn = tmp_path / "digits.png"
+    code, out, _ = run("detection", "--images", 128, "--epochs", 2, "--width", 4, "--out", drawn)
+    assert code in (0, None)
+    assert train_losses(out)[-1] < train_losses(out)[0]
+    assert len(re.findall(r"^ +\d  AP 0\.\d{3}$", out, re.M)) == 10
+    assert re.search(r"^mAP@\[.50:.95\] 0\.\d{3}, mAP@.50 0\.\d{3}$", out, re.M)
+    assert drawn.stat().st_size > 1000
+    assert run("detection", "--epochs", 0)[2].endswith(
+        "epochs: expected a positive integer, got 0\n"
+    )

@@ -41,7 +41,7 @@ def test_outputs_have_the_stated_shape_for_any_batch(case):
     model.eval()
     for count in (1, 3):
         outputs = run(model, case.inputs(count))
-        places = case.example if case.per_token else ()
+        places = case.example if case.per_token else case.grid
         assert outputs.shape == (count, *places, *case.last)
         assert outputs.dtype == np.float32
         assert np.isfinite(outputs).all()

@@ -63,7 +63,7 @@ def test_on_its_own_data_a_recipe_stays_as_it_is(name):
     of_ratings = {"num_users", "num_items", "mean"}
     assert added - of_ratings <= {
         *("vocab_size", "output_dim", "in_features", "out_features", "input_dim"),
-        *("num_classes", "bands"),
+        *("num_classes", "bands", "in_channels"),
     }
 
 

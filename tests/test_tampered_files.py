@@ -58,9 +58,9 @@ def folder(tmp_path_factory):
     recipe = recipes.sized(recipe, data)
     computing = {"devices": 1, "model_devices": 1, "fsdp": False}
     computing |= {"accumulate": 1, "compute_dtype": None}
-    watching = {"jsonl": "log.jsonl", "log_every": 3, "early_stopping": 2, "non_finite": "stop"}
+    monitoring = {"jsonl": "log.jsonl", "log_every": 3, "early_stopping": 2, "non_finite": "stop"}
     place = tmp_path_factory.mktemp("tampered") / "run"
-    begun = runs.begin(place, recipe, 0, watching, computing, steps=1)
+    begun = runs.begin(place, recipe, 0, monitoring, computing, steps=1)
     run = finished(recipe)
     about = {"network": {"is": "7 parameters", "computes": "0a"}, "versions": {"jax": "1"}}
     with saving.keeper(begun.saving, about, 1, 0, "test_loss") as keep:

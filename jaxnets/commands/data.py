@@ -10,10 +10,12 @@ import numpy as np
 
 from jaxnets import recipes
 from jaxnets.arrays import InputError, describe, printable
+from jaxnets.commands.boxes import sheet
 from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
 from jaxnets.data import (
     AudioDataset,
     Dataset,
+    DetectionDataset,
     RatingsDataset,
     Split,
     files,
@@ -24,6 +26,7 @@ from jaxnets.data.audio.pictures import pictures
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
+from jaxnets.data.detection.dataset import kinds
 from jaxnets.data.image_files import check_size
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
@@ -105,7 +108,8 @@ def info_command(name: str, **where: Any) -> None:
         _print_ratings(data)
     else:
         _print_statistics(data)
-    if data.num_classes is not None and not spec.labels.shape:
+    boxes = isinstance(data, DetectionDataset)
+    if data.num_classes is not None and (boxes or not spec.labels.shape):
         _print_classes(data, data.num_classes)
 
 
@@ -162,9 +166,18 @@ def _print_classes(data: Dataset, classes: int) -> None:
     names = tuple(map(printable, data.class_names or range(classes)))
     width = max(len("class"), *map(len, names))
     click.echo(f"{'class':{width}}  {'train':>7}  {'test':>7}")
-    counts = (class_counts(in_memory(split), classes) for split in (data.train, data.test))
+    counts = (_counts(split, classes) for split in (data.train, data.test))
     for name, train, test in zip(names, *counts, strict=True):
         click.echo(f"{name:{width}}  {train:>7,}  {test:>7,}")
+
+
+def _counts(split: Any, classes: int) -> np.ndarray:
+    """Counts the examples of each class; of images with boxes, the objects."""
+    examples = in_memory(split)
+    if not isinstance(examples.labels, dict):
+        return class_counts(examples, classes)
+    labels = kinds(examples)
+    return np.bincount(labels[labels >= 0], minlength=classes)
 
 
 @data_group.command("head")
@@ -179,13 +192,14 @@ def _print_classes(data: Dataset, classes: int) -> None:
     type=click.IntRange(min=1),
     default=10,
     show_default=True,
-    help="Number of examples; with --out, of each class.",
+    help="Number of examples; with --out, of each class if there are classes.",
 )
 @click.option("--out", type=PathArgument(), help="Draw the examples into this new PNG file.")
 def head_command(name: str, split: str, count: int, out: Path | None, **where: Any) -> None:
     """Show the first examples of the data set NAME, or of the one at a path.
 
-    With --out the picture of a recording is its spectrogram, from low to high frequencies.
+    With --out the picture of a recording is its spectrogram, from low to high frequencies; images
+    with boxes are drawn with them.
     """
     if out is not None and (
         out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
@@ -204,7 +218,10 @@ def head_command(name: str, split: str, count: int, out: Path | None, **where: A
     shown = in_memory(examples)
     if isinstance(data, AudioDataset):
         shown = pictures(shown, data.audio)
-    contact_sheet(shown, data.class_names, count).save(out)
+    if isinstance(data, DetectionDataset):
+        sheet(shown.take(min(count, len(shown))), data.class_names).save(out)
+    else:
+        contact_sheet(shown, data.class_names, count).save(out)
     click.echo(f"wrote {printable(out, limit=None)}")
 
 

@@ -30,11 +30,13 @@ class Example:
         name: the name of the example in the output.
         inputs: the input of the network before its transform, without a batch axis.
         label: the name of its class, or its value as text; None if the label is unknown.
+        file: the image file; None if the example is not one.
     """
 
     name: str
     inputs: np.ndarray
     label: str | None = None
+    file: Path | None = None
 
 
 #: Pairs of an example's name and its inputs.
@@ -111,7 +113,7 @@ def _given(
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
         for note in _changes(image, told=invert is not None):
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
-        yield Example(path, image.pixels, label)
+        yield Example(path, image.pixels, label, Path(path))
 
 
 def _texts(given: str, *, whole: bool) -> list[str]:
@@ -222,7 +224,9 @@ def _chosen(
     if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
         labels = data.labels_scaler.inverse(labels)
     names = class_names or data.class_names
-    words = [None] * len(index) if labels is None else [named(names, label) for label in labels]
+    words: list[str | None] = [None] * len(index)
+    if hasattr(labels, "dtype"):
+        words = [named(names, label) for label in labels]
     return [
         Example(f"test example {number}", example, label)
         for number, label, example in zip(index, words, inputs, strict=True)

@@ -402,7 +402,7 @@ def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: 
     names, groups = _columns(saved, inputs.shape[-1])
     metric: permutation.Score = metrics.r_squared()
     if saved.classifies:
-        metric = _accuracy_of_logits if saved.gives == "logits" else metrics.accuracy
+        metric = _accuracy_of_logits if saved.output_kind == "logits" else metrics.accuracy
     found = explain.permutation_importance(
         saved.model,
         inputs,

@@ -64,7 +64,7 @@ _KEPT = ("tensorboard", "jsonl", "log_every", *_STOPPING, "non_finite")
 _PATHS = ("tensorboard", "jsonl", "profile")
 
 
-def watching_flags(command: Any) -> Any:
+def monitoring_flags(command: Any) -> Any:
     """Adds the flags."""
     return added(_FLAGS, command)
 

@@ -1,37 +1,17 @@
 """The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import jax
-import numpy as np
 from flax import nnx
 
-from jaxnets import reports, runs
-from jaxnets.arrays import InputError, printable, shortened, shown
-from jaxnets.commands import examples, prediction_file
+from jaxnets.commands import boxes
 from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.predictors import check_flags, predictor_of
 from jaxnets.commands.saved import opened
-from jaxnets.data import RatingsDataset, save_image
-from jaxnets.data.text import target_texts
-from jaxnets.figures import writable
-from jaxnets.models import (
-    IMAGE_MODELS,
-    LANGUAGE_MODELS,
-    TRANSLATORS,
-    ActorCritic,
-    MatrixFactorization,
-    NeuMF,
-    SpeechRecognizer,
-)
-from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import ctc_greedy, sample, sample_images, translate
-from jaxnets.training import predict
 
 _PATHS = ("csv", "out")
 
@@ -95,8 +75,19 @@ _PATHS = ("csv", "out")
     metavar="NAME",
     help="With --samples: the class to draw.  [default: all classes, one in each column]",
 )
-@click.option("--out", type=PathArgument(), metavar="FILE", help="With --samples: the PNG file.")
 @click.option("--seed", type=int, show_default="0", help="Seed of the generated text or images.")
+@click.option(
+    "--out",
+    type=PathArgument(),
+    help="The new PNG file for --samples, for the objects that a detector finds in an example, or "
+    "for the reconstructions of an autoencoder; a new folder for objects in several examples.",
+)
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    show_default=str(boxes.LEAST),
+    help="For a detector: the smallest score of an object to show.",
+)
 @click.option(
     "--csv",
     type=PathArgument(),
@@ -124,6 +115,10 @@ def predict_command(run: Path, **flags: Any) -> None:
     largest outputs, without those that the user has rated. A network that generates images draws
     --samples into one PNG file.
 
+    A detector prints class, score and box of each object, the left, upper, right and lower edge in
+    pixels; --out draws them. An autoencoder prints the code of each example and the mean squared
+    error of its reconstruction. A network that generates images draws --samples.
+
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
     may also be a folder of images, and TEXT a .txt file with one text per line.
@@ -132,19 +127,14 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv", "user", "samples"} & set(given):
+    if not {"inputs", "index", "prompt", "row", "csv", "out", "user", "samples"} & set(given):
         expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
         expected = f"{expected}, for a table a file or --row, or --samples N"
         raise click.UsageError(f"expected {expected}, got none")
     saved = opened(run)
-    use = _RECOMMENDING if saved.ratings is not None else _use_of(saved.model)
-    for name in given:
-        if use.flags is not None and name not in use.flags:
-            called = {"inputs": "TEXT", "of_class": "class"}.get(name, name)
-            expected = f"none, as {use.does.format(type(saved.model).__name__)}"
-            value = given[name]
-            raise InputError(called, expected, shown(str(value) if name in _PATHS else value))
-    for line in use.lines(saved, **given):
+    kind = predictor_of(saved.model, ratings=saved.ratings is not None)
+    check_flags(given, saved, kind)
+    for line in kind.lines(saved, **given):
         click.echo(line)
 
 
@@ -156,237 +146,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run directory for the command.
         model: the network of the run.
     """
-    flags = _use_of(model).example
+    flags = predictor_of(model).example
     if not flags:
         return f"saved in {folder}"
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {flags}"
-
-
-def _recommended(saved: runs.SavedRun, user: str | None = None, top: int = 10) -> list[str]:
-    """A line for each item that is recommended, the best first."""
-    if saved.ratings is None:
-        raise InputError("run", "a folder with the ratings.json of its ratings", "none")
-    (number,) = saved.ratings.numbered("user", [user])
-    data = reports.data_of(saved)
-    assert isinstance(data, RatingsDataset)
-    items, outputs = recommend(saved.model, data.rated(), int(number), top)
-    if data.candidates is not None:
-        outputs = 1 / (1 + np.exp(-outputs))
-    ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
-    names = [printable(f"{ids[item]}  {titles[item]}".rstrip()) for item in items]
-    width = max(map(len, names), default=0)
-    return [
-        f"{place:>3}  {name:<{width}}  {output:.3f}"
-        for place, (name, output) in enumerate(zip(names, outputs, strict=True), start=1)
-    ]
-
-
-def _written(
-    saved: runs.SavedRun, prompt: str, length: int = 400, temperature: float = 0.8, seed: int = 0
-) -> list[str]:
-    """Returns the prompt and the text that the model generates after it."""
-    encoder = saved.encoder
-    if encoder is None:
-        raise InputError("run", "a run directory with text.json", "none")
-    tokens = encoder([prompt])[0]
-    drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
-    text = encoder.tokenizer.join([prompt, encoder.decode(drawn)])
-    return [printable(text, limit=None, lines=True)]
-
-
-def _translated(
-    saved: runs.SavedRun,
-    inputs: Sequence[str] = (),
-    length: int | None = None,
-    beam_size: int = 1,
-    length_penalty: float = 1.0,
-) -> list[str]:
-    """What the network writes for each text."""
-    if saved.encoder is None:
-        raise InputError("run", "a folder with the text.json of its texts", "none")
-    source = saved.encoder(inputs)
-    found = translate(
-        saved.model,
-        source,
-        2 * source.shape[1] if length is None else length,
-        beam_size=beam_size,
-        length_penalty=length_penalty,
-    )
-    return [printable(text, limit=None) for text in target_texts(saved.encoder, found.tokens)]
-
-
-def _drawn(
-    saved: runs.SavedRun,
-    samples: int,
-    of_class: str | None = None,
-    out: Path | None = None,
-    seed: int = 0,
-) -> list[str]:
-    """Writes images that the network draws, and returns a line with their file."""
-    if out is None:
-        raise InputError("out", "a PNG file to write, as in --out samples.png", "none")
-    path, count = writable(out, "out"), getattr(saved.model, "num_classes", None)
-    names = (saved.class_names or tuple(map(str, range(count)))) if count else ()
-    if of_class is not None and of_class not in names:
-        expected = f"one of {shortened(names)}" if names else "none, as the network has no classes"
-        raise InputError("class", expected, of_class)
-    labels: Any = None
-    if names:
-        labels = names.index(of_class) if of_class else np.arange(samples) % len(names)
-    columns = len(names) if names and of_class is None else 8
-    save_image(sample_images(saved.model, samples, labels, seed=seed), path, columns)
-    return [printable(f"wrote {samples:,} samples to {out}", limit=None)]
-
-
-def _not_predicting(saved: runs.SavedRun, **given: Any) -> list[str]:
-    expected = "a network that predicts (jaxnets.control.play_gymnasium plays a policy)"
-    raise InputError("run", expected, type(saved.model).__name__)
-
-
-def _classified(saved: runs.SavedRun, **given: Any) -> list[str]:
-    """Returns a line for each example, or writes their predictions into a file."""
-    _check_examples(given, saved)
-    if "csv" in given:
-        return [printable(_filed(saved, **given), limit=None)]
-    return _answers(saved, **given)
-
-
-def _check_examples(given: dict[str, Any], saved: runs.SavedRun) -> None:
-    """Refuses flags that would have no effect."""
-    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
-    if "invert" in given and not (reads_images and "inputs" in given):
-        raise InputError("invert", "none, as no image file is given", given["invert"])
-    several = {"inputs", "row", "index"} & set(given)
-    if "split" in given and several:
-        raise InputError("split", "none, as examples are given", given["split"])
-    if "csv" in given and "top" in given:
-        raise InputError("top", "none, as --csv writes every class", given["top"])
-    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
-        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
-    if "top" in given and not saved.classifies:
-        raise InputError("top", "none, as the run has no classes", given["top"])
-    if "row" in given and saved.table is None:
-        raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
-
-
-def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
-    """Writes a file of predictions, and returns a line with its path."""
-    prediction_file.check_place(csv)
-    if split is not None or not given:
-        found = prediction_file.of_split(saved, split or "test")
-    else:
-        several, outputs = _predicted(saved, whole=True, **given)
-        labels = [() if each.label is None else (each.label,) for each in several]
-        names = [each.name for each in several]
-        found = prediction_file.Predictions("name", names, labels, outputs)
-    _check_one_class(saved, found.outputs)
-    prediction_file.write(csv, saved, found)
-    return f"wrote {len(found.names):,} predictions to {csv}"
-
-
-def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
-    """Returns a line for each example."""
-    several, outputs = _predicted(saved, **given)
-    if isinstance(saved.model, SpeechRecognizer):
-        words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
-        pairs = zip(several, words, strict=True)
-        return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
-    _check_one_class(saved, outputs)
-    names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
-    return [
-        f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
-    ]
-
-
-def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
-    """Returns the given examples, and the network's outputs for them."""
-    several = examples.given(saved, **given)
-    batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
-    return several, predict(saved.model, batch, transform=saved.transform)
-
-
-def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
-    """A sequence of classes in words; digits and letters without spaces."""
-    names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
-    between = "" if all(len(name) == 1 for name in names) else " "
-    return between.join(names[label] for label in labels)
-
-
-def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
-    if saved.classifies and np.ndim(outputs) > 2:
-        expected = "a run with one class for each example"
-        raise InputError("run", expected, f"outputs of shape {list(np.shape(outputs)[1:])}")
-
-
-def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
-    """Returns the most likely classes for one row of outputs, or the predicted numbers."""
-    if not saved.classifies:
-        return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
-    names, shares = examples.shares(saved, row)
-    best = np.argsort(-shares, kind="stable")[:top]
-    return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)
-
-
-@dataclass(frozen=True)
-class _Use:
-    """How ``predict`` uses networks of some kinds.
-
-    Attributes:
-        networks: the classes of the networks.
-        does: what a network does, for error messages; ``{}`` stands for its class.
-        flags: the flags that have an effect; None if the network does not predict.
-        lines: a function of a run and these flags that returns the lines to print.
-        example: flags for the example that is printed after training; empty for none.
-    """
-
-    networks: tuple[type[nnx.Module], ...]
-    does: str
-    flags: tuple[str, ...] | None
-    lines: Callable[..., Iterable[str]]
-    example: str = "--index 0"
-
-
-_RECOMMENDING = _Use(
-    (MatrixFactorization, NeuMF),
-    "a run on ratings recommends items to --user ID",
-    ("user", "top"),
-    _recommended,
-    "--user ID",
-)
-_CLASSIFYING = _Use(
-    (nnx.Module,),
-    "{} classifies",
-    ("inputs", "row", "index", "top", "invert", "csv", "split"),
-    _classified,
-)
-_USES = (
-    _RECOMMENDING,
-    _Use(
-        LANGUAGE_MODELS,
-        "{} generates text after --prompt",
-        ("prompt", "length", "temperature", "seed"),
-        _written,
-        "--prompt TEXT",
-    ),
-    _Use(
-        TRANSLATORS,
-        "{} generates text after --text",
-        ("inputs", "length", "beam_size", "length_penalty"),
-        _translated,
-        "--text TEXT",
-    ),
-    _Use(
-        IMAGE_MODELS,
-        "{} draws --samples N",
-        ("samples", "of_class", "out", "seed"),
-        _drawn,
-        "--samples 100 --out samples.png",
-    ),
-    _Use((ActorCritic,), "{} plays", None, _not_predicting, ""),
-    _CLASSIFYING,
-)
-
-
-def _use_of(model: nnx.Module) -> _Use:
-    """Returns how ``predict`` uses a network."""
-    return next(use for use in _USES if isinstance(model, use.networks))

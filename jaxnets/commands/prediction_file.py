@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnets import reports, runs
 from jaxnets.arrays import InputError
-from jaxnets.commands.examples import classes, named
+from jaxnets.commands.examples import Example, classes, named
 from jaxnets.disk import replacing
 from jaxnets.reports.outputs import outputs_of, predicted
 from jaxnets.reports.report import part
@@ -57,6 +57,17 @@ def of_split(saved: runs.SavedRun, split: str) -> Predictions:
     else:
         words = [tuple(f"{value:.7g}" for value in row) for row in values(saved, labels)]
     return Predictions("index", range(len(labels)), words, outputs)
+
+
+def of_examples(several: Sequence[Example], outputs: np.ndarray) -> Predictions:
+    """Returns the predictions for given examples.
+
+    Args:
+        several: the examples.
+        outputs: the network's outputs for them, [examples, …].
+    """
+    labels = [() if each.label is None else (each.label,) for each in several]
+    return Predictions("name", [each.name for each in several], labels, outputs)
 
 
 def write(path: Path, saved: runs.SavedRun, found: Predictions) -> None:

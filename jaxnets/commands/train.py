@@ -95,7 +95,7 @@ class _Job:
 )
 @computing.computing_flags
 @seeds.seeds_flags
-@monitoring.watching_flags
+@monitoring.monitoring_flags
 @joining_flags
 @click.option("--json", "as_json", is_flag=True, help="Print only the result, as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the result.")
@@ -152,7 +152,7 @@ def train_command(
         raise click.UsageError("--from cannot be used with --resume, as the run has weights.")
     begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
-        watching = {**begun.watching, **watching}
+        watching = {**begun.monitoring, **watching}
         seed = begun.seed if seed is None else seed
     before = {} if begun is None else begun.computing
     chosen = changed(known or begun.recipe, flags)  # type: ignore[union-attr]
@@ -170,10 +170,13 @@ def train_command(
             settled = computing.settled(given, before)
             job = _Job(ready, seed or 0, data, settled, options, initial)
             if begun is not None:
-                begun = runs.go_on(begun, job.recipe, job.seed, settled)
+                begun = runs.extend(begun, job.recipe, job.seed, settled)
                 job = dataclasses.replace(job, weights=_initial(begun))
             elif saving and out is not None:
-                kept: dict[str, Any] = {"watching": monitoring.kept(watching), "computing": settled}
+                kept: dict[str, Any] = {
+                    "monitoring": monitoring.kept(watching),
+                    "computing": settled,
+                }
                 kept |= {"weights": initial and initial(job.seed)}
                 begun = runs.begin(out, job.recipe, job.seed, **kept, **saving)
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
@@ -201,7 +204,7 @@ def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
     """Reads the run to resume, and checks its record."""
     begun = runs.resume(folder, same_bits=same_bits)
     with runs.understood("resume", folder / runs.BEGUN):
-        monitoring.check(begun.watching)
+        monitoring.check(begun.monitoring)
         computing.check(begun.computing)
     return begun
 

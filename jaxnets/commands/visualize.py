@@ -17,7 +17,7 @@ from jaxnets.data.spec import single
 from jaxnets.data.text import PAD
 from jaxnets.figures import save
 from jaxnets.losses import LOSSES
-from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS, Autoencoder
 from jaxnets.sampling import translate
 
 _BATCH = 256  # number of examples for the gradient
@@ -65,7 +65,8 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
 
     kernels: the weights of the first layer. activations: the outputs of each layer for a test
     example. histograms: the distribution of weights and gradients in each layer. embedding: the
-    inputs of the last layer for many test examples, projected to two dimensions. graph: the layers
+    inputs of the last layer, or the codes of an autoencoder, for many test examples, projected to
+    two dimensions. graph: the layers
     in order, with the shapes of their outputs. attention: the tokens to
     which a sequence-to-sequence network attends before each token that it writes.
     """
@@ -164,11 +165,17 @@ def _embedding(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
     inputs, labels = examples.of_test(data, given.get("count", 1000))
     if labels[0].size != 1:
         raise InputError("run", "data with one label for each example", f"{labels[0].size}")
-    found = explain.features(saved.model, inputs, transform=saved.transform)
+    layer, what = (
+        ("decoder.0", "the codes")
+        if isinstance(saved.model, Autoencoder)
+        else (None, "the inputs of the last layer")
+    )
+    found = explain.features(saved.model, inputs, layer=layer, transform=saved.transform)
     method = given.get("projection", "pca")
-    names = (saved.class_names or data.class_names) if saved.classifies else None
+    names = saved.class_names or data.class_names
+    names = names if saved.classifies or isinstance(saved.model, Autoencoder) else None
     size, how = found.shape[1], {"pca": "PCA", "tsne": "t-SNE"}[method]
-    title = f"{how} of the inputs of the last layer ({size} units), {len(inputs)} test examples"
+    title = f"{how} of {what} ({size} units), {len(inputs)} test examples"
     points = explain.project(found, method=method)
     return explain.draw_embedding(points, labels, names, title=title)
 

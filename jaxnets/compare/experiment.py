@@ -152,7 +152,7 @@ class Experiment:
         inputs, labels = self.train.gather(rows)
         if self.augment is None:
             return inputs, labels
-        varied, targets = _augmented(self.augment, inputs, labels, seed, step)
+        varied, targets = in_step(self.augment, inputs, labels, seed, step)
         return jax.tree.map(np.asarray, varied), np.asarray(targets)
 
 
@@ -161,11 +161,20 @@ def canonical(array: np.ndarray) -> np.ndarray:
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
-def _augmented(
+def in_step(
     augmentation: Augmentation, inputs: Any, labels: Any, seed: int, step: int
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Any, Any]:
+    """Applies an augmentation to a batch with the random numbers of a step of ``fit``.
+
+    Args:
+        augmentation: the augmentation.
+        inputs: [batch, …], or a tuple or dictionary of arrays.
+        labels: likewise.
+        seed: the seed of the run.
+        step: the number of the step, from 0.
+    """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DRAWS), step)
-    return _varied(augmentation, jax.tree.map(jnp.asarray, inputs), jnp.asarray(labels), key)
+    return _varied(augmentation, *jax.tree.map(jnp.asarray, (inputs, labels)), key)
 
 
 @jax.jit(static_argnums=0)

@@ -5,11 +5,12 @@ from jaxnets.data.audio import AudioDataset, AudioFormat, read_wav, write_wav
 from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
+from jaxnets.data.detection import DetectionDataset, ScatterDigits
 from jaxnets.data.image_grid import make_grid, save_image
 from jaxnets.data.loading import load
 from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
-from jaxnets.data.splitting import hold_out
+from jaxnets.data.splitting import hold_out, keep_labels
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.table_encoding import TableColumn, TableDataset, TableEncoder
@@ -62,6 +63,7 @@ __all__ = [
     "Compose",
     "CutMix",
     "Dataset",
+    "DetectionDataset",
     "Draws",
     "ElementSpec",
     "FrameCounts",
@@ -87,6 +89,7 @@ __all__ = [
     "Resize",
     "Rotate",
     "SampleNegatives",
+    "ScatterDigits",
     "SpecAugment",
     "Spectrogram",
     "Split",
@@ -105,6 +108,7 @@ __all__ = [
     "from_tfds",
     "hold_out",
     "idx",
+    "keep_labels",
     "load",
     "make_grid",
     "mnist",

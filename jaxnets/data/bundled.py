@@ -8,6 +8,7 @@ from importlib import resources
 from jaxnets.arrays import InputError
 from jaxnets.data import mnist, synthetic, tables
 from jaxnets.data.dataset import Dataset
+from jaxnets.data.detection import scattered
 from jaxnets.data.source import Source, held_dataset
 
 ORIGIN = "bundled with jaxnets"
@@ -30,6 +31,7 @@ DATASETS: dict[str, Callable[[], Source]] = {
     "elnino": partial(_table, "elnino.csv", window=24),
     "engel": partial(_table, "engel.csv"),
     "cartpole": partial(_held, synthetic.cartpole),
+    "scattered-digits": scattered.load,
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
 }

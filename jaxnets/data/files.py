@@ -6,14 +6,15 @@ from pathlib import Path
 from jaxnets.arrays import InputError
 from jaxnets.data import cifar, idx_folder, image_folder, npz, tables
 from jaxnets.data.audio import folder as audio_folder
+from jaxnets.data.detection import folder as detection_folder
 from jaxnets.data.known import KNOWN, canonical, checked, folders, owner
 from jaxnets.data.source import Source
 
 #: The environment variable that names the folder of a user's data sets.
 VARIABLE = "JAXNETS_DATA"
 LAYOUTS = (
-    "IDX files, CIFAR batches, .npz, .npy, .csv, or a subfolder of images or WAV files for each "
-    "class"
+    "IDX files, CIFAR batches, .npz, .npy, .csv, images with boxes, or a subfolder of images or "
+    "WAV files for each class"
 )
 
 
@@ -81,6 +82,7 @@ def open_path(
             idx_folder.find(path)
             or cifar.find(path)
             or tables.find(path, reading)
+            or detection_folder.find(path, seed, size)
             or image_folder.find(path, seed, size, nested=nested)
             or audio_folder.find(path, seed, reading.listening if reading else None)
             or npz.find(path)

@@ -100,7 +100,7 @@ def _source(
 ) -> Source:
     classes = tuple(found["train"])
     paths = [path for groups in found.values() for images in groups.values() for path in images]
-    shape = _shape(paths, size)
+    shape = common_shape(paths, size)
     parts = {
         name: _part(tops[name], groups, classes, shape, seed, fit=size is not None)
         for name, groups in found.items()
@@ -114,7 +114,7 @@ def _source(
 
 def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
     """Returns the folders of the splits, training first; none if the children are classes."""
-    called = {child: _split_of(child.name) for child in children}
+    called = {child: split_of(child.name) for child in children}
     named = [child for child in children if called[child] and _has_images(child, _DEEP)]
     parted = [child for child in named if any(_has_images(sub, _DEEP) for sub in _folders(child))]
     others = [child for child in children if not called[child] and _has_images(child, 1)]
@@ -139,8 +139,8 @@ def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
     return {part: tops[part] for part in _PARTS if part in tops}
 
 
-def _split_of(name: str) -> str | None:
-    """Returns the split that a folder's name stands for: ``train`` for ``Training_Set``."""
+def split_of(name: str) -> str | None:
+    """Returns the split that a name stands for: ``train`` for ``Training_Set``; None for none."""
     word = re.sub(r"[^a-z]", "", name.lower()).removesuffix("set")
     return next((part for part, words in _PARTS.items() if word in words), None)
 
@@ -154,7 +154,7 @@ def _are_classes(children: list[Path], nested: int) -> bool:
 def _check_order(classes: list[Path]) -> None:
     """Checks that no class contains splits, whose images would be mixed."""
     for folder in classes:
-        inner = {_split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
+        inner = {split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
         if "train" in inner and inner & {"test", "validation"}:
             raise UnclearClasses(str(folder), "train/CLASS/IMAGE", "CLASS/train/IMAGE")
 
@@ -301,8 +301,19 @@ def _listed(paths: list[Path]) -> str:
 # The images
 
 
-def _shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Reads the headers of all images and returns their common shape."""
+def common_shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Reads the headers of all images and returns their common shape.
+
+    Args:
+        paths: the files.
+        size: height and width to which they will be resized; None if they are alike.
+
+    Returns:
+        Height, width, and the number of channels: 1 if all images are grayscale, 3 otherwise.
+
+    Raises:
+        InputError: if images differ in size, and none is given.
+    """
     first, all_grey = size, True
     for path in paths:
         height, width, grey = read_header(path, turned=size is None)

@@ -23,6 +23,7 @@ from jaxnets.data.audio.dataset import AudioDataset
 from jaxnets.data.audio.folder import Listening
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
+from jaxnets.data.detection import DetectionDataset
 from jaxnets.data.image_files import check_size
 from jaxnets.data.image_folder import UnclearClasses
 from jaxnets.data.known import KNOWN, canonical, named
@@ -31,7 +32,7 @@ from jaxnets.data.ratings import finding as ratings
 from jaxnets.data.ratings.files import Columns
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
-from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
+from jaxnets.data.splitting import hold_out, hold_out_last, keep_labels, select, stream
 from jaxnets.data.standardization import standardize as standardized
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.table_encoding import TableDataset, TableEncoder
@@ -73,6 +74,8 @@ def load(
     item: str | int | None = None,
     time: str | int | None = None,
     negatives: int | None = None,
+    labels: int | None = None,
+    unlabelled: bool = True,
     streaming: bool = False,
     workers: int = 0,
     encoder: TextEncoder | TableEncoder | RatingsEncoder | None = None,
@@ -85,12 +88,12 @@ def load(
     ``data_dir`` only this folder is searched. A path is a data set's own file or folder.
 
     Args:
-        name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
-            ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; ``ratings``
-            are generated ratings, ``ml-100k`` and others are those of MovieLens. Any other name is
-            that of a folder or file, or one of TensorFlow Datasets. Or a path: of a table, a
-            ``.npz`` file, a text file, or a folder in a supported layout.
+        name: ``mnist``, ``scattered-digits``, ``engel``, ``elnino`` and ``linear`` are bundled;
+            ``fashion_mnist``, ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known;
+            ``rt-polarity``, ``names``, ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are
+            texts; ``ratings`` are generated ratings, ``ml-100k`` and others are those of MovieLens.
+            Any other name is that of a folder or file, or one of TensorFlow Datasets. Or a path: of
+            a table, a ``.npz`` file, a text file, or a folder in a supported layout.
         source: the only place to search: "bundled", "files" or "tfds"; None for all.
         data_dir: the data set's own folder or file, or the folder that contains it, or into which
             TensorFlow Datasets prepares it.
@@ -135,6 +138,9 @@ def load(
         time: for a table of ratings, the column of the times.
         negatives: reads ratings as implicit feedback, whatever their values: a test example is an
             item that the user has rated and this number of items that the user has not rated.
+        labels: for classes, the number of training examples that keep their label: the same number
+            in each class, drawn with ``seed``. The label of the others is -1. None keeps all.
+        unlabelled: with ``labels``, whether to keep the training examples without a label.
         streaming: whether to read examples during training, for data sets larger than memory. The
             splits are then ``StreamedSplit``, with the same examples in the same order.
         workers: number of processes that read a streamed split; 0 for threads of this process.
@@ -172,7 +178,8 @@ def load(
             "standardize": standardize or None, "window": window, "horizon": horizon, "size": size,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None, "seconds": seconds,
-            "sample_rate": sample_rate, "lengths": lengths or None, "join": join,
+            "sample_rate": sample_rate, "lengths": lengths or None, "join": join, "labels": labels,
+            "unlabelled": None if unlabelled is True else unlabelled,
         }  # fmt: skip
         _check_absent(strange, name, "ratings")
         header = None if header is None else check_bool("header", header)
@@ -198,7 +205,8 @@ def load(
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
         kind, root = texts or (str(name), data_dir)
-        return _load_texts(kind, given, root, test_fraction, seed, encoder)
+        whole = _load_texts(kind, given, root, test_fraction, seed, encoder)
+        return _labelled(whole, labels, seed, unlabelled)
     for argument, value in (("stride", stride), ("tokens", tokens)):
         if value is not None:
             raise InputError(argument, f"None, as {shown(str(name))} is not a set of texts", value)
@@ -240,13 +248,26 @@ def load(
     data = _of_kind(found, parts)
     if standardize:
         data = standardized(data)
+    data = _labelled(data, labels, seed, unlabelled)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _labelled(data: Dataset, labels: int | None, seed: int, unlabelled: bool) -> Dataset:
+    """Keeps the labels of a few training examples; see ``load``."""
+    if not check_bool("unlabelled", unlabelled) and labels is None:
+        raise InputError("unlabelled", "True, unless labels is given", unlabelled)
+    if labels is None:
+        return data
+    train: Any = data.train
+    return dataclasses.replace(data, train=keep_labels(train, labels, seed, unlabelled=unlabelled))
 
 
 def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
     """A data set of the parts, of the kind that brings what encodes new examples."""
     if found.encoder:
         return TableDataset(*parts, encoder=found.encoder)
+    if found.boxes:
+        return DetectionDataset(*parts, scatter=found.scatter)
     return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
 
 

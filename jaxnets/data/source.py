@@ -11,6 +11,7 @@ from jaxnets.data.spec import single
 from jaxnets.data.streaming import Examples
 from jaxnets.data.streaming.examples import concatenated
 from jaxnets.data.table_encoding import TableEncoder
+from jaxnets.data.transforms.transform import Augmentation
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Source:
         left_out: descriptions of files that are not read.
         encoder: the encoder of the rows of a table; None for other data.
         audio: the format of recordings; None for other data.
+        boxes: whether the labels are boxes of objects, see ``DetectionDataset``.
+        scatter: see ``DetectionDataset``.
     """
 
     origin: str
@@ -66,6 +69,8 @@ class Source:
     left_out: tuple[str, ...] = ()
     encoder: TableEncoder | None = None
     audio: AudioFormat | None = None
+    boxes: bool = False
+    scatter: Augmentation | None = None
 
 
 def held(split: Split, instead: str | None = None) -> Part:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_seed, shown
+from jaxnets.arrays import InputError, check_bool, check_integer, check_seed, describe, shown
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, join
@@ -130,12 +130,58 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     for stream, (members, share) in enumerate(
         zip(classes, _shares(classes, fraction), strict=True)
     ):
-        order = epoch_plan(len(members), len(members), seed=seed, epoch=stream).full[0]
-        held[members[order[:share]]] = True
+        held[_drawn(members, share, seed, stream)] = True
     if held.all() or not held.any():
         expected = f"a fraction of {len(split)} examples that leaves both parts nonempty"
         raise InputError("fraction", expected, fraction)
     return split.chosen(np.flatnonzero(~held)), split.chosen(np.flatnonzero(held))
+
+
+def keep_labels(split: Split, labels: int, seed: int = 0, *, unlabelled: bool = True) -> Split:
+    """Keeps the labels of a few examples, the same number in each class, drawn at random.
+
+    Args:
+        split: the examples, with class numbers [N].
+        labels: number of labels to keep, a multiple of the number of classes.
+        seed: seed of the selection; the result is the same on every machine.
+        unlabelled: whether to keep the other examples, with the label -1.
+
+    Returns:
+        The examples, in their original order.
+
+    Raises:
+        InputError: if the split is not in memory or has no class numbers, ``labels`` is not a
+            multiple of the number of classes, or a class has too few examples.
+
+    Examples:
+        >>> split = Split(np.arange(6.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 3))
+        >>> keep_labels(split, 2).labels
+        array([ 0, -1, -1, -1, -1,  1], dtype=int32)
+    """
+    check_seed("seed", seed)
+    check_bool("unlabelled", unlabelled)
+    known = split.labels if isinstance(split, Split) else None
+    if not isinstance(known, np.ndarray) or known.dtype.kind != "i" or known.ndim != 1:
+        got = describe(known) if isinstance(known, np.ndarray) else "other data"
+        raise InputError("split", "examples in memory with class numbers [N]", got)
+    classes = [np.flatnonzero(known == label) for label in np.unique(known)]
+    most = len(classes) * min(map(len, classes))
+    count = check_integer("labels", labels, least=len(classes), most=most)
+    if count % len(classes):
+        raise InputError("labels", f"a multiple of the {len(classes)} classes", count)
+    kept = [_drawn(each, count // len(classes), seed, place) for place, each in enumerate(classes)]
+    rows = np.sort(np.concatenate(kept))
+    if not unlabelled:
+        return split.chosen(rows)
+    hidden = np.full_like(known, -1)
+    hidden[rows] = known[rows]
+    return Split(split.inputs, hidden)
+
+
+def _drawn(members: np.ndarray, count: int, seed: int, stream: int) -> np.ndarray:
+    """Draws some of the members; each stream of a seed is another draw."""
+    order = epoch_plan(len(members), len(members), seed=seed, epoch=stream).full[0]
+    return members[order[:count]]
 
 
 def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:

@@ -61,10 +61,10 @@ def background_of(data: Dataset) -> float | None:
 
 
 def class_counts(split: Split, classes: int) -> np.ndarray:
-    """Counts the examples of each class.
+    """Counts the examples of each class. Negative labels, which are no classes, are not counted.
 
     Args:
-        split: examples whose labels are class numbers.
+        split: examples whose labels are class numbers, or -1 for none.
         classes: number of classes.
 
     Returns:
@@ -76,7 +76,7 @@ def class_counts(split: Split, classes: int) -> np.ndarray:
     labels = single("split.labels", split.labels)
     if labels.dtype.kind == "f":
         raise InputError("split", "class numbers for labels", describe(labels))
-    counts = np.bincount(labels.ravel(), minlength=classes)
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
     if len(counts) > classes:
         raise InputError("split", f"labels below {classes}", int(labels.max()))
     return counts

@@ -29,6 +29,7 @@ from jaxnets.optional import require
 from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.objective import outputs_of
 from jaxnets.training.state import TrainState
+from jaxnets.unsupervised import pca
 
 _BATCH = 500  # batch size for features
 
@@ -177,13 +178,7 @@ def project(
         perplexity = min(30.0, (len(rows) - 1) / 3)
         made = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
         return made.fit_transform(rows.astype(np.float32))
-    centred = rows - rows.mean(axis=0, dtype=np.float64)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:2]
-    # principal directions have no sign: the largest component of each is made positive
-    largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[range(len(directions)), largest])[:, None]
-    points = centred @ directions.T
+    points = pca(rows, min(2, rows.shape[1])).transform(rows)
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 

@@ -7,6 +7,8 @@ that recipes reproduce.
 from flax import nnx
 
 from jaxnets.models.actor_critic import ActorCritic
+from jaxnets.models.autoencoder import Autoencoder
+from jaxnets.models.center_net import CenterNet
 from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.dcgan import DCGAN, Discriminator, Generator
 from jaxnets.models.diffusion import Diffusion
@@ -37,6 +39,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "lenet": LeNet,
     "cifar-resnet": CifarResNet,
     "resnet": ResNet,
+    "center-net": CenterNet,
     "recurrent-classifier": RecurrentClassifier,
     "speech-cnn": SpeechCNN,
     "speech-gru": SpeechGRU,
@@ -54,6 +57,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "vae": VAE,
     "dcgan": DCGAN,
     "diffusion": Diffusion,
+    "autoencoder": Autoencoder,
 }
 """The networks by name."""
 
@@ -76,6 +80,8 @@ __all__ = [
     "TRANSLATORS",
     "VAE",
     "ActorCritic",
+    "Autoencoder",
+    "CenterNet",
     "CifarResNet",
     "Diffusion",
     "Discriminator",

@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.arrays import InputError, shown
-from jaxnets.recipes import control, generation, ratings, speech, transformers
+from jaxnets.recipes import (
+    control,
+    detection,
+    generation,
+    ratings,
+    speech,
+    transformers,
+    unsupervised,
+)
 from jaxnets.recipes.recipe import Objective, Recipe
 from jaxnets.training import minimize, supervised
 
 #: Arguments of ``fit`` that belong to an objective, and those that belong to an update.
-OF_OBJECTIVE = ("loss", "transform", "augment", "compute_dtype", "metrics")
+OF_OBJECTIVE = ("loss", "transform", "augment", "compute_dtype", "metrics", "train")
 OF_UPDATE = ("optimizer", "accumulate", "non_finite", "wrt")
 
 
@@ -22,8 +30,10 @@ OBJECTIVES: dict[str, Objective] = {
     **transformers.OBJECTIVES,
     **ratings.OBJECTIVES,
     **speech.OBJECTIVES,
+    **detection.OBJECTIVES,
     **control.OBJECTIVES,
     **generation.OBJECTIVES,
+    **unsupervised.OBJECTIVES,
 }
 """The objectives by the name that a recipe has as its ``objective``."""
 

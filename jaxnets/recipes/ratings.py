@@ -10,30 +10,12 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, RatingsDataset, SampleNegatives
 from jaxnets.metrics import Ratio, hit_rate, ndcg
 from jaxnets.recipes.recipe import Objective, Recipe
-from jaxnets.training import minimize, supervised
+from jaxnets.recipes.tested import tested
+from jaxnets.training import minimize
 from jaxnets.training.evaluation import EVALUATION_BATCH
-from jaxnets.training.objective import Supervised
 
 #: Items not rated in a test example of implicit feedback, as in He et al., 2017.
 NEGATIVES = 99
-
-
-@dataclasses.dataclass(frozen=True)
-class Implicit(Supervised):
-    """Supervised training on pairs and their negatives, which measures the order of candidates.
-
-    Attributes:
-        ranking: metrics of the candidates of test examples, pairs of a name and a function of
-            (outputs, labels). They are measured in evaluation alone, as a training batch has no
-            candidates.
-    """
-
-    ranking: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
-
-    @property
-    def evaluation(self) -> Supervised:
-        """The same without augmentation, with the metrics of candidates."""
-        return dataclasses.replace(self, augment=None, metrics=self.ranking)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +40,7 @@ class OfCandidates:
 
 
 def _implicit(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
-    options = dict(objective)
-    ranking = tuple(options.pop("metrics", {}).items())
-    checked = supervised(**options, correct=None)
-    settings = {field.name: getattr(checked, field.name) for field in dataclasses.fields(checked)}
-    return minimize(Implicit(**settings, ranking=ranking), **update)
+    return minimize(tested(objective), **update)
 
 
 def of_ratings(data: Dataset) -> RatingsDataset:

@@ -14,6 +14,7 @@ from jaxnets.data import Dataset, RatingsDataset
 from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
 from jaxnets.networks import OwnNetwork
+from jaxnets.recipes.detection import of_boxes
 from jaxnets.recipes.inputs import build_transform, num_classes
 from jaxnets.recipes.ratings import of_ratings
 from jaxnets.recipes.recipe import Recipe, check_recipe
@@ -169,6 +170,10 @@ def _of_image_classifier(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"input_size": ends.inputs, "num_classes": ends.outputs}
 
 
+def _of_autoencoder(ends: Ends) -> dict[str, Any]:
+    return {} if ends.is_text else {"in_features": ends.inputs}
+
+
 def _of_linear_regression(ends: Ends) -> dict[str, Any]:
     return {} if ends.is_text else {"in_features": ends.inputs, "out_features": ends.outputs}
 
@@ -193,15 +198,19 @@ def _of_vae(ends: Ends) -> dict[str, Any]:
     return {"image_size": size, "in_channels": channels}
 
 
-def _of_diffusion(ends: Ends) -> dict[str, Any]:
-    if ends.recipe.model_options.get("num_classes") is None:  # which ignores classes
-        return _of_vae(ends)
-    return {**_of_vae(ends), "num_classes": num_classes(ends.data)}
+def _of_center_net(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": of_boxes(ends.data).num_classes, "in_channels": ends.shape[-1]}
 
 
 def _of_dcgan(ends: Ends) -> dict[str, Any]:
     sizes = _of_diffusion(ends)
     return {"nc": sizes.pop("in_channels"), **sizes}
+
+
+def _of_diffusion(ends: Ends) -> dict[str, Any]:
+    if ends.recipe.model_options.get("num_classes") is None:  # which ignores classes
+        return _of_vae(ends)
+    return {**_of_vae(ends), "num_classes": num_classes(ends.data)}
 
 
 def _of_recurrent_classifier(ends: Ends) -> dict[str, Any]:
@@ -247,6 +256,8 @@ def _of_neumf(ends: Ends) -> dict[str, Any]:
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "center-net": _of_center_net,
+    "autoencoder": _of_autoencoder,
     "cifar-resnet": _of_resnet,
     "dcgan": _of_dcgan,
     "diffusion": _of_diffusion,

@@ -7,6 +7,7 @@ from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     control,
+    detection,
     generation,
     images,
     ratings,
@@ -15,11 +16,15 @@ from jaxnets.recipes import (
     speech,
     texts,
     transformers,
+    unsupervised,
 )
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, transformers, series, ratings, speech, control, generation)
+_DOMAINS = (
+    *(images, residual, texts, transformers, series, ratings, speech, generation, detection),
+    *(unsupervised, control),
+)
 
 
 def _expecting(recipe: Recipe) -> Recipe:

@@ -197,14 +197,15 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
 def error_in_units(recipe: Recipe, run: TrainingRun, data: Dataset) -> float | None:
     """Returns the root mean squared test error in the original units of the labels.
 
-    Returns None if the loss is not the mean squared error, or if the labels have several units.
+    Returns None if training does not minimize the mean squared error of labels, or if the labels
+    have several units.
 
     Args:
         recipe: the experiment.
         run: the training run, with its test error.
         data: the data of the run.
     """
-    if recipe.loss != "mse":
+    if recipe.loss != "mse" or recipe.objective != "supervised":
         return None
     scaler = data.labels_scaler if isinstance(data, StandardizedDataset) else None
     scales = (1.0,) if scaler is None else scaler.std

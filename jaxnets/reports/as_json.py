@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxnets.pages.plain import dumped
-from jaxnets.reports.records import Classification, Regression
+from jaxnets.reports.records import Classification, Detection, Regression
 from jaxnets.training.records import history_rows
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "jaxnets evaluation 1"
 _PLAIN = ("name", "data", "split", "examples", "parameters", "date", "scores")
+_DETECTED = ("class", "ap", "ap_50", "ap_75", "recall", "objects")
 _TRAINING = ("settings", "versions", "machine", "command")
 
 
@@ -19,6 +20,10 @@ def as_json(report: "Report") -> str:
     record = {"format": _FORMAT, **{name: getattr(report, name) for name in _PLAIN}}
     if isinstance(report.found, Classification):
         record |= _of_classes(report.found)
+    elif isinstance(report.found, Detection):
+        record |= {
+            "classes": [dict(zip(_DETECTED, row, strict=True)) for row in report.found.rows()]
+        }
     elif isinstance(report.found, Regression):
         record |= _of_values(report.found)
     record |= {"history": history_rows(report.history), "learning_rate": report.rates}

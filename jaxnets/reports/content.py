@@ -11,7 +11,7 @@ from jaxnets.pages.figures import called, confusion
 from jaxnets.pages.settings import settings_table
 from jaxnets.pages.wording import minus, percent, several
 from jaxnets.reports import figures
-from jaxnets.reports.records import Classification, Mistake, Regression
+from jaxnets.reports.records import Classification, Detection, Mistake, Regression
 from jaxnets.reports.wording import described, measured
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def content(report: "Report") -> list[Block]:
     if isinstance(report.found, Classification):
         sections += [_classes(report.found), _confusion(report.found)]
         sections += [_calibration(report.found), _mistakes(report.found)]
+    elif isinstance(report.found, Detection):
+        sections += [_detected(report.found)]
     elif isinstance(report.found, Regression):
         sections += [_values(report.found)]
     sections += [_training(report), _how(report)]
@@ -74,6 +76,18 @@ def _classes(found: Classification) -> Iterator[Block]:
         caption += f" The table shows the {_LISTED} of {count} classes with the lowest F1."
     columns = ["class", "precision", "recall", "F1", "examples"]
     yield Table(caption, columns, "lrrrr", rows, sums=2)
+
+
+def _detected(found: Detection) -> Iterator[Block]:
+    yield Heading("Classes")
+    rows = [[name, *map(_bare, shares), f"{objects:,}"] for name, *shares, objects in found.rows()]
+    caption = (
+        "COCO's average precision: the mean over overlaps (intersection over union) from 0.50 to "
+        "0.95, and at 0.50 and 0.75. Recall: the share of objects that are found, the mean over "
+        "the same overlaps. All are in percent."
+    )
+    columns = ["class", "AP", "AP50", "AP75", "recall", "objects"]
+    yield Table(caption, columns, "lrrrrr", rows)
 
 
 def _confusion(found: Classification) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, Split, Standardizer
+from jaxnets.data import Dataset, DetectionDataset, Split, Standardizer
 from jaxnets.data.dataset import AnySplit, in_memory
 from jaxnets.data.spec import described
 from jaxnets.data.table_files import listed
@@ -49,10 +49,16 @@ def data_of(
     chosen |= {"encoder": saved.encoder or saved.table or saved.ratings, **(options or {})}
     chosen.pop("standardize", None)  # the run's scalers are used instead
     data = load_named(recipe.data if name is None else name, chosen)  # type: ignore[union-attr]
+    if isinstance(data, DetectionDataset):
+        return _of_inputs(saved, data.renumbered(saved.class_names or data.class_names or ()))
     splits = {part: _as_trained(saved, data, each) for part, each in data.splits.items()}
     names = saved.class_names or data.class_names
     changed: dict[str, Any] = {**splits, "class_names": names if saved.classifies else None}
-    data = dataclasses.replace(data, **changed)
+    return _of_inputs(saved, dataclasses.replace(data, **changed))
+
+
+def _of_inputs(saved: SavedRun, data: Dataset) -> Dataset:
+    """Checks that the examples of a data set are those of a run, and returns the data set."""
     if saved.inputs is not None and data.spec.inputs != saved.inputs:
         expected = f"examples {described(saved.inputs)}, as in training"
         raise InputError(_called(data), expected, described(data.spec.inputs))

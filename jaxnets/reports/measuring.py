@@ -7,16 +7,20 @@ import numpy as np
 
 from jaxnets import metrics, scores
 from jaxnets.arrays import InputError, describe, printable
-from jaxnets.data import RatingsDataset
-from jaxnets.data.dataset import Split
+from jaxnets.data import DetectionDataset, RatingsDataset
+from jaxnets.data.dataset import Split, in_memory
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.survey import is_image
-from jaxnets.losses import cross_entropy
+from jaxnets.detection import mean_average_precision
+from jaxnets.losses import cross_entropy, mse_loss
+from jaxnets.models import CenterNet
+from jaxnets.models.center_net import detections
 from jaxnets.reports import outputs as given
 from jaxnets.reports.ranking import ranking
-from jaxnets.reports.records import Classification, Mistake, Regression
-from jaxnets.training import evaluate
+from jaxnets.reports.records import Classification, Detection, Mistake, Regression
+from jaxnets.training import evaluate, predict
+from jaxnets.training import reconstruction as objective_of_inputs
 from jaxnets.training.labels import IGNORED, OF_PROBABILITIES, Loss, unwrapped
 from jaxnets.training.probabilities import Kind, class_probabilities, kind_of
 from jaxnets.training.records import Task
@@ -67,6 +71,47 @@ def recommendation(
     outputs, labels = given.outputs_of(model, split, task.transform)
     found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
     return found | ranking(model, data, outputs), None
+
+
+def reconstruction(
+    model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
+) -> dict[str, float]:
+    """Computes the scores of an autoencoder: of its outputs against its transformed inputs.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data.
+        loss: the loss to report; None for the mean squared error.
+    """
+    measured = {"mse": mse_loss}
+    objective = objective_of_inputs(loss or mse_loss, transform=task.transform, metrics=measured)
+    found = evaluate(model, split, objective)
+    return {name: float(value) for name, value in found.metrics.items()}
+
+
+def detection(
+    model: Any, split: Split | StreamedSplit, task: Task, data: DetectionDataset
+) -> tuple[dict[str, float], Detection]:
+    """Computes the scores of a detector, and the results for each class.
+
+    Args:
+        model: the network.
+        split: the examples.
+        task: the kind of data.
+        data: the data set.
+    """
+    if not isinstance(model, CenterNet):
+        raise InputError("model", "a CenterNet, for images with boxes", type(model).__name__)
+    inputs, labels = in_memory(split).inputs, in_memory(split).labels
+    found = detections(predict(model, inputs, transform=task.transform))
+    names = tuple(map(printable, task.class_names or data.class_names or ()))
+    names += tuple(map(str, range(len(names), model.num_classes)))
+    measured = mean_average_precision(
+        found, labels["boxes"], labels["labels"], num_classes=len(names)
+    )
+    scores = {name: value for name, value in measured.scores.items() if not np.isnan(value)}
+    return scores, Detection(names, measured)
 
 
 def classification(

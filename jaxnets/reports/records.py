@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxnets.detection import AveragePrecision
 from jaxnets.scores import Calibration, ClassScores, RegressionScores
 
 
@@ -86,3 +87,27 @@ class Regression:
     def residuals(self) -> np.ndarray:
         """The predicted minus the true values, float64 [N, columns]."""
         return self.predicted - self.true
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The results of a detector.
+
+    Attributes:
+        class_names: the name of each class.
+        measured: precision and recall of each class.
+    """
+
+    class_names: tuple[str, ...]
+    measured: AveragePrecision
+
+    def rows(self) -> list[tuple[str, float, float, float, float, int]]:
+        """Returns for each class its name, AP, AP50, AP75, the recall, and the number of objects.
+
+        The recall is the mean over the thresholds, with at most 100 detections in an image.
+        """
+        found = self.measured
+        recall = found.recall[:, :, 0, -1].mean(0)
+        columns = (found.of_classes(), found.of_classes(0.5), found.of_classes(0.75), recall)
+        values = zip(*(column.tolist() for column in columns), found.support.tolist(), strict=True)
+        return [(name, *row) for name, row in zip(self.class_names, values, strict=True)]

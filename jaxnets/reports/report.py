@@ -10,19 +10,19 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_choice, check_path, check_positive
-from jaxnets.data import Dataset, RatingsDataset, Split, Transform
+from jaxnets.data import Dataset, DetectionDataset, RatingsDataset, Split, Transform
 from jaxnets.data.dataset import in_memory
 from jaxnets.data.source import join
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.text import TextDataset
-from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS, Autoencoder
 from jaxnets.pages.files import drawn, written
 from jaxnets.pages.page import body
 from jaxnets.reports import measuring
 from jaxnets.reports.as_json import as_json
 from jaxnets.reports.content import content
-from jaxnets.reports.records import Classification, Regression
+from jaxnets.reports.records import Classification, Detection, Regression
 from jaxnets.reports.summary import summary
 from jaxnets.training import EpochRecord, count_parameters
 from jaxnets.training.evaluation import check_model
@@ -44,8 +44,8 @@ class Report:
         split: the split: ``"test"``, ``"train"`` or ``"all"``.
         examples: the number of examples.
         scores: all scores by name, as floats; shares are in [0, 1].
-        found: the results for each class or value; None for a language model
-            and for a recommender of implicit feedback.
+        found: the results for each class or value; None for a language model, a recommender of
+            implicit feedback and an autoencoder.
         parameters: the number of parameters.
         date: the date of the evaluation, ISO 8601.
         history: one record for each epoch of the training; empty if unknown.
@@ -62,7 +62,7 @@ class Report:
     split: str
     examples: int
     scores: Mapping[str, float]
-    found: Classification | Regression | None
+    found: Classification | Detection | Regression | None
     parameters: int
     date: str
     history: tuple[EpochRecord, ...] = ()
@@ -116,8 +116,10 @@ def report(
     label for each position, each position is a prediction; labels that the loss ignores (-100) are
     omitted. Float labels are values. The report then has errors and residuals, in the data's units
     if the data set defines them. For a language model it has loss, perplexity and accuracy.
+    For a detector it has COCO's average precision, of each class too.
     For implicit feedback it has the hit rate and the NDCG at 10 of the test examples, among their
-    candidates and among all items.
+    candidates and among all items. For an ``Autoencoder`` it has the mean squared error of the
+    reconstructions.
 
     Args:
         model: any ``nnx.Module``; it is not changed.
@@ -193,16 +195,22 @@ def evaluated(
         bins: the number of bins of the calibration.
         named: the name of the network or None, the data set, and the name of the split.
     """
-    name, data, which = named
+    _, data, _ = named
+    if isinstance(model, Autoencoder):
+        scores = measuring.reconstruction(model, split, task, loss)
+        return _made(model, split, scores, None, named)
     if split.spec.labels is None:
         raise InputError("data", "examples with labels", "examples without labels")
-    labels = single(f"labels of {data.name}", split.spec.labels)
-    tokens = isinstance(data, TextDataset) and labels.shape != ()
     found: Any
+    boxes = isinstance(data, DetectionDataset)
+    labels: Any = None if boxes else single(f"labels of {data.name}", split.spec.labels)
+    tokens = isinstance(data, TextDataset) and labels.shape != ()
     if isinstance(model, TRANSLATORS):
         expected = "a network that predicts from the inputs alone"
         raise InputError("model", expected, type(model).__name__)
-    if isinstance(model, LANGUAGE_MODELS) or tokens:
+    if isinstance(data, DetectionDataset):
+        found = measuring.detection(model, split, task, data)
+    elif isinstance(model, LANGUAGE_MODELS) or tokens:
         found = measuring.language(model, split, task, loss)
     elif isinstance(data, RatingsDataset) and data.candidates is not None:
         found = measuring.recommendation(model, split, task, loss, data)
@@ -211,6 +219,18 @@ def evaluated(
     else:
         found = measuring.regression(model, split, task, loss)
     scores, about = found
+    return _made(model, split, scores, about, named)
+
+
+def _made(
+    model: nnx.Module,
+    split: Split | StreamedSplit,
+    scores: Mapping[str, float],
+    about: Classification | Regression | None,
+    named: tuple[str | None, Dataset, str],
+) -> Report:
+    """Makes a report of scores; see ``evaluated``."""
+    name, data, which = named
     return Report(
         name or type(model).__name__,
         data.name,

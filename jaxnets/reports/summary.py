@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jaxnets.pages.wording import percent
-from jaxnets.reports.records import Classification, Regression
+from jaxnets.reports.records import Classification, Detection, Regression
 from jaxnets.reports.wording import described, measured
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def summary(report: "Report") -> str:
     lines += [f"  {name:<22}{value:>10}" for name, value in measured(report)]
     if isinstance(report.found, Classification):
         lines += _classes(report.found)
+    elif isinstance(report.found, Detection):
+        lines += _detected(report.found)
     elif isinstance(report.found, Regression) and len(report.found.names) > 1:
         lines += _values(report.found)
     return "\n".join(lines)
@@ -45,6 +47,14 @@ def _classes(found: Classification) -> Iterator[str]:
     if confused:
         pairs = "; ".join(f"{_cut(a)} as {_cut(b)} ({n:,})" for a, b, n in confused)
         yield f"most frequent confusions: {pairs}"
+
+
+def _detected(found: Detection) -> Iterator[str]:
+    width = max(8, *(len(_cut(name)) for name in found.class_names))
+    yield ""
+    yield f"{'class':<{width}}        AP      AP50      AP75    recall   objects"
+    for name, *shares, objects in found.rows():
+        yield f"{_cut(name):<{width}}{''.join(f'{percent(x):>10}' for x in shares)}{objects:>10,}"
 
 
 def _values(found: Regression) -> Iterator[str]:

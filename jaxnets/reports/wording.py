@@ -13,6 +13,18 @@ _NAMES = {
     "ece": "ECE",
     "f1": "F1",
     "mae": "MAE",
+    "map": "mAP@[.50:.95]",
+    "map_50": "mAP@.50",
+    "map_75": "mAP@.75",
+    "map_small": "mAP, small objects",
+    "map_medium": "mAP, medium objects",
+    "map_large": "mAP, large objects",
+    "mar_1": "recall, 1 detection",
+    "mar_10": "recall, 10 detections",
+    "mar_100": "recall, 100 detections",
+    "mar_small": "recall, small objects",
+    "mar_medium": "recall, medium objects",
+    "mar_large": "recall, large objects",
     "r2": "R²",
     "rmse": "RMSE",
 }
@@ -37,7 +49,7 @@ def called(score: str) -> str:
 
 def valued(score: str, value: float) -> str:
     """Formats a score: a share in percent, such as ``97.91 %``, others with four digits."""
-    if score.endswith(_SHARES) or score.startswith("hit_rate"):
+    if score.endswith(_SHARES) or score.startswith(("hit_rate", "map", "mar_")):
         return percent(value)
     return minus(f"{value:.4f}" if 1e-3 <= abs(value) < 1 else f"{value:.4g}")
 

@@ -10,6 +10,7 @@ from jaxnets.training.callbacks import (
 )
 from jaxnets.training.evaluation import Evaluation, evaluate, predict
 from jaxnets.training.fit import fit
+from jaxnets.training.fixmatch import fixmatch
 from jaxnets.training.in_turn import in_turn
 from jaxnets.training.interrupts import Interrupted
 from jaxnets.training.loop import NonFiniteLossError
@@ -17,6 +18,7 @@ from jaxnets.training.minimize import minimize
 from jaxnets.training.objective import supervised
 from jaxnets.training.placement import Sharding
 from jaxnets.training.predictor import predictor
+from jaxnets.training.reconstruction import reconstruction
 from jaxnets.training.records import (
     EpochRecord,
     Timings,
@@ -54,12 +56,14 @@ __all__ = [
     "count_parameters",
     "evaluate",
     "fit",
+    "fixmatch",
     "in_turn",
     "initialize",
     "minimize",
     "plot_history",
     "predict",
     "predictor",
+    "reconstruction",
     "supervised",
     "train_step",
     "write_history",
