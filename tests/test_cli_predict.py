@@ -9,7 +9,7 @@ from PIL import Image
 from jaxnets import recipes, runs
 from jaxnets.cli import main
 from jaxnets.commands.examples import named
-from jaxnets.commands.predict import _answer
+from jaxnets.commands.predictors import _answer
 from jaxnets.data import load
 from jaxnets.data.survey import background
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets import recipes, runs
 from jaxnets.cli import main
-from jaxnets.commands.predict import _answer
+from jaxnets.commands.predictors import _answer
 from jaxnets.data import AudioDataset, AudioFormat, Dataset, Split, load
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.recipes import measured
