@@ -7,8 +7,8 @@ Data:       digits of MNIST, one to five of them scattered on canvases of 64×64
             of images in the layout of YOLO, COCO or Pascal VOC: --data FOLDER.
 Settings:   Adam with one cycle of the learning rate up to 0.003, batch 64, 8 epochs.
 Run:        python examples/detection.py --out digits.png
-Time:       about 3 minutes on 2 CPU cores.
-Result:     see docs/detection.md.
+Time:       about 4 minutes of CPU time.
+Result:     as the recipe digits-detector, mAP@[.50:.95] 0.82 and mAP@.50 0.98.
 """
 
 import argparse

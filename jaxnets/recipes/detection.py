@@ -80,7 +80,10 @@ RECIPES = (
             "Zhou et al. (2019): CenterNet, here small, on canvases of 64×64 pixels with one to "
             "five digits of MNIST, which are drawn anew in each training step"
         ),
-        expect="not measured yet",
+        expect=(
+            "mAP@[.50:.95] 81.6 to 82.0 %, mAP@.50 98.1 to 98.5 % for 3 seeds (PyTorch 81.7 and "
+            "98.4 %), in about 4 minutes of CPU time"
+        ),
         data="scattered-digits",
         model="center-net",
         model_options={"width": 24},
