@@ -164,7 +164,7 @@ def test_summary_shows_layers_shapes_and_counts(capsys, recipe, parameters):
         (["predict", "tests", "--index", "0"], "run: expected a folder with a run.json"),
         (
             ["predict", "tests"],
-            "--index N, --prompt TEXT or --user ID, or for a table a file or --row, got none",
+            "--user ID, for a table a file or --row, or --samples N, got none",
         ),
         (["summary", "lenet"], "recipe: expected one of"),
         (["trane"], "No such command 'trane'"),
