@@ -491,6 +491,7 @@ def test_predict_prints_boxes_and_draws_them_onto_the_file(folder, capsys, tmp_p
         ),
         (["--index", "0", "--top", "2"], "top: expected none, as CenterNet detects objects"),
         (["--index", "0", "--csv", "x.csv"], "csv: expected none, as CenterNet detects objects"),
+        (["--out", str(tmp_path / "new.png")], "examples: expected a file, a text, --row or"),
         (["--prompt", "x"], "prompt: expected none, as CenterNet detects objects"),
     ):
         assert main(["predict", run, *flags]) != 0

@@ -226,6 +226,8 @@ def _named(several: list[examples.Example], words: Iterable[str]) -> list[str]:
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
     """Returns the given examples, and the network's outputs for them."""
     several = examples.given(saved, **given)
+    if not several:
+        raise InputError("examples", "a file, a text, --row or --index N", "none")
     batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
     return several, predict(saved.model, batch, transform=saved.transform)
 
