@@ -1,3 +1,5 @@
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ def twins(name):
     load_torch(model, twin.state_dict())
     inputs = pair.inputs()
     if isinstance(inputs, dict):
-        inputs = [inputs["user"], inputs["item"]]
+        order = inspect.signature(type(model).__call__).parameters
+        inputs = [inputs[argument] for argument in order if argument in inputs]
     return model, twin, inputs
 
 
