@@ -4,7 +4,7 @@
     python scripts/results.py mnist-mlp mnist-gru      # only these recipes
 
 Finished comparisons are read from the work folder, and interrupted ones continue there. Recipes
-that cannot be compared, for example because their data are missing, are listed and left out.
+that are not compared now, or cannot be because their data are missing, keep their rows.
 """
 
 import argparse
@@ -67,11 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_page(comparison, told.out)
     files = {name: told.work / name / "report.json" for name in RECIPES}
     found = {name: read(file) for name, file in files.items() if file.exists()}
-    put({"index.md": index(found).encode()}, told.out)
+    before = told.out / "index.md"
+    page = index(found, before.read_text() if before.exists() else "")
+    put({"index.md": page.encode()}, told.out)
     if told.out == ROOT / "docs" / "results":
         for name in ("README.md", "README.zh-CN.md"):
-            page = (ROOT / name).read_text()
-            (ROOT / name).write_text(with_results(page, index(found)))
+            readme = (ROOT / name).read_text()
+            (ROOT / name).write_text(with_results(readme, page))
     return missing
 
 
@@ -82,14 +84,19 @@ def with_results(readme: str, page: str) -> str:
         readme: its text. A row of its table names a recipe by a link to its page.
         page: what ``index`` returns.
     """
-    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| [")]
-    figures = {row[0].partition("]")[0][1:]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
+    figures = {name: dict(zip(COLUMNS, row, strict=True)) for name, row in rows_of(page).items()}
 
     def filled(match: re.Match[str]) -> str:
         of = figures[match[2]]
         return f"{match[1]} {of['PyTorch']} | {of['jaxnets']} | {of['difference']} |"
 
     return re.sub(r"^(\|.*?\]\(docs/results/([\w-]+)\.md\) \|).*$", filled, readme, flags=re.M)
+
+
+def rows_of(page: str) -> dict[str, list[str]]:
+    """Returns the cells of the rows of a page of results, by recipe."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| [")]
+    return {row[0].partition("]")[0][1:]: row for row in rows}
 
 
 def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> Comparison | None:
@@ -124,10 +131,16 @@ def command(comparison: Comparison) -> str:
     return " ".join(words)
 
 
-def index(found: dict[str, Comparison]) -> str:
-    """Returns the page with a row for each comparison."""
+def index(found: dict[str, Comparison], before: str = "") -> str:
+    """Returns the page with a row for each comparison.
+
+    Args:
+        found: comparisons by recipe.
+        before: the page as it was, whose other rows remain.
+    """
+    rows = rows_of(before) | {name: row(name, of) for name, of in found.items()}
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
-    lines += [f"| {' | '.join(row(name, of))} |" for name, of in found.items()]
+    lines += [f"| {' | '.join(rows[name])} |" for name in RECIPES if name in rows]
     return f"{INTRODUCTION}\n{chr(10).join(lines)}\n"
 
 

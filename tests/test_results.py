@@ -33,6 +33,11 @@ def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
     assert (tmp_path / "docs" / "mnist-mlp" / "losses.png").exists()
 
 
+def test_recipes_that_are_not_compared_keep_their_rows():
+    page = (ROOT / "docs" / "results" / "index.md").read_text()
+    assert SCRIPT["index"]({}, page) == page
+
+
 def test_a_row_says_whether_equivalence_is_shown():
     cells = SCRIPT["row"]("mnist-mlp", comparison(3, epochs=2, steps=4, examples=50))
     shown = dict(zip(SCRIPT["COLUMNS"], cells, strict=True))
