@@ -396,6 +396,7 @@ NETWORKS = {
     "group_norm": (lambda x: F.group_norm(x, 2), (2, 4, 3, 3)),
     "normalize": (lambda x: F.normalize(x, dim=1) + F.normalize(x, p=2, dim=-1), IMAGE),
     "cosine": (lambda x, y: F.cosine_similarity(x, y, dim=1), IMAGE, IMAGE),
+    "cosine last": (lambda x, y: F.cosine_similarity(x, y, dim=-1), (2, 5, 4), (2, 5, 4)),
     "mse": (lambda x, y: F.mse_loss(x, y), (2, 3), (2, 3)),
     "cross entropy": (lambda x: F.cross_entropy(x, INDEX), (4, 3), INDEX),
     "cross entropy of pixels": (
