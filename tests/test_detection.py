@@ -511,7 +511,7 @@ def test_the_commands_on_data_tell_of_boxes(folder, capsys):
     assert "labels.boxes" in capsys.readouterr().out
     sheet = folder / "sheet.png"
     assert main(["data", "head", boxes, "-n", "3", "--out", str(sheet)]) == 0
-    assert read_header(sheet)[:2] == (208, 3 * 312 + 8)
+    assert read_header(sheet)[:2] == (208 + 2 * 4, 3 * 312 + 4 * 4)  # with lines of 4 pixels
     assert main(["data", "check", boxes]) == 0
     assert "train 4, validation 4, all readable" in capsys.readouterr().out
     with (folder / "whole" / "history.csv").open() as file:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxnets import runs
 from jaxnets.arrays import InputError, printable
 from jaxnets.commands.examples import Example
-from jaxnets.data import Split
+from jaxnets.data import Split, make_grid
 from jaxnets.data.detection.folder import fitted
 from jaxnets.data.image_files import read_header, read_image
 from jaxnets.detection import draw_boxes, nms
@@ -141,11 +141,5 @@ def sheet(split: Split, class_names: tuple[str, ...] | None) -> "Image":
     ):
         real = labels >= 0
         words = [printable(class_names[k] if class_names else str(k)) for k in labels[real]]
-        drawn.append(draw_boxes(image, boxes[real], words, labels[real].tolist()))
-    wide, high = (side + _GAP for side in drawn[0].size)
-    columns = min(_COLUMNS, len(drawn))
-    size = (columns * wide - _GAP, -(-len(drawn) // columns) * high - _GAP)
-    made = Image.new("RGB", size, "white")
-    for number, each in enumerate(drawn):
-        made.paste(each, (number % columns * wide, number // columns * high))
-    return made
+        drawn.append(np.asarray(draw_boxes(image, boxes[real], words, labels[real].tolist())))
+    return Image.fromarray(make_grid(np.stack(drawn), _COLUMNS, _GAP))

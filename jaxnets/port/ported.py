@@ -22,7 +22,7 @@ from jaxnets.networks import why
 from jaxnets.port.emit import Emitter, formatted
 from jaxnets.port.instances import Instances, same_making
 from jaxnets.port.job import Job, Refusal
-from jaxnets.port.observe import Observer
+from jaxnets.port.observe import Call, Observer
 from jaxnets.port.seen import orders as all_orders
 from jaxnets.port.sources import Sources, is_users, number_of, plain_function
 from jaxnets.port.values import Refused, Tensor, channels_last, natural
@@ -289,21 +289,26 @@ class _Pins:
 def _entry_orders(job: Job, numbers: Collection[int]) -> dict[Any, tuple[int, ...]]:
     """Returns channels last for the arguments that some calls of a function pass in this order."""
     found = {}
-    for calls in job.facts.calls.values():
-        for call in calls.values():
-            target = getattr(call.function, "forward", call.function)
-            function = plain_function(target)
-            if function is None or isinstance(target, type) or not is_users(function):
-                continue
-            number = number_of(job.sources.function(function))
-            names = function.__code__.co_varnames[isinstance(target, types.MethodType) :]
-            given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
-            if number not in numbers:
-                continue
-            for name, value in given.items():
-                if isinstance(value, Tensor) and value.order == channels_last(value.ndim):
-                    found["entry", number, name, value.ndim] = value.order
+    for call in itertools.chain.from_iterable(each.values() for each in job.facts.calls.values()):
+        function, number = _called(job, call)
+        if function is None or number not in numbers:
+            continue
+        target = getattr(call.function, "forward", call.function)
+        names = function.__code__.co_varnames[isinstance(target, types.MethodType) :]
+        given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+        for name, value in given.items():
+            if isinstance(value, Tensor) and value.order == channels_last(value.ndim):
+                found["entry", number, name, value.ndim] = value.order
     return found
+
+
+def _called(job: Job, call: Call) -> tuple[types.FunctionType | None, int]:
+    """Returns the user's function that a call runs and its number, or None and -1."""
+    target = getattr(call.function, "forward", call.function)
+    function = None if isinstance(target, type) else plain_function(target)
+    if function is None or not is_users(function):
+        return None, -1
+    return function, number_of(job.sources.function(function))
 
 
 def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
@@ -319,13 +324,12 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
             if len({call.value.order for call in calls if isinstance(call.value, Tensor)}) < 2:
                 continue
             for call in calls:
-                function = plain_function(getattr(call.function, "forward", call.function))
-                if function is None or not is_users(function):
-                    continue
+                function, called = _called(job, call)
                 value = call.value
-                if isinstance(value, Tensor) and value.order not in all_orders(call):
-                    place = ("exit", number_of(job.sources.function(function)), value.ndim)
-                    found[place] = natural(value.ndim)
+                if function is None or not isinstance(value, Tensor):
+                    continue
+                if value.order not in all_orders(call):
+                    found["exit", called, value.ndim] = natural(value.ndim)
     return found
 
 
@@ -337,20 +341,28 @@ def _assigned(job: Job) -> dict[Any, tuple[int, ...]]:
     found = {}
     for number in job.conflicts:
         nodes = list(ast.walk(job.sources.nodes[number]))
-        wanted: dict[Any, tuple[int, ...]] = {}
+        wanted: dict[Any, dict[int, tuple[int, ...]]] = {}
         for node in nodes:
-            if isinstance(node, ast.Name):
-                tensors = [x for x in job.facts.values_at(node) if isinstance(x, Tensor)]
-                for ndim in {x.ndim for x in tensors}:
-                    orders = {x.order for x in tensors if x.ndim == ndim}
-                    if len(orders) == 2 and natural(ndim) in orders:
-                        (wanted[node.id, ndim],) = orders - {natural(ndim)}
+            if isinstance(node, ast.Name) and (orders := _other_orders(job, node)):
+                wanted.setdefault(node.id, {}).update(orders)
         for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                for (name, ndim), order in wanted.items():
-                    if name == node.targets[0].id:
-                        found["assigned", number_of(node), ndim] = order
+                for ndim, order in wanted.get(node.targets[0].id, {}).items():
+                    found["assigned", number_of(node), ndim] = order
     return found
+
+
+def _other_orders(job: Job, node: ast.Name) -> dict[int, tuple[int, ...]]:
+    """Returns by rank the order that is read at a node beside PyTorch's, if it is the only one."""
+    seen: dict[int, set[tuple[int, ...]]] = {}
+    for value in job.facts.values_at(node):
+        if isinstance(value, Tensor):
+            seen.setdefault(value.ndim, set()).add(value.order)
+    return {
+        ndim: next(iter(orders - {natural(ndim)}))
+        for ndim, orders in seen.items()
+        if len(orders) == 2 and natural(ndim) in orders
+    }
 
 
 def _check_constructor(written: _Written) -> None:

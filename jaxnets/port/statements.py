@@ -418,15 +418,12 @@ class Statements(Calls):
             return None
         if _is_weight(target) and not self._ran(node):
             raise NotSeen("of which layer this is")
-        if (
-            converted := self._converted(node, self.job.facts.assigned, number_of(node))
-        ) is not None:
+        fixed = self.job.facts.assigned
+        if (converted := self._converted(node, fixed, number_of(node))) is not None:
             return self.edited(node, {node.value: converted})
         value = self.value(node.value)
-        written = isinstance(
-            node.value, ast.Tuple | ast.List | ast.Subscript
-        )  # maybe not all sizes
-        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items) and not written:
+        partial = isinstance(node.value, ast.Tuple | ast.List | ast.Subscript)  # of all sizes
+        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items) and not partial:
             swapped = self._swapped(target, value)
             if swapped is not None:
                 return swapped

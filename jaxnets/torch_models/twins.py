@@ -73,7 +73,7 @@ class Network({name}):
 
 
 def _file(model: nnx.Module) -> Path | None:
-    """Returns the file named as the module of the network's class; None if there is none."""
+    """Returns the file with the PyTorch class of a network, or None without one."""
     package, _, name = type(model).__module__.rpartition(".")
     path = _FOLDER / f"{name}.py"
     return path if package == "jaxnets.models" and path.exists() else None
