@@ -2,11 +2,11 @@
 
 import contextlib
 import ctypes
-import functools
 import logging
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,9 @@ _ARENAS, _MAPPED_BLOCKS, _TRIM_THRESHOLD = -8, -4, -1
 _MOST_FREE = 2**31 - 1  # bytes; the value is a C int
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
+
+_said: set[str] = set()
+_saying = threading.Lock()
 
 
 def keep_programs() -> None:
@@ -108,10 +111,13 @@ def distrust(status: os.stat_result) -> str | None:
     return None
 
 
-@functools.cache
 def say_once(text: str) -> None:
-    """Logs a warning once per process, however often it is called with the same text."""
-    logging.getLogger("jaxnets").warning("jaxnets: %s", text)
+    """Logs a warning once per process, whichever threads call it with the same text."""
+    with _saying:
+        new = text not in _said
+        _said.add(text)
+    if new:
+        logging.getLogger("jaxnets").warning("jaxnets: %s", text)
 
 
 def _default() -> Path:

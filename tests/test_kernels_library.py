@@ -8,7 +8,9 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def code(tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     """The cache folder; what is said is said again in each test."""
     monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path / "cache"))
-    compilation.say_once.cache_clear()
+    compilation._said.clear()
     return tmp_path / "cache"
 
 
@@ -155,9 +157,21 @@ def test_a_folder_that_others_can_write_to_is_not_used(make, cache, caplog, act,
     (said,) = caplog.records  # once
     assert said.getMessage().startswith(f"jaxnets: {cache} is not used as a cache: ")
     caplog.clear()
-    compilation.say_once.cache_clear()
+    compilation._said.clear()
     assert compilation.folder() is None
     assert re.search(message, caplog.text)
+
+
+def test_threads_that_say_the_same_at_once_say_it_once(cache, caplog):
+    start = threading.Barrier(8)
+
+    def say(_):
+        start.wait()
+        compilation.say_once("heard once")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(say, range(8)))
+    assert caplog.messages == ["jaxnets: heard once"]
 
 
 def test_a_full_disk_is_not_used(make, cache, caplog, monkeypatch):
