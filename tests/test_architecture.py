@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
@@ -87,31 +85,31 @@ def imports(path: Path, *, top_level_only: bool = False):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__init__.py" or len(p.parts) > 1])
-def test_imports_come_from_lower_modules(path):
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] != "jaxnets":
-            continue
-        assert parts[1] in RANK, f"{path} imports {name} from the package root"
-        lower = RANK[parts[1]] < RANK[top_module(path)]
-        assert lower or parts[1] == top_module(path), f"{path} may not import {name}"
+def test_imports_come_from_lower_modules():
+    for path in (p for p in FILES if p.name != "__init__.py" or len(p.parts) > 1):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] != "jaxnets":
+                continue
+            assert parts[1] in RANK, f"{path} imports {name} from the package root"
+            lower = RANK[parts[1]] < RANK[top_module(path)]
+            assert lower or parts[1] == top_module(path), f"{path} may not import {name}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if top_module(p) == "training"])
-def test_training_knows_no_models(path):
-    assert not [name for name in imports(path) if name.startswith("jaxnets.models")]
+def test_training_knows_no_models():
+    for path in (p for p in FILES if top_module(p) == "training"):
+        assert not [name for name in imports(path) if name.startswith("jaxnets.models")], path
 
 
-@pytest.mark.parametrize("path", FILES)
-def test_heavy_packages_are_imported_where_they_are_needed(path):
-    heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & OPTIONAL
-    assert heavy <= ({"torch"} if path in TORCH_MODELS else set())
+def test_heavy_packages_are_imported_where_they_are_needed():
+    for path in FILES:
+        heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & OPTIONAL
+        assert heavy <= ({"torch"} if path in TORCH_MODELS else set()), path
 
 
-@pytest.mark.parametrize("path", TORCH_MODELS)
-def test_networks_in_pytorch_need_torch_alone(path):
-    assert {name.split(".")[0] for name in imports(path)} <= {"torch", "itertools"}
+def test_networks_in_pytorch_need_torch_alone():
+    for path in TORCH_MODELS:
+        assert {name.split(".")[0] for name in imports(path)} <= {"torch", "itertools"}, path
 
 
 def test_every_module_has_a_rank():

@@ -450,6 +450,8 @@ GOOD = {
 }
 #: Good values of arguments that must be named.
 NAMED = {
+    "dates": {"count": 20},
+    **dict.fromkeys(["integrated_gradients", "token_attributions"], {"n_steps": 2}),
     "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
     "search": {"trials": 1},
@@ -654,6 +656,7 @@ def faults_of(make, given, bad):
     return faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", BUILDERS)
 def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
     make, given = BUILDERS[path], good(path)

@@ -105,6 +105,11 @@ def test_num_classes():
     assert Dataset("values", values, values).num_classes is None
 
 
+def test_load_refuses_a_name_that_is_too_long_for_a_file(tmp_path):
+    with pytest.raises(ValueError, match=r"name: expected one of .*, got 'xxx.*…x+'?$"):
+        data.load("x" * 1000, data_dir=tmp_path)
+
+
 def test_load_refuses_an_unknown_name_and_suggests_the_nearest():
     message = r"name: expected one of .*linear, mnist, .* got 'minst'; did you mean 'mnist' or"
     with pytest.raises(ValueError, match=message):

@@ -639,6 +639,7 @@ def test_hold_out_refuses_to_leave_nothing():
         hold_out(split, 0.3, seed=-1)
 
 
+@pytest.mark.slow
 def test_the_documents_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "pets", {"cat": 5, "dog": 5})

@@ -197,6 +197,7 @@ def test_ranges_of_a_prepared_set(prepared):
         load("tiny_pictures", data_dir=prepared, train="valid")
 
 
+@pytest.mark.slow
 def test_reading_needs_no_tensorflow(prepared):
     code = f"""
 import sys

@@ -17,6 +17,8 @@ import jaxnets
 from jaxnets.cli import main
 from tests.pages import blocks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 MODULES = [

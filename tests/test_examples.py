@@ -11,6 +11,8 @@ import pytest
 from tests.data_files import write_cifar10
 from tests.quick_compilation import environment
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 HEADERS = {path.stem: path.read_text().split('"""')[1] for path in sorted(EXAMPLES.glob("*.py"))}
 DOCUMENTED = [name for name, header in HEADERS.items() if "\nDocument:" in header]

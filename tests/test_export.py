@@ -68,6 +68,7 @@ def ask(path, *inputs):
     return session.run(None, dict(zip(names, inputs, strict=True)))
 
 
+@pytest.mark.slow
 def test_the_reader_on_the_page_needs_no_jaxnets(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.zip")]) == 0
     assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'mlp.zip'} (")

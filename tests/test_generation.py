@@ -21,6 +21,7 @@ from jaxnets.models.unet import UNet
 from jaxnets.models.vae import vae_loss
 from jaxnets.sampling import sample_images
 from jaxnets.scores import frechet_distance
+from tests import tier
 from tests.data_files import write_images
 
 RNGS = nnx.Rngs(0)
@@ -270,7 +271,7 @@ def command(*arguments):
     return main(list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", tier.usually(KINDS, ["mnist-vae", "mnist-cgan"]))
 def test_the_commands_train_and_draw(name, tmp_path, capsys):
     write_images(tmp_path / "pets", {"cat": 6, "dog": 6}, size=(8, 8))
     run, sheet = tmp_path / "run", tmp_path / "sheet.png"

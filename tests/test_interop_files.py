@@ -143,6 +143,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, save, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_safetensors_need_no_torch(tmp_path):
     source = mlp()
     save_safetensors(source, tmp_path / "in.safetensors")

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop import load_torch, trace_difference
+from tests import tier
 from tests.parity.interop_networks import DOCUMENTED, ONE_BIAS, OTHERS, RNGS, Block
 
 PAIRS = DOCUMENTED | OTHERS | ONE_BIAS
@@ -26,7 +27,12 @@ def twins(name):
     return model, twin, inputs
 
 
-@pytest.mark.parametrize("name", PAIRS)
+#: One network of each kind of layer.
+USUAL = """mlp lenet-28 cifar-resnet-b lstm-bidirectional speech-cnn text-lstm gpt vae neumf
+conditional-generator collections stock stock-gru transformer"""
+
+
+@pytest.mark.parametrize("name", tier.usually(PAIRS, USUAL.split()))
 def test_equal_twins_do_not_depart(name):
     model, twin, inputs = twins(name)
     trace = trace_difference(model, twin, inputs)

@@ -82,6 +82,7 @@ def test_what_the_kernel_takes():
         assert not serves(jnp.zeros(3))
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     check(np.float32, 3e-7)
     check(np.float64, 1e-15)

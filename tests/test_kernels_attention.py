@@ -208,6 +208,7 @@ def test_what_nobody_asks_for_is_not_computed():
     assert "dot" not in jax.jit(jax.grad(answer)).lower(inputs).compile().as_text()
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     for dtype, tolerance in (np.float32, 1e-5), (np.float64, 1e-12):
         for shape in SHAPES[::2]:

@@ -130,6 +130,7 @@ def numbers():
     return [np.asarray(array).tobytes().hex() for array in jax.tree.leaves(found[0][1:] + found[1])]
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_one_core():
     script = """
 import os
@@ -220,6 +221,7 @@ def test_what_the_kernels_take():
         assert not by()
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     for case in ("many channels", "few outputs", "strides"):
         check(case, relu=False)

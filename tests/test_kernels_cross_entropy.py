@@ -123,6 +123,7 @@ def test_what_the_kernel_takes():
         assert not by()
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     check((64, 10))
     check((7, 65), np.float32, 3e-6)

@@ -199,6 +199,7 @@ def test_what_the_kernel_takes():
         assert not by()
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     for name in "ragged", "few channels", "stride", "five":
         test_sums_over_all_taps(name)

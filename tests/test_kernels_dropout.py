@@ -110,5 +110,6 @@ def test_layers():
     assert calls(lambda x: kernel(0.5)(x, KEY), numbers(3)) == 1
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     test_the_same_numbers_are_dropped(0.5, (3, 5, 7))

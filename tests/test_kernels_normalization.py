@@ -225,6 +225,7 @@ def numbers():
     return [np.asarray(array).tobytes().hex() for array in leaves[0] + leaves[1]]
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_one_core():
     script = """
 import os
@@ -280,6 +281,7 @@ def test_what_the_kernels_take(serves):
         assert not by()
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     for case in ("a part of a line", "several chunks"):
         check_batch_norm(case)

@@ -172,6 +172,7 @@ def test_pools_of_layers_and_of_flax_reach_the_kernels(pool, about):
     assert_close(both(kernels.with_kernels(pool), x), both(pool, x), 1e-5)
 
 
+@pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
     for case in "ragged", "few channels", "overlap":
         test_max_pool_equals_torch(CASES[case], "nan")

@@ -150,6 +150,7 @@ def test_an_example_has_the_same_bits_in_every_batch(kind, every):
         np.testing.assert_array_equal(answer(x[some]), whole[some])
 
 
+@pytest.mark.slow
 def test_the_same_bits_for_any_number_of_threads(every):
     """The gradients of kernels are sums over parts of the batch, whoever takes which part."""
     script = """
@@ -336,6 +337,7 @@ kept="{compiled}/${{name%-*}}"  # without the digest of the command
     return compiler
 
 
+@pytest.mark.slow
 def test_training_on_two_devices(by_xla):
     script = """
 import jax
@@ -355,6 +357,7 @@ print(*(float(loss).hex() for loss in test_kernels_recurrence.train(devices=2)))
     np.testing.assert_allclose(found, by_xla, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
     """Spoilt kernels are made anew."""
     cache = tmp_path / "cache"
@@ -379,6 +382,7 @@ def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
     assert len(list(cache.glob("native-*"))) == everything
 
 
+@pytest.mark.slow
 def test_vectors_of_64_bytes(every, tmp_path):
     """As processors with AVX-512 have them; others take two instructions for one."""
     with anew(CXX=f"{QUICK_COMPILER} -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):

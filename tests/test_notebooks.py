@@ -9,6 +9,8 @@ import pytest
 from jaxnets.interop import trace_difference
 from jaxnets.training import Summary
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(FOLDER.glob("*.ipynb"))

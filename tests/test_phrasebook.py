@@ -12,6 +12,8 @@ import torch
 from tests.pages import blocks
 from tests.phrases import check, difference, pairs, sections
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parent.parent / "docs" / "phrasebook.md").read_text()
 SECTIONS = sections(PAGE)
 

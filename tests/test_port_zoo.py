@@ -16,6 +16,8 @@ from jaxnets.port.check import prove
 from jaxnets.port.examples import inputs_of
 from tests.port_cases import CASES
 
+pytestmark = pytest.mark.slow
+
 RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
 #: jaxnets is another package to whoever has the file.
 OTHERS = ["--config", "lint.isort.known-third-party = ['jaxnets']"]

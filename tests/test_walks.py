@@ -11,6 +11,8 @@ import pytest
 
 from tests import quick_compilation
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 #: For each walk, the files that it changes: pairs of a line and what follows it; a new file has

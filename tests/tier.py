@@ -1,6 +1,7 @@
 """How much is tried: the usual tests take minutes, ``pytest --thorough`` takes an hour."""
 
 import hypothesis
+import pytest
 
 #: Set by ``--thorough`` before any test is imported.
 thorough = False
@@ -14,3 +15,10 @@ def examples(few):
 def by_tier(usual, deep):
     """The first value, or with ``--thorough`` the second."""
     return deep if thorough else usual
+
+
+def usually(names, chosen):
+    """Parameters: the chosen ones run each time, the others with ``-m slow``."""
+    return [
+        name if name in chosen else pytest.param(name, marks=pytest.mark.slow) for name in names
+    ]

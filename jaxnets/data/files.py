@@ -163,4 +163,5 @@ def places(name: str, root: Path, *, given: bool = False) -> list[Path]:
     called = owner(path.parent.name if path.name == "raw" else path.name)
     if called == name if called else given:
         found += [root / "raw", root]
-    return [place for place in found if place.exists()]
+    # ``Path.exists`` raises an error for a name that is too long for a file.
+    return [place for place in found if os.path.exists(place)]

@@ -317,15 +317,6 @@ TRUNCATED_BPTT = Case(
     shuffle=False,
 )
 
-#: The arguments of a short run of each example, and what its last line is.
-MAINS = {
-    "distillation": ("--images 64 --epochs 1", r"student: test accuracy \S+%, of the 3s \S+%"),
-    "fine_tuning": ("--images 64 --epochs 1", r"5 to 9: test accuracy \S+%, from scratch \S+%"),
-    "l1_penalty": ("--images 64 --epochs 1", r"with these .* set to zero: test accuracy \S+%"),
-    "reinforce": ("--epochs 1", r"the pole stays up for \d+ of 500 steps, at first for \d+"),
-    "truncated_bptt": ("--letters 10000 --epochs 1", r"test loss, read window .*: \d\.\d+ nats .*"),
-}
-
 CASES = {
     "distillation": DISTILLATION,
     "fine_tuning": FINE_TUNING,

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import re
 import signal
 import subprocess
 import sys
@@ -10,16 +9,17 @@ import sys
 import jax
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 from jaxnets.interop import to_numpy
 from jaxnets.training import Callback, Saving
 from tests import tier
 from tests.parity import anything_more, image_cases
-from tests.parity.anything import each_step, example, train, train_in_torch
+from tests.parity.anything import each_step, train, train_in_torch
 from tests.parity.oracle import assert_equal
 from tests.quick_compilation import environment
 from tests.test_training_placement import all_on_devices
+
+pytestmark = pytest.mark.slow
 
 CASES = {**image_cases.CASES, **anything_more.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
@@ -154,49 +154,3 @@ def test_many_seeds_at_once_are_each_seeds_own_run(name):
     for seed, member in enumerate(runs.members):
         alone = train(CASES[name], seed=seed) if seed else whole_run(name)
         np.testing.assert_allclose(member.step_losses, alone.step_losses, rtol=1e-5)
-
-
-#: What the last line of an example's output begins with, and the columns of its samples.
-MAINS = {
-    "gan": ("accuracy of the discriminator: ", 10),
-    "vae": ("test reconstruction: ", 8),
-    "diffusion": ("test error of the predicted noise: ", 10),
-    "denoising_autoencoder": ("test: mean squared error ", None),
-    "siamese": ("test accuracy: ", None),
-    "two_tasks": ("test accuracy of odd: ", None),
-}
-
-
-#: Arguments that make an example quick.
-SMALL = {"diffusion": ["--channels", "8", "--steps", "2"]}
-
-
-@pytest.mark.parametrize("name", MAINS)
-def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
-    line, columns = MAINS[name]
-    words = ["--images", "64", "--epochs", "1", *SMALL.get(name, ())]
-    words += ["--samples", str(tmp_path / "drawn.png")] if columns else []
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
-    example(name).main()
-    epoch, *_, last = capsys.readouterr().out.splitlines()
-    assert re.match(r"epoch 1/1  train loss \d+\.\d+  ", epoch)
-    assert re.match(rf"{line}\d+\.\d+", last)
-    if columns:
-        assert imread(tmp_path / "drawn.png").shape == (columns * 30 + 2, columns * 30 + 2)
-
-
-@pytest.mark.parametrize("name", anything_more.MAINS)
-def test_further_examples_run(name, monkeypatch, capsys):
-    arguments, line = anything_more.MAINS[name]
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments.split()])
-    example(name).main()
-    *_, last = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(line, last)
-
-
-@pytest.mark.parametrize("name", [*MAINS, *anything_more.MAINS])
-def test_bad_arguments_of_examples_are_one_sentence(name, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--epochs", "0"])
-    with pytest.raises(SystemExit):
-        example(name).main()
-    assert capsys.readouterr().err.endswith("epochs: expected a positive integer, got 0\n")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import optimizers
+from tests import tier
 from tests.parity.oracle import assert_equal, relative_difference
 
 SHAPES = {"matrix": (3, 4), "vector": (5,), "one": (1,)}
@@ -50,6 +51,7 @@ NUMBERS = {
     "rprop": {"lr": 0.05, "etas": (0.4, 1.3), "step_sizes": (1e-3, 0.5)},
     "sgd": {"lr": 0.003},
 }
+STEPS = tier.by_tier(60, 200)
 DECAY = {"weight_decay": [None, 0.1], "maximize": [False, True]}
 DECOUPLED = DECAY | {"decoupled_weight_decay": [False, True]}
 FORMS = {
@@ -168,8 +170,8 @@ def check(found, expected, tolerance, what):
 @pytest.mark.parametrize("name", FORMS)
 def test_every_option_in_float64(name):
     cases = list(combinations(name))
-    found = ours([getattr(optimizers, name)(**options) for options in cases], np.float64, 200)
-    expected = theirs([partial(TORCH[name], **options) for options in cases], np.float64, 200)
+    found = ours([getattr(optimizers, name)(**options) for options in cases], np.float64, STEPS)
+    expected = theirs([partial(TORCH[name], **options) for options in cases], np.float64, STEPS)
     for i, options in enumerate(cases):
         check(found[i], expected[i], 1e-9, options)
 

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxnets import compare, losses
 from jaxnets.interop import load_torch, to_torch
 from jaxnets.models import CifarResNet, ResNet
+from tests import tier
 from tests.parity.oracle import assert_equal
 
 KW = {"rngs": nnx.Rngs(0), "param_dtype": jnp.float64}
@@ -22,7 +23,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tier.usually(NETWORKS, ["option A", "option B"]))
 def test_outputs_gradients_and_statistics_equal_torchs(name):
     build, shape = NETWORKS[name]
     ours = build()
@@ -73,6 +74,7 @@ def test_a_checkpoint_of_parallel_training_loads(tmp_path):
     np.testing.assert_allclose(nnx.jit(ours)(images), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_sizes_are_those_of_the_papers_and_of_torchvision():
     def parameters(build):
         shapes = jax.tree.leaves(nnx.state(nnx.eval_shape(build), nnx.Param))

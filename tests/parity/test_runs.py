@@ -24,6 +24,8 @@ from jaxnets.training import fit, predict
 from tests import resources, tier
 from tests.parity.oracle import copy_weights, record, relative_difference
 
+pytestmark = pytest.mark.slow
+
 BATCH = 64
 SMALLER = 32  # size of the last batch
 MEAN, STD = 0.1307, 0.3081
