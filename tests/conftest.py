@@ -28,6 +28,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Data sets that the user keeps are of no matter.
+os.environ.pop("JAXNETS_DATA", None)
+
 # Torch would keep what oneDNN makes for each of a thousand shapes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 

@@ -106,7 +106,8 @@ def test_num_classes():
 
 
 def test_load_refuses_a_name_that_is_too_long_for_a_file(tmp_path):
-    with pytest.raises(ValueError, match=r"name: expected one of .*, got 'xxx.*…x+'?$"):
+    (tmp_path / "other.txt").touch()
+    with pytest.raises(ValueError, match=r"name: expected one of .*, got 'xxx"):
         data.load("x" * 1000, data_dir=tmp_path)
 
 

@@ -165,8 +165,10 @@ def _address(name: str) -> str:
 def _prepared(root: Path, name: str) -> Path | None:
     """Returns the folder of the highest prepared version, or None."""
     top = root / name
+    if not os.path.isdir(top):  # unlike ``Path.is_dir``, also of a name too long for a file
+        return None
     versions = _versions(top)
-    if not versions and top.is_dir():
+    if not versions:
         configurations = {child.name: _versions(child) for child in top.iterdir() if child.is_dir()}
         configurations = {child: found for child, found in configurations.items() if found}
         if len(configurations) > 1:
