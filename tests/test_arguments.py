@@ -762,6 +762,7 @@ def called(path):
 
 
 @pytest.mark.parametrize("path", CLASSES)
+@pytest.mark.slow
 def test_a_call_refuses_bad_values_in_one_short_sentence(path):
     made = CLASSES[path](**good(path)) if path in BUILDERS else CLASSES[path]()
     names = [p.name for p in inspect.signature(made).parameters.values() if p.kind < 2]
@@ -822,6 +823,7 @@ def said(words, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_a_bad_word_is_refused_in_one_short_sentence(command, no_work, monkeypatch, capsys):
     monkeypatch.setattr("jaxnets.commands.compare.compared", start)
     monkeypatch.setenv(VARIABLE, "off")  # which --no-cache sets

@@ -230,6 +230,7 @@ class Own(torch.nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
+@pytest.mark.slow
 def test_a_network_is_compared_with_its_port():
     for theirs in (Own, lambda: Own(width=3)):
         found = run(None, theirs, seeds=[3, 5])

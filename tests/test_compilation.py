@@ -156,6 +156,7 @@ def page_faults(times):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for the malloc of glibc")
+@pytest.mark.slow
 def test_memory_that_is_kept_is_not_mapped_again():
     without, kept = page_faults(times=0), page_faults(times=2)
     assert without > 10 * 40 * 2**20 / os.sysconf("SC_PAGE_SIZE") * 0.9

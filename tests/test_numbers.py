@@ -160,6 +160,7 @@ def example(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_example_forecasts_and_draws(tmp_path):
     done = example("--epochs", 12, "--out", tmp_path / "forecast.png")
     assert done.returncode == 0, done.stderr

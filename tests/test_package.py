@@ -38,6 +38,7 @@ def test_the_wheel_holds_data_types_and_licence_and_nothing_of_the_tests(wheel):
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_trains_on_mnist(wheel, tmp_path):
     site = tmp_path / "site"
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)

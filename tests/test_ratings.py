@@ -459,6 +459,7 @@ def test_pytorch_trains_alike_on_the_same_pairs(name, table):
     np.testing.assert_allclose(ours.test_loss, theirs.test_loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).parent.parent / "docs" / "recommendation.md"

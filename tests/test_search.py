@@ -484,6 +484,7 @@ def test_the_command_draws_what_it_suggests(capsys, tmp_path, monkeypatch):
 # Page and example
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks((ROOT / "docs" / "search.md").read_text(), "python")

@@ -510,6 +510,7 @@ def test_a_run_that_is_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
     assert done.stdout.count("is found and whole\n") == kills
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_on_checkpoints_runs(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "checkpoints.md").read_text()
     code, text = page.split("```python\n")[1].split("```\n\n```text\n")
