@@ -451,7 +451,8 @@ GOOD = {
 #: Good values of arguments that must be named.
 NAMED = {
     "dates": {"count": 20},
-    **dict.fromkeys(["integrated_gradients", "token_attributions"], {"n_steps": 2}),
+    "integrated_gradients": {"n_steps": 2},
+    "token_attributions": {"n_steps": 2},
     "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
     "search": {"trials": 1},
