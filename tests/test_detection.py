@@ -433,6 +433,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_a_detector_of_a_folder_trains_and_resumes_bit_for_bit(folder, capsys):
     whole, parts = (runs.read(folder / name) for name in ("whole", "parts"))
     for ours, theirs in zip(

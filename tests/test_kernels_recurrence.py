@@ -399,6 +399,7 @@ def test_vectors_of_64_bytes(every, tmp_path):
     assert [*tmp_path.glob("cache/native-recurrence-*")]
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_where_nothing_is_to_be(hasty, tmp_path):
     with anew(JAXNETS_CACHE="off", CXX=hasty, HOME=tmp_path, TMPDIR=tmp_path) as patch:
         patch.setattr(tempfile, "tempdir", None)

@@ -138,7 +138,7 @@ OPTIMIZERS = {
 
 # Layouts and optimizers know nothing of each other: not each pair of them is gone through.
 RUNS = [("matrices" if case == "muon" else "perceptron", case) for case in OPTIMIZERS] + [
-    (network, case)
+    pytest.param(network, case, marks=[pytest.mark.slow] * (network == "recurrent"))
     for network in ("convolutional", "recurrent")
     for case in ("sgd-dampening", "nadam", "rmsprop-all")
 ]

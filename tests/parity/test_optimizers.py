@@ -51,7 +51,7 @@ NUMBERS = {
     "rprop": {"lr": 0.05, "etas": (0.4, 1.3), "step_sizes": (1e-3, 0.5)},
     "sgd": {"lr": 0.003},
 }
-STEPS = tier.by_tier(60, 200)
+STEPS = tier.by_tier(40, 200)
 DECAY = {"weight_decay": [None, 0.1], "maximize": [False, True]}
 DECOUPLED = DECAY | {"decoupled_weight_decay": [False, True]}
 FORMS = {
