@@ -41,7 +41,60 @@ class Block(nnx.Module):
         return jax.nn.relu(self.norm(self.conv(x)) + self.shortcut(x))
 
 
+class StockBlock(nnx.Module):
+    """A residual block of Flax's layers."""
+
+    def __init__(self, **options):
+        self.conv = nnx.Conv(4, 4, (3, 3), use_bias=False, rngs=RNGS)
+        self.norm = nnx.BatchNorm(4, **options, rngs=RNGS)
+
+    def __call__(self, x):
+        return nnx.relu(self.norm(self.conv(x)) + x)
+
+
+class StockEncoder(nnx.Module):
+    """Layer normalization before and after a sum, in Flax's layers."""
+
+    def __init__(self):
+        self.first = nnx.LayerNorm(6, rngs=RNGS)
+        self.second = nnx.LayerNorm(6, use_bias=False, rngs=RNGS)
+        self.linear = nnx.Linear(6, 6, rngs=RNGS)
+
+    def __call__(self, x):
+        x = x + self.linear(self.first(x))
+        return self.second(x) + x
+
+
 NETWORKS = {
+    "stock-batch-norm": (
+        StockBlock,
+        (4, 5, 5, 4),
+        [
+            "convolution 3 × 3, 4 → 4 channels",
+            "batch normalization of 4 × 5 × 5 × 4 plus another array and ReLU",
+        ],
+    ),
+    "stock-batch-norm-without-scale": (
+        lambda: nnx.BatchNorm(4, use_scale=False, use_bias=False, rngs=RNGS),
+        (8, 4),
+        ["batch normalization of 8 × 4"],
+    ),
+    "stock-batch-norm-in-evaluation": (
+        lambda: nnx.BatchNorm(4, use_running_average=True, rngs=RNGS),
+        (8, 4),
+        [],
+    ),
+    "stock-layer-norm": (
+        StockEncoder,
+        (4, 5, 6),
+        [
+            "layer normalization of 4 × 5 × 6",
+            "linear 6 → 6",
+            "layer normalization of 4 × 5 × 6, a sum",
+        ],
+    ),
+    "stock-group-norm": (lambda: nnx.GroupNorm(4, 2, rngs=RNGS), (8, 3, 4), []),
+    "stock-rms-norm": (lambda: nnx.RMSNorm(4, rngs=RNGS), (8, 4), []),
     "lenet": (
         lambda: models.LeNet(rngs=RNGS),
         (16, 28, 28, 1),

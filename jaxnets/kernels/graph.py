@@ -150,13 +150,14 @@ class Graph:
                 self._taken.update(maker.outputs)
                 waiting += maker.inputs
 
-    def depends(self, value: Operand, on: Node) -> bool:
-        """Whether a value depends on an operation's outputs."""
+    def depends(self, value: Operand, on: Sequence[Value]) -> bool:
+        """Whether a value is one of the given ones, or depends on one of them."""
         seen, waiting = set(), [value]
         while waiting:
-            node = self.maker(waiting.pop())
-            if node is on:
+            one = waiting.pop()
+            if one in on:
                 return True
+            node = self.maker(one)
             if node is not None and node not in seen:
                 seen.add(node)
                 waiting += node.inputs

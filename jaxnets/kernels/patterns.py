@@ -27,10 +27,11 @@ from jaxnets.kernels import (
     normalization,
     pooling,
     recurrence,
+    stock,
 )
 from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Geometry, Shaped, Window
-from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
+from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 from jaxnets.kernels.xla_convolution import by_xla_operations
@@ -360,34 +361,22 @@ def _gelu(mark: Mark, x: Value) -> Function | None:
 
 
 def _stock_gelu(graph: Graph, node: Node) -> Node | None:
-    """Matches ``jax.nn.gelu(x, approximate=False)``, which is traced as ½ x erfc(-x √½)."""
-    # From the erfc upwards and downwards: its argument is -x √½, and its result is multiplied by
-    # ½ x.
+    """Matches ``jax.nn.gelu(x, approximate=False)``."""
     product = graph.only_reader(node.outputs[0])
-    x = _factor(graph, node.inputs[0], math.sqrt(0.5))
-    minus = None if x is None else graph.maker(x)
-    if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
-        return None
-    (x,) = minus.inputs
-    half = _other(product, node.outputs[0])
-    if _factor(graph, half, 0.5) is not x or not isinstance(x, Value):
-        return None
-    if not _whole(x) or not activation.serves(x):
+    found = product and stock.fitted(graph, product.outputs[0], stock.GELU)
+    x = found["x"] if found else None
+    if product is None or not isinstance(x, Value) or not _whole(x) or not activation.serves(x):
         return None
     run = activation.gelu(partial(jax.nn.gelu, approximate=False))
     return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
 
 
-def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
-    """Returns the other factor if a value is a product with a literal number; otherwise None."""
-    maker = graph.maker(value)
-    if maker is None or maker.kind != "mul":
+def _stock_normalization(graph: Graph, node: Node) -> Node | None:
+    """Matches a normalization layer of Flax."""
+    layer = stock.normalization(graph, node)
+    if layer is None or layer.mark is None or not all(map(_whole, layer.inputs)):
         return None
-    numbers = [one for one in maker.inputs if isinstance(one, Number)]
-    others = [one for one in maker.inputs if isinstance(one, Value)]
-    if len(numbers) != 1 or not math.isclose(numbers[0].value, number, rel_tol=1e-6):
-        return None
-    return others[0]
+    return MARKED[layer.mark.name](graph, layer, layer.mark)
 
 
 def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
@@ -453,7 +442,7 @@ def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
         other = _other(reader, y)
         same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
         # The kernel reads the residual, so that must not depend on the kernel's own outputs.
-        if isinstance(other, Value) and same and not graph.depends(other, node):
+        if isinstance(other, Value) and same and not graph.depends(other, node.outputs):
             added, (y,) = [other], reader.outputs
             reader = graph.only_reader(y)
     relu = is_relu(reader)
@@ -563,6 +552,7 @@ PATTERNS: dict[str, Pattern] = {
     "erfc": _stock_gelu,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
+    "rsqrt": _stock_normalization,
 }
 #: Patterns by the name of a marked function.
 MARKED: dict[str, MarkedPattern] = {
