@@ -46,6 +46,7 @@ def _as_people_write_them(monkeypatch):
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.slow
 def test_a_network_is_the_same_in_each_library(name):
     network = networks.NETWORKS[name]
     model, count, second = in_torch(network)

@@ -40,6 +40,7 @@ def shares(text):
     return [float(share) for share in re.findall(r"accuracy (\d+\.\d\d)%", text)]
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_seeds_is_a_run_again(capsys, folder):
     out = combined(capsys, folder, "two", "--out", str(folder / "ensemble"))
     first, second, mean, together = shares(out)

@@ -78,6 +78,7 @@ def test_a_finished_run_takes_more_epochs(saved, tmp_path, capsys):
     assert not [*folder.glob(".*")]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
     folder = tmp_path / "stopped"
     arguments = ["train", *QUICK, "--epochs", "100000", "--save-every", "50", "--out", str(folder)]
@@ -126,6 +127,7 @@ def test_bad_flags_are_one_sentence(saved, tmp_path, capfd, monkeypatch, argumen
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_it_began(tmp_path):
     script = f"""
         import json

@@ -194,6 +194,7 @@ def test_a_damaged_encoder_is_refused(capsys, sentiment, tmp_path):
         ("shakespeare", write_loop, r"test loss: \d\.\d{4} nats per character, accuracy \S+%"),
     ],
 )
+@pytest.mark.slow
 def test_the_examples_run(capsys, tmp_path, monkeypatch, name, write, result):
     write(tmp_path)
     script = Path(__file__).parent.parent / "examples" / f"{name}.py"

@@ -201,6 +201,7 @@ class SwappedGates(torch.nn.LSTM):
         return torch.func.functional_call(plain, swapped, (x,))
 
 
+@pytest.mark.slow
 def test_an_lstm_agrees_and_swapped_gates_are_found():
     def lstm(rngs):
         return RecurrentClassifier(4, 6, output_dim=CLASSES, output="logits", rngs=rngs)

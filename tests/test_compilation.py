@@ -93,6 +93,7 @@ def kept(tmp_path_factory):
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME", "JAXNETS_CACHE"])
+@pytest.mark.slow
 def test_programs_are_kept_in_the_users_cache(kept, variable):
     places = {"HOME": ".cache/jaxnets", "XDG_CACHE_HOME": "jaxnets", "JAXNETS_CACHE": "."}
     folder, printed, said = kept[variable]

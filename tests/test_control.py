@@ -72,6 +72,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
+@pytest.mark.slow
 def test_a_policy_learns(name):
     make, build = STEPS[name]
     starts = load("cartpole")

@@ -89,7 +89,6 @@ NETWORKS = {
         (4, 5, 6),
         [
             "layer normalization of 4 × 5 × 6",
-            "linear 6 → 6",
             "layer normalization of 4 × 5 × 6, a sum",
         ],
     ),

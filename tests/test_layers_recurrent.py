@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnets import layers
 from jaxnets.kernels.rewrite import with_kernels
+from tests import tier
 
 LAYERS = [layers.LSTM, layers.GRU, layers.RNN]
 CELLS = [layers.LSTMCell, layers.GRUCell, layers.RNNCell]
@@ -113,7 +114,7 @@ def gradients(kind, remat):
     return jax.jit(jax.value_and_grad(run, (0, 1)))(parameters, sequences())
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM, layers.GRU]))
 @pytest.mark.parametrize("remat", [2, 5, 9])  # of 5 steps: with a rest, one segment, none
 def test_segments_computed_again_are_the_same(kind, remat):
     assert_trees_close(gradients(kind, remat), gradients(kind, None), rtol=1e-5, atol=1e-6)
@@ -172,7 +173,7 @@ def in_a_way(way, monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
 def test_under_vmap(kind, way, monkeypatch):
     rewritten = in_a_way(way, monkeypatch)
     layer = make(kind, 3, 4, num_layers=2)

@@ -112,6 +112,7 @@ def test_without_a_number_json_lines_are_those_of_epochs(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 4, 5, 12])
+@pytest.mark.slow
 def test_json_lines_of_a_resumed_run_are_those_of_a_whole_one(tmp_path, step):
     path = tmp_path / "run.jsonl"
     whole = train(JsonLines(path, every=2), save=tmp_path / "saved")
@@ -197,6 +198,7 @@ def test_regression_has_no_accuracy(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 5, 8])
+@pytest.mark.slow
 def test_events_of_a_resumed_run_are_shown_once(tmp_path, monkeypatch, step):
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)  # by which tensorboardX names its files

@@ -342,6 +342,7 @@ def trained(table):
     return found
 
 
+@pytest.mark.slow
 def test_both_recipes_train_evaluate_and_recommend(trained, table, capsys):
     record = json.loads((trained["ratings-mf"] / "run.json").read_text())
     history = record["history"]

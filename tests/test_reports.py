@@ -297,6 +297,7 @@ def test_the_learning_rate_is_that_of_the_recipe(name, options):
         assert without[1][0] == pytest.approx(rates[0])
 
 
+@pytest.mark.slow
 def test_the_page_on_evaluation_and_its_example_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     root = Path(jaxnets.__file__).parent.parent

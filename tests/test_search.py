@@ -188,6 +188,7 @@ def test_successive_halving_lets_a_third_train_on(data):
         assert (len(trial.by_epoch) > 1) == goes_on
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_path):
     storage = tmp_path / "search.db"
     lines = []
@@ -306,6 +307,7 @@ def _ended_process():
 # The command
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_command(tmp_path, capsys):
     out = tmp_path / "found"
     command = [*COMMAND, "--trials", "5", "--pruner", "none", "--out", str(out)]
@@ -494,6 +496,7 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert out.endswith("4 complete True\n")
 
 
+@pytest.mark.slow
 def test_the_example_finds_a_setting(monkeypatch, capsys):
     words = ["--trials", "2", "--epochs", "1", "--examples", "640"]
     monkeypatch.setattr(sys, "argv", ["search.py", *words])

@@ -242,6 +242,7 @@ def test_an_error_of_one_batch_is_not_the_end():
     assert asyncio.run(run())[0] == 1
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_stop(folder):
     command = [sys.executable, "-m", "jaxnets", "serve", folder, "--port", "0", "--batch", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

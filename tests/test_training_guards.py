@@ -84,6 +84,7 @@ def test_where_the_last_steps_are_skipped_the_state_is_that_before_them():
     assert whole.history[0].train_accuracy == short.history[0].train_accuracy
 
 
+@pytest.mark.slow
 def test_devices_skip_together_what_one_of_them_sees():
     """Exactly the same on each of them, and as one device alone except for the order of sums."""
     on_devices(

@@ -359,3 +359,9 @@ ONE_BIAS = {
         (3, 7, 5),
     ),
 }
+
+#: One network of each kind of layer.
+DIFFERENT = {
+    *("mlp", "lenet-28", "cifar-resnet-b", "lstm-bidirectional", "speech-cnn", "text-lstm", "gpt"),
+    *("vae", "neumf", "conditional-generator", "collections", "stock", "stock-gru", "transformer"),
+}

@@ -6,6 +6,7 @@ Six epochs of the recipe ``elnino-lstm`` in float64, the last smaller batch of e
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from flax import nnx
 
@@ -19,6 +20,7 @@ from tests.parity.oracle import copy_weights, record, relative_difference
 EPOCHS, BATCH = 6, 64
 
 
+@pytest.mark.slow
 def test_a_forecaster_trains_as_its_torch_twin_does():
     found = load("elnino", standardize=True)
     train, test = (

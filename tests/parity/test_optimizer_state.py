@@ -145,7 +145,7 @@ RUNS = [("matrices" if case == "muon" else "perceptron", case) for case in OPTIM
 RUNS.append(("convolutional", "adafactor"))
 
 
-@pytest.fixture(params=["float64", "float32"])
+@pytest.fixture(params=tier.usually(["float64", "float32"], ["float64"]))
 def dtype(request):
     """Both libraries with this dtype as their default."""
     torch.set_default_dtype(getattr(torch, request.param))

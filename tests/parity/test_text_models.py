@@ -72,6 +72,7 @@ def task(name, count):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_a_run_of_training_equals_torchs_in_float64(name):
     count = BATCH * (STEPS - 1) + SMALLER
     inputs, labels, ours, theirs = task(name, count)

@@ -57,6 +57,7 @@ def inputs_of(name, inputs, labels):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_training_equals_torchs_in_float64(name):
     model = MODELS[name](rngs=nnx.Rngs(0), param_dtype=np.float64)
     network = twin(model).double()

@@ -66,6 +66,7 @@ def test_the_autoencoder(output, hidden):
     compare(model, network, reconstruction(losses.mse_loss), steps, 2)
 
 
+@pytest.mark.slow
 def test_fixmatch():
     made = {"rngs": nnx.Rngs(0), "param_dtype": np.float64}
     model = MLP((72, 16, 3), **made)
