@@ -475,6 +475,7 @@ RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "extend", "error_in_units", "joined"],
+    *["evaluation_of", "with_step"],
     *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     *["Objective", "objective_of", "AveragePrecision", "Detection"],
     *["vae_loss", "discriminator_loss", "generator_loss", "diffusion_loss"],

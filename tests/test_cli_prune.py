@@ -1,6 +1,7 @@
 """The command that prunes a run."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from jaxnets import pruning, runs
 from jaxnets.cli import main
+from tests.data_files import write_images
 
 TABLE = "length,width,kind\n" + "".join(
     f"{k % 7},{k * k % 11},{('apple', 'plum')[k % 2]}\n" for k in range(40)
@@ -110,3 +112,18 @@ def test_a_run_from_python_is_refused_as_it_does_not_name_its_data(capsys, folde
     code, _, error = run(capsys, *words)
     assert code == 2
     assert "run: expected a run of jaxnets train" in error
+
+
+def test_a_run_that_minimizes_another_loss_is_pruned_and_trained(capsys, tmp_path):
+    write_images(tmp_path / "pets", {"cat": 6, "dog": 6}, size=(8, 8))
+    words = ["--data", "pets", "--data-dir", tmp_path, "--epochs", 1, "--out", tmp_path / "run"]
+    code, out, _ = run(capsys, "train", "mnist-autoencoder", *words, "--quiet")
+    assert code == 0
+    loss = float(re.search(r"test loss: (\S+)", out)[1])
+    words = ["--amount", 0.5, "--epochs", 1, "--json", "--out", tmp_path / "half"]
+    code, out, _ = run(capsys, "prune", tmp_path / "run", *words)
+    assert code == 0
+    found = json.loads(out)
+    assert found["before"]["test_loss"] == pytest.approx(loss, rel=1e-3)
+    assert found["after"]["test_loss"] != found["before"]["test_loss"]
+    assert 0.4 < found["after"]["nonzero"] < 0.6

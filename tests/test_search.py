@@ -423,6 +423,17 @@ def test_the_range_test_is_its_formula_on_the_losses_of_training(data):
     np.testing.assert_allclose(found.losses[:count], run.step_losses[:count], rtol=1e-5)
 
 
+def test_the_range_test_of_a_recipe_with_another_objective_and_frozen_weights():
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8)
+    data = Dataset("drawn", split := Split(images, np.arange(24, dtype=np.int32) % 3), split)
+    recipe = dataclasses.replace(
+        recipes.recipe("mnist-autoencoder"), batch_size=8, freeze="encoder*"
+    )
+    found = lr_range_test(recipe, data=data, start=1e-4, end=1e-2, steps=5)
+    assert len(found.losses) == 5
+    assert np.isfinite(found.losses).all()
+
+
 def test_it_ends_where_the_loss_diverges(data):
     found = lr_range_test(RECIPE, data=data, start=0.1, end=1e6, steps=50)
     assert found.diverged

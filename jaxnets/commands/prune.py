@@ -100,10 +100,11 @@ def prune_command(
     if epochs:
         training = {**settings, "epochs": epochs, "seed": seed}
         training |= {"progress": "none" if quiet or as_json else "auto"}
+        training = recipes.with_step(saved.recipe, smaller, data, training)
         smaller = fit(smaller, data, **training).model
     models = {"before": saved.model, "after": smaller}
-    measured = {key: settings[key] for key in ("loss", "transform")}
-    tests = {name: evaluate(model, data.test, **measured) for name, model in models.items()}
+    measured = recipes.evaluation_of(saved.recipe, data)
+    tests = {name: evaluate(model, data.test, measured) for name, model in models.items()}
     times = timed(list(models.values()), saved.transform, data)
     found = {
         name: {**tested_record(tests[name]), **size(model), "seconds": seconds}

@@ -83,12 +83,11 @@ def quantize_command(
     if saved.recipe is None:
         expected = "a run of jaxnets train, as other runs do not record their data"
         raise InputError("run", expected, str(run))
-    data, settings = recipes.fit_settings(saved.recipe, None)
+    data = recipes.load_data(saved.recipe)
     small = _quantized(saved, data, mode, skip, **options)
     report = quantization.report(small)
-    settings = {name: settings[name] for name in ("loss", "transform")}
-    both = (saved.model, small)
-    tests = [evaluate(model, data.test, **settings) for model in both]
+    both, measured = (saved.model, small), recipes.evaluation_of(saved.recipe, data)
+    tests = [evaluate(model, data.test, measured) for model in both]
     change = Change("quantization", quantization.settings_of(small))
     runs.write_changed(out, run, small, change, tests[1])
     figures = [

@@ -18,10 +18,12 @@ from jaxnets.recipes.table import RECIPES, of_own, recipe
 from jaxnets.recipes.training import (
     InitialWeights,
     error_in_units,
+    evaluation_of,
     fit_settings,
     initial_model,
     train,
     train_many,
+    with_step,
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "check_recipe",
     "data_options",
     "error_in_units",
+    "evaluation_of",
     "fit_settings",
     "initial_model",
     "learning_rate",
@@ -52,4 +55,5 @@ __all__ = [
     "sized",
     "train",
     "train_many",
+    "with_step",
 ]

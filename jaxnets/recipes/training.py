@@ -60,7 +60,7 @@ def train(
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
     model = initial_model(sized(recipe, data), seed, weights)
-    arguments = _with_step(recipe, model, data, {**settings, **options})
+    arguments = with_step(recipe, model, data, {**settings, **options})
     run: TrainingRun = fit(model, data, seed=seed, **arguments)
     return _with_average(recipe, run, data, arguments)
 
@@ -95,7 +95,7 @@ def train_many(
     def build(rngs: nnx.Rngs) -> nnx.Module:  # fit calls it once for each seed, in order
         return initial_model(network, next(order), weights)
 
-    arguments = _with_step(recipe, build_model(network), data, {**settings, **options})
+    arguments = with_step(recipe, build_model(network), data, {**settings, **options})
     runs: TrainingRuns = fit(build, data, seeds=seeds, learning_rates=learning_rates, **arguments)
     members = [
         _with_average(recipe, member, data, arguments) if member.diverged is None else member
@@ -104,16 +104,43 @@ def train_many(
     return dataclasses.replace(runs, members=tuple(members))
 
 
-def _with_step(
+def evaluation_of(recipe: Recipe, data: Dataset) -> Any:
+    """Returns the objective by which ``evaluate`` tests the networks of a recipe.
+
+    Args:
+        recipe: the experiment.
+        data: the data of the run.
+
+    Raises:
+        ValueError: if a setting is invalid or does not fit the data.
+    """
+    objective, update, _ = _divided(fit_settings(recipe, data)[1])
+    return objective_of(recipe).build(objective, update).evaluation
+
+
+def _divided(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Divides arguments of ``fit`` into those of the objective, of the update, and the others."""
+    others = dict(arguments)
+    objective = {name: others.pop(name) for name in OF_OBJECTIVE if name in others}
+    update = {name: others.pop(name) for name in OF_UPDATE if name in others}
+    return objective, update, others
+
+
+def with_step(
     recipe: Recipe, model: nnx.Module, data: Dataset, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """Replaces the arguments of ``fit`` that a step includes, if the recipe needs a step."""
+    """Replaces the arguments of ``fit`` that a step includes, if the recipe needs a step.
+
+    Args:
+        recipe: the experiment.
+        model: the network to train, whose parameters the recipe may freeze.
+        data: the data of the run.
+        arguments: arguments of ``fit``, see ``fit_settings``.
+    """
     averages = recipe.ema is not None or recipe.swa is not None
     if not recipe.freeze and not averages and recipe.objective == "supervised":
         return arguments
-    arguments = dict(arguments)
-    objective = {name: arguments.pop(name) for name in OF_OBJECTIVE if name in arguments}
-    update = {name: arguments.pop(name) for name in OF_UPDATE if name in arguments}
+    objective, update, arguments = _divided(arguments)
     if recipe.freeze:
         patterns = (recipe.freeze,) if isinstance(recipe.freeze, str) else recipe.freeze
         update["wrt"] = unfrozen(model, *patterns)

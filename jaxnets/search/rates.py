@@ -257,6 +257,8 @@ def lr_range_test(
     settings["epochs"] = math.ceil(
         steps / math.ceil(len(data.train) / settings.get("batch_size", _BATCH_SIZE))
     )
+    if isinstance(recipe, Recipe):
+        settings = recipes.with_step(recipe, model, data, settings)
     with contextlib.suppress(_Done, NonFiniteLossError):
         fit(model, dataclasses.replace(data, test=None), seed=seed, **settings)
     return _measured(watch.run.losses[:steps], start, end, steps, beta)
