@@ -31,6 +31,8 @@ CASES = {
     "strides": ((2, 9, 8, 5), (3, 2, 5, 7), geometry((2, 3), ((1, 0), (2, 1)), (1, 2))),
     "dilation": ((2, 8, 8, 6), (3, 3, 2, 12), geometry(ONE, ((2, 2), (2, 2)), (2, 2), groups=3)),
     "sequence": ((1, 7, 4), (5, 4, 9), SEQUENCE),
+    # Channels that fill vectors of 32 bytes although they are few.
+    "four channels and one output": ((8, 4, 4, 4), (4, 4, 4, 1), geometry()),
     "transposed": ((2, 4, 5, 6), (4, 4, 6, 8), geometry(ONE, ((2, 2), (2, 2)), ONE, (2, 2))),
     "all": ((2, 4, 5, 6), (3, 4, 3, 8), geometry((2, 1), ((2, 3), (-1, 2)), (2, 1), (3, 2), 2)),
     "alone": ((2, 6, 6, 32), (1, 1, 32, 64), geometry(ONE, NONE)),
@@ -223,6 +225,6 @@ def test_what_the_kernels_take():
 
 @pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
-    for case in ("many channels", "few outputs", "strides"):
+    for case in ("many channels", "few outputs", "four channels and one output", "strides"):
         check(case, relu=False)
     check("many channels", relu=True, dtype=np.float32, tolerance=1e-5)

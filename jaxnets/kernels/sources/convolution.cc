@@ -561,7 +561,7 @@ struct KernelGradient : Shape {
   // A strip is a row of the kernel or, for many channels, a tap. A unit is some of its rows, which
   // are channels of taps. For few outputs a unit is a whole tap, and outputs and channels are
   // exchanged.
-  bool few() const { return channels < FEW; }
+  bool few() const { return channels < FEW && !narrow(); }
   bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
   long strips() const { return few() ? rows.taps : taps(); }
   long strip_rows() const { return depth() / strips(); }
