@@ -7,12 +7,12 @@ from typing import Any
 from flax import nnx
 
 from jaxnets import MLP, fit, optimizers
-from jaxnets.control import CartPole, ppo, reinforce
+from jaxnets.control import CartPole, dqn, ppo, reinforce
 from jaxnets.data import Split, load
 from jaxnets.models import ActorCritic
 
 ROOT = Path(__file__).parent.parent
-STEPS, SEEDS = 5, 3  # training steps between two points
+SEEDS = 3
 
 
 def main() -> None:
@@ -22,18 +22,24 @@ def main() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained"
+    )
     rule = optimizers.adam(lr=0.01)
-    curves("REINFORCE", "#4c6aa5", axes, reinforce(CartPole(), rule), policy, 160, 40)
+    curves("REINFORCE", "#4c6aa5", left, reinforce(CartPole(), rule), policy, 160, 5, 40)
     rule = optimizers.adam(lr=0.001)
-    curves("PPO", "#d95f02", axes, ppo(CartPole(), rule), actor_critic, 320, 40)
-    axes.set_xlabel("training step")
-    axes.set_ylabel("mean return of training episodes")
-    axes.axhline(475, color="0.6", linewidth=1, linestyle="--")
-    axes.text(0, 480, "solved: 475", color="0.4", fontsize=9, va="bottom")
-    axes.set_ylim(0, 540)
-    axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    curves("PPO", "#d95f02", left, ppo(CartPole(), rule), actor_critic, 320, 5, 40)
+    cosine = optimizers.cosine_annealing_lr(0.0005, 12)
+    rule = optimizers.adam(lr=optimizers.per_epoch(cosine, 4000))
+    curves("DQN", "#1b9e77", right, dqn(CartPole(), rule), values, 8, 1000, 48)
+    for axes in (left, right):
+        axes.set_xlabel("training step")
+        axes.axhline(475, color="0.6", linewidth=1, linestyle="--")
+        axes.legend(frameon=False, loc="lower right")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("mean return of training episodes")
+    right.text(0, 480, "solved: 475", color="0.4", fontsize=9, va="bottom")
+    left.set_ylim(0, 540)
     figure.savefig(ROOT / "docs" / "images" / "control.png", dpi=150)
 
 
@@ -47,6 +53,11 @@ def actor_critic(seed: int) -> ActorCritic:
     return ActorCritic(rngs=nnx.Rngs(seed))
 
 
+def values(seed: int) -> MLP:
+    """The network of DQN."""
+    return MLP((4, 128, 128, 2), rngs=nnx.Rngs(seed))
+
+
 def curves(
     name: str,
     color: str,
@@ -54,16 +65,17 @@ def curves(
     step: Any,
     build: Callable[[int], nnx.Module],
     batch: int,
+    steps: int,
     points: int,
 ) -> None:
-    """Draws one line for each seed."""
-    starts = Split(load("cartpole").train.inputs[: batch * STEPS])
+    """Draws one line for each seed, with a point after each ``steps`` training steps."""
+    starts = Split(load("cartpole").train.inputs[: batch * steps])
     for seed in range(SEEDS):
         run = fit(
             build(seed), starts, step, epochs=points, batch_size=batch, seed=seed, progress="none"
         )
         found = [epoch.train["return"] for epoch in run.history]
-        place = [STEPS * (number + 1) for number in range(points)]
+        place = [steps * (number + 1) for number in range(points)]
         axes.plot(place, found, color=color, label=name if seed == 0 else None, linewidth=1.2)
 
 

@@ -291,7 +291,7 @@ GOOD = {
     **dict.fromkeys(["save_weights", "load_weights"], (model(), "no-folder")),
     "initialize": (model(), STEP, 0),
     "minimize": (OBJECTIVE, optax.identity()),
-    **dict.fromkeys(["ppo", "reinforce"], (CartPole(), optax.identity())),
+    **dict.fromkeys(["dqn", "ppo", "reinforce"], (CartPole(), optax.identity())),
     "play_gymnasium": (MLP((4, 2), **DRAWN),),
     **dict.fromkeys(["supervised", "reconstruction"], (losses.cross_entropy,)),
     "fixmatch": (SPLIT,),

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxnets import fit, optimizers
 from jaxnets.cli import main
 from jaxnets.commands import examples
-from jaxnets.control import CartPole, Return, play_gymnasium, ppo, reinforce
+from jaxnets.control import CartPole, Return, dqn, play_gymnasium, ppo, reinforce
 from jaxnets.control.playing import play
 from jaxnets.data import Dataset, Split, load
 from jaxnets.models import MLP, ActorCritic
@@ -63,10 +63,20 @@ def test_an_episode_ends_when_the_pole_falls():
 
 
 STEPS = {
-    "reinforce": (lambda game: reinforce(game, ADAM), lambda: MLP((4, 16, 2), rngs=nnx.Rngs(0))),
+    "reinforce": (
+        lambda game: reinforce(game, ADAM),
+        lambda: MLP((4, 16, 2), rngs=nnx.Rngs(0)),
+        16,
+    ),
     "ppo": (
         lambda game: ppo(game, ADAM, environments=8, steps=32, epochs=2, minibatches=2),
         lambda: ActorCritic(hidden=16, rngs=nnx.Rngs(0)),
+        16,
+    ),
+    "dqn": (
+        lambda game: dqn(game, ADAM, memory=8000, samples=32, rate=0.05, exploration=3000),
+        lambda: MLP((4, 32, 2), rngs=nnx.Rngs(0)),
+        1,
     ),
 }
 
@@ -74,14 +84,14 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.slow
 def test_a_policy_learns(name):
-    make, build = STEPS[name]
+    make, build, batch = STEPS[name]
     starts = load("cartpole")
     data = Dataset("few", Split(starts.train.inputs[:320]), Split(starts.test.inputs[:10]))
-    run = fit(build(), data, make(CartPole(100)), epochs=3, batch_size=16, progress="none")
+    run = fit(build(), data, make(CartPole(100)), epochs=3, batch_size=batch, progress="none")
     first, last = run.history[0].train["return"], run.test.metrics["return"]
     assert 10 < first < 60
     assert last > 1.5 * first
-    again = fit(build(), data, make(CartPole(100)), epochs=3, batch_size=16, progress="none")
+    again = fit(build(), data, make(CartPole(100)), epochs=3, batch_size=batch, progress="none")
     assert again.test.metrics == run.test.metrics
 
 
@@ -110,10 +120,66 @@ def test_advantages_are_sums_of_errors_within_an_episode():
     assert (float(total), int(count), after.time.tolist()) == (20.0, 4, [2, 2])
 
 
+def test_the_memory_keeps_the_newest_transitions():
+    step = dqn(CartPole(5), ADAM, environments=2, memory=16, samples=4)
+    model = MLP((4, 4, 2), rngs=nnx.Rngs(0))
+    starts, apply = load("cartpole").train.inputs, nnx.jit(step.apply)
+    slots, returns = step.init(model), []
+    for number in range(12):
+        batch = {"inputs": jnp.asarray(starts[2 * number : 2 * number + 2])}
+        slots, metrics = apply(model, slots, batch, jax.random.key(number))
+        returns.append([float(part) for part in metrics["return"]])
+    assert int(slots["taken"]) == 24
+    # Each episode is cut off after five steps, and does not terminate.
+    assert returns == [[10, 2] if number % 5 == 4 else [0, 0] for number in range(12)]
+    memory = slots["memory"]
+    assert not memory.terminated.any()
+    after, reward, _ = CartPole().step(memory.state, memory.action)
+    np.testing.assert_allclose(memory.after, after, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(memory.reward, reward)
+    # Steps 8 to 11 overwrote steps 0 to 3. Step 10 is the first of the third episode, which starts
+    # in the states of the batch of step 9.
+    np.testing.assert_array_equal(memory.state[4:6], starts[18:20])
+    np.testing.assert_array_equal(memory.state[6:8], memory.after[4:6])
+    np.testing.assert_array_equal(memory.state[10:12], starts[8:10])
+
+
+def test_targets_are_rewards_where_an_episode_terminated():
+    step = dqn(CartPole(), ADAM, environments=1, memory=40, samples=4, discount=0.5)
+    model = MLP((4, 4, 2), rngs=nnx.Rngs(0))
+    slots, apply = step.init(model), nnx.jit(step.apply)
+    batch = {"inputs": jnp.zeros((1, 4))}
+    for number in range(40):
+        slots, _ = apply(model, slots, batch, jax.random.key(number))
+    memory, target = slots["memory"], nnx.merge(nnx.graphdef(model), slots["target"])
+    assert 0 < memory.terminated.sum() < 5
+    found = step._value(model, target, memory)
+    best = model(memory.after).argmax(axis=1)
+    following = np.asarray(target(memory.after))[np.arange(40), best]
+    np.testing.assert_allclose(found, np.where(memory.terminated, 1, 1 + 0.5 * following), 1e-5)
+
+
+def test_actions_are_random_less_and_less_often():
+    step = dqn(CartPole(), ADAM, epsilon=0.1, exploration=100)
+    chances = [float(step._chance(jnp.int32(taken))) for taken in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(chances, [1, 0.55, 0.1, 0.1], rtol=1e-6)
+
+
 MESSAGES = [
     (lambda: reinforce("CartPole-v1", ADAM), r"environment: expected .* such as CartPole\(\), got"),
     (lambda: CartPole(0), "max_steps: expected a positive integer, got 0"),
     (lambda: ppo(CartPole(), ADAM, minibatches=2000), "minibatches: expected at most 1024, the"),
+    (lambda: dqn("CartPole-v1", ADAM), r"environment: expected .* such as CartPole\(\), got"),
+    (lambda: dqn(CartPole(), ADAM, samples=0), "samples: expected a positive integer, got 0"),
+    (lambda: dqn(CartPole(), ADAM, rate=2), r"rate: expected a number in \[0, 1\], got 2"),
+    (
+        lambda: dqn(CartPole(), ADAM, loss="mse"),
+        r"loss: expected a function of \(values, targets\)",
+    ),
+    (
+        lambda: dqn(CartPole(), ADAM, memory=100),
+        "memory: expected a multiple of the 8 environments, got 100",
+    ),
     (lambda: ppo(CartPole(), ADAM, trace=2), r"trace: expected a number in \[0, 1\], got 2"),
     (
         lambda: reinforce(CartPole(), ADAM, discount=-1),

@@ -1,8 +1,9 @@
-"""Reinforcement learning: an environment in JAX, and the training steps of REINFORCE and PPO."""
+"""Reinforcement learning: an environment in JAX, training steps of REINFORCE, PPO and DQN."""
 
 from jaxnets.control.cartpole import CartPole
+from jaxnets.control.dqn import dqn
 from jaxnets.control.playing import Return, play_gymnasium
 from jaxnets.control.ppo import ppo
 from jaxnets.control.reinforce import reinforce
 
-__all__ = ["CartPole", "Return", "play_gymnasium", "ppo", "reinforce"]
+__all__ = ["CartPole", "Return", "dqn", "play_gymnasium", "ppo", "reinforce"]

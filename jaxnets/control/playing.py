@@ -127,7 +127,7 @@ def advanced(
     running: Running,
     action: jax.Array,
     starts: jax.Array,
-    number: jax.Array,
+    number: jax.Array | int = 0,
 ) -> tuple[Running, Taken]:
     """Takes one step; episodes that are over start anew.
 
