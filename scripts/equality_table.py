@@ -7,6 +7,7 @@ of them:
 """
 
 import argparse
+import datetime
 import json
 import platform
 import re
@@ -68,7 +69,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "equality.md")
     arguments = parser.parse_args()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "flax", "torch"))
-    note = f"Measured with {versions}, Python {platform.python_version()}, on the CPU."
+    today = datetime.date.today()
+    note = f"Measured on {today} with {versions}, Python {platform.python_version()}, on the CPU."
     measured = f"{BEGIN}\n{note}\n\n{table(measure(arguments.tests))}\n{END}"
     page = arguments.page.read_text()
     between = re.compile(f"{BEGIN}.*{END}", flags=re.DOTALL)
