@@ -276,7 +276,7 @@ def our_bits(state):
 
 
 @pytest.mark.parametrize(("network", "case"), RUNS)
-def test_training_begun_in_torch_goes_on_here(network, case, dtype):
+def test_training_begun_in_torch_continues_here(network, case, dtype):
     run = both(network, dtype)
     optimizer = theirs(case, run.twin)
     train_theirs(run, optimizer, run.batches[:BEFORE])
@@ -297,7 +297,7 @@ def test_training_begun_in_torch_goes_on_here(network, case, dtype):
 
 
 @pytest.mark.parametrize(("network", "case"), RUNS)
-def test_training_begun_here_goes_on_in_torch(network, case, dtype):
+def test_training_begun_here_continues_in_torch(network, case, dtype):
     run = both(network, dtype)
     transformation = ours(case, dtype)
     state = train_ours(
@@ -367,7 +367,7 @@ def test_an_optimizer_is_made_from_torchs(case, dtype):
 
 
 @pytest.mark.parametrize("case", ["sgd-dampening", "adam"])
-def test_learning_rate_schedules_go_on(case, dtype):
+def test_learning_rate_schedules_continue(case, dtype):
     run = both("convolutional", dtype)
     name, options = OPTIMIZERS[case]
     optimizer = theirs(case, run.twin)
@@ -522,7 +522,7 @@ def nested_bits(value):
     return [nested_bits(each) for each in value] if isinstance(value, list) else value
 
 
-def test_lbfgs_goes_on_in_the_other_library(dtype):
+def test_lbfgs_continues_in_the_other_library(dtype):
     """From PyTorch to here, and back; with more pairs than there is room for."""
     run = both("matrices", dtype)
     transformation = optimizers.lbfgs(**LBFGS)
