@@ -22,6 +22,7 @@ from jaxnets.training.objective import outputs_of
 from jaxnets.training.weights import load_weights, save_weights
 from tests import tier
 from tests.networks import CASES
+from tests.parity.interop_networks import DIFFERENT
 
 battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 FLOATING = {name: case for name, case in CASES.items() if not case.vocabulary and not case.columns}
@@ -88,14 +89,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
         assert (np.abs(value).max() == 0) == idle, path
 
 
-#: One network of each kind.
-USUAL = {
-    *("linear-regression", "mlp", "lenet-28", "cifar-resnet-b", "gru-bidirectional"),
-    *("speech-cnn", "text-lstm", "gpt", "matrix-factorization", "vae", "discriminator"),
-}
-
-
-@pytest.mark.parametrize("name", tier.usually(CASES, USUAL))
+@pytest.mark.parametrize("name", tier.usually(CASES, DIFFERENT))
 def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(name):
     case = CASES[name]
     data = Dataset(

@@ -103,7 +103,7 @@ def prune_command(
         training = recipes.with_step(saved.recipe, smaller, data, training)
         smaller = fit(smaller, data, **training).model
     models = {"before": saved.model, "after": smaller}
-    measured = recipes.evaluation_of(saved.recipe, data)
+    measured = recipes.evaluation_of(saved.recipe, settings)
     tests = {name: evaluate(model, data.test, measured) for name, model in models.items()}
     times = timed(list(models.values()), saved.transform, data)
     found = {

@@ -83,10 +83,10 @@ def quantize_command(
     if saved.recipe is None:
         expected = "a run of jaxnets train, as other runs do not record their data"
         raise InputError("run", expected, str(run))
-    data = recipes.load_data(saved.recipe)
+    data, settings = recipes.fit_settings(saved.recipe, None)
     small = _quantized(saved, data, mode, skip, **options)
     report = quantization.report(small)
-    both, measured = (saved.model, small), recipes.evaluation_of(saved.recipe, data)
+    both, measured = (saved.model, small), recipes.evaluation_of(saved.recipe, settings)
     tests = [evaluate(model, data.test, measured) for model in both]
     change = Change("quantization", quantization.settings_of(small))
     runs.write_changed(out, run, small, change, tests[1])

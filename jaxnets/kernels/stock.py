@@ -64,7 +64,8 @@ def _normalized(
     y = (x - mean) * lax.rsqrt(var + eps)
     shape = (1,) * (x.ndim - 1) + (-1,)
     y = y if scale is None else y * scale.reshape(shape)
-    return y if bias is None else y + bias.reshape(shape), mean, var
+    y = y if bias is None else y + bias.reshape(shape)
+    return y, mean, var
 
 
 def fitted(
@@ -130,7 +131,7 @@ def _following(graph: Graph, node: Node, count: int) -> list[Value]:
 
 
 def _layer(graph: Graph, y: Value, found: dict[str, Operand]) -> Node | None:
-    """Makes the call of what the form of a layer's result stands for; None if there is none."""
+    """Returns the call of a layer with these arrays; None if its axes or sizes are others."""
     x, mean, var, scale, bias = map(found.get, ("x", "mean", "var", "scale", "bias"))
     if not (isinstance(x, Value) and isinstance(mean, Value) and isinstance(var, Value)):
         return None

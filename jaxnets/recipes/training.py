@@ -104,17 +104,14 @@ def train_many(
     return dataclasses.replace(runs, members=tuple(members))
 
 
-def evaluation_of(recipe: Recipe, data: Dataset) -> Any:
+def evaluation_of(recipe: Recipe, arguments: Mapping[str, Any]) -> Any:
     """Returns the objective by which ``evaluate`` tests the networks of a recipe.
 
     Args:
         recipe: the experiment.
-        data: the data of the run.
-
-    Raises:
-        ValueError: if a setting is invalid or does not fit the data.
+        arguments: arguments of ``fit``, see ``fit_settings``.
     """
-    objective, update, _ = _divided(fit_settings(recipe, data)[1])
+    objective, update, _ = _divided(arguments)
     return objective_of(recipe).build(objective, update).evaluation
 
 

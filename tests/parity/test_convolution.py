@@ -62,7 +62,7 @@ def convolutions(draw, axes):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@tier.examples(7)
+@tier.examples(10)
 @given(drawn=convolutions(axes=2))
 def test_conv2d_equals_torch(dtype, drawn):
     options, shape = drawn
@@ -70,7 +70,7 @@ def test_conv2d_equals_torch(dtype, drawn):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@tier.examples(4)
+@tier.examples(6)
 @given(drawn=convolutions(axes=1))
 def test_conv1d_equals_torch(dtype, drawn):
     options, shape = drawn
@@ -191,7 +191,7 @@ def transposed_convolutions(draw):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@tier.examples(7)
+@tier.examples(10)
 @given(drawn=transposed_convolutions())
 def test_conv_transpose2d_equals_torch(dtype, drawn):
     options, shape = drawn

@@ -47,7 +47,7 @@ def pools(draw, axes, dilated):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@tier.examples(5)
+@tier.examples(8)
 @given(data=st.data())
 def test_max_pool_equals_torch(dtype, axes, data):
     kernel, options, shape = data.draw(pools(axes, dilated=True))
@@ -59,7 +59,7 @@ def test_max_pool_equals_torch(dtype, axes, data):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@tier.examples(5)
+@tier.examples(8)
 @given(data=st.data())
 def test_avg_pool_equals_torch(dtype, axes, data):
     kernel, options, shape = data.draw(pools(axes, dilated=False))
@@ -72,7 +72,7 @@ def test_avg_pool_equals_torch(dtype, axes, data):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@tier.examples(4)
+@tier.examples(6)
 @given(data=st.data())
 def test_adaptive_avg_pool_equals_torch(dtype, axes, data):
     sizes = data.draw(st.tuples(*[st.none() | st.integers(1, 6)] * axes))

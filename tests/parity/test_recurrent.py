@@ -154,7 +154,7 @@ def cases(draw, kind):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@tier.examples(2)
+@tier.examples(3)
 @hypothesis.given(data=st.data())
 def test_sequences_equal_torch(kind, dtype, data):
     if kind == "RNN":
