@@ -9,11 +9,13 @@ that are not compared now, or cannot be because their data are missing, keep the
 
 import argparse
 import dataclasses
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,35 @@ below 0.05, the frameworks are equivalent within the margin. Time is the time of
 divided by the time in jaxnets. Dropout is off in both frameworks, so recipes with dropout have
 other scores than documented. `scripts/results.py` writes these pages.
 """
+OTHER_OBJECTIVES = """
+## Other objectives
+
+`jaxnets compare` trains with supervised losses. The recipes of this table have other objectives, or
+a transform that PyTorch computes in its own way. The programs in `benchmarks/domains` train them in
+both frameworks, from the same weights on the same batches, and record the scores in
+`benchmarks/results/domains`: mean ± standard deviation over the seeds. A dash means that PyTorch
+was not trained. For reinforcement learning a test compares the updates with PyTorch's instead.
+
+"""
+DOMAINS = ROOT / "benchmarks" / "results" / "domains"
+#: The guide of a recipe, its score, and whether the score is a share.
+GUIDES = {
+    "dates-seq2seq": ("transformers", "exact matches", True),
+    "dates-transformer": ("transformers", "exact matches", True),
+    "fsdd-gru": ("speech", "accuracy", True),
+    "fsdd-ctc": ("speech", "wrong digits", True),
+    "mnist-vae": ("generation", "negative ELBO in nats", False),
+    "mnist-cgan": ("generation", "samples recognized by a LeNet", True),
+    "mnist-diffusion": ("generation", "samples recognized by a LeNet", True),
+    "digits-detector": ("detection", "mAP@[.50:.95]", True),
+    "mnist-autoencoder": ("unsupervised", "mean squared error", False),
+    "mnist-100-labels": ("unsupervised", "accuracy", True),
+    "mnist-fixmatch": ("unsupervised", "accuracy", True),
+    "mnist-fixmatch, 2 epochs": ("unsupervised", "accuracy", True),
+    "cartpole-reinforce": ("control", "mean return", False),
+    "cartpole-ppo": ("control", "mean return", False),
+    "cartpole-dqn": ("control", "mean return", False),
+}
 COLUMNS = (
     *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
     *("difference", "margin", "p", "time", "date"),
@@ -94,8 +125,9 @@ def with_results(readme: str, page: str) -> str:
 
 
 def rows_of(page: str) -> dict[str, list[str]]:
-    """Returns the cells of the rows of a page of results, by recipe."""
-    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| [")]
+    """Returns the cells of the rows of the comparisons on a page of results, by recipe."""
+    lines = page.partition("\n## ")[0].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| [")]
     return {row[0].partition("]")[0][1:]: row for row in rows}
 
 
@@ -141,7 +173,47 @@ def index(found: dict[str, Comparison], before: str = "") -> str:
     rows = rows_of(before) | {name: row(name, of) for name, of in found.items()}
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
     lines += [f"| {' | '.join(rows[name])} |" for name in RECIPES if name in rows]
-    return f"{INTRODUCTION}\n{chr(10).join(lines)}\n"
+    return f"{INTRODUCTION}\n{chr(10).join(lines)}\n{other_objectives()}"
+
+
+def other_objectives() -> str:
+    """Returns the table of the scores that the programs in ``benchmarks/domains`` recorded."""
+    found: dict[str, dict[str, list[float]]] = {}
+    dates = {}
+    for file in sorted(DOMAINS.glob("*.json")):
+        record = json.loads(file.read_text())
+        for name, framework, score in recorded(record):
+            if name in GUIDES:
+                found.setdefault(name, {}).setdefault(framework, []).append(score)
+                dates[name] = record["date"]
+    lines = ["| recipe | score | PyTorch | jaxnets | date |", "|---|---|---:|---:|---|"]
+    for name in (name for name in GUIDES if name in found):
+        guide, measured, is_share = GUIDES[name]
+        both = (summary(found[name].get(side, []), is_share) for side in ("PyTorch", "jaxnets"))
+        cells = [f"[{name}](../{guide}.md)", measured, *both, dates[name]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return f"{OTHER_OBJECTIVES}{chr(10).join(lines)}\n"
+
+
+def recorded(record: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Yields the recipe, the framework and the score of each training of a record."""
+    for name, of in record.get("recipes", {}).items():
+        for seed in of["seeds"]:
+            yield name, "jaxnets", seed["score"]
+            if "torch_score" in seed:
+                yield name, "PyTorch", seed["torch_score"]
+
+
+def summary(scores: Sequence[float], is_share: bool) -> str:
+    """Returns the mean, the standard deviation and the number of scores."""
+    if not scores:
+        return "–"
+    scale, unit = (100, " %") if is_share else (1, "")
+    mean, spread = scale * np.mean(scores), scale * np.std(scores, ddof=len(scores) > 1)
+    digits = 2 if is_share else max(0, 3 - int(np.floor(np.log10(abs(mean)))))
+    if len(scores) == 1:
+        return f"{mean:.{digits}f}{unit} (1 seed)"
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}{unit} ({len(scores)} seeds)"
 
 
 def row(name: str, comparison: Comparison) -> list[str]:

@@ -16,7 +16,7 @@ from jaxnets.training.epoch import one_step
 
 #: Bytes that a process may occupy before it returns what finished tests left in caches, and
 #: how many it may at least grow between two times.
-MOST, GROWTH = 1230 * 2**20, 80 * 2**20
+MOST, GROWTH = 1000 * 2**20, 80 * 2**20
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -9,6 +9,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 import jaxnets
 import jaxnets.scores
 
@@ -116,6 +118,7 @@ def test_every_public_name_says_what_it_is_and_what_it_takes():
     assert {path: faults for path in PUBLIC if (faults := lacking(path))} == {}
 
 
+@pytest.mark.slow
 def test_examples_stand_under_the_heading_that_sets_them_apart():
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
     nodes = (node for tree in trees() for node in ast.walk(tree) if isinstance(node, kinds))

@@ -34,6 +34,7 @@ def weights(model):
     return jax.tree.leaves(nnx.state(model, nnx.Param))
 
 
+@pytest.mark.slow
 def test_averaging_changes_nothing_of_the_training_and_is_saved_with_it(tmp_path):
     step, plain = ema(TRAIN, 0.9), train(TRAIN)
     whole, saving = train(step), Saving(tmp_path, steps=1)
@@ -47,6 +48,7 @@ def test_averaging_changes_nothing_of_the_training_and_is_saved_with_it(tmp_path
         train(ema(TRAIN, 0.8), epochs=3, save=saving, resume=True)
 
 
+@pytest.mark.slow
 def test_many_seeds_average_as_one():
     step = swa(TRAIN, start=2, every=2)
     runs = train(step, build, seeds=2)
@@ -56,6 +58,7 @@ def test_many_seeds_average_as_one():
     assert evaluate(alone, SPLIT, CLASSIFY).accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_one_of_several_steps_may_average():
     one, two = (minimize(CLASSIFY, optimizers.sgd(0.1), wrt=part) for part in ("fc1", "fc2"))
     run = train(in_turn(ema(one, 0.5), two, names=("one", "two")))

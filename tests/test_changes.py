@@ -32,6 +32,7 @@ def run(tmp_path_factory):
     return place, trained.model, split
 
 
+@pytest.mark.slow
 def test_a_changed_run_has_its_structure_weights_and_accuracy(run, tmp_path, monkeypatch):
     folder, model, split = run
     monkeypatch.setitem(changes.CHANGES, "narrow", narrowed)

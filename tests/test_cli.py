@@ -71,6 +71,7 @@ def test_the_last_line_states_the_accuracy(capsys):
     assert out == f"test accuracy: {correct / 100:.2f}% ({correct}/10000)\n"
 
 
+@pytest.mark.slow
 def test_flags_change_the_recipe(capsys):
     flags = ["--optimizer", "adam", "--lr", "0.05", "--batch-size", "100", "--seed", "3"]
     code, out, _ = run(
@@ -85,6 +86,7 @@ def test_flags_change_the_recipe(capsys):
     )
 
 
+@pytest.mark.slow
 def test_augmentation_is_a_flag_and_is_recorded(capsys, tmp_path):
     data = ["--data-dir", str(write_idx(tmp_path))]
     flags = ["--batch-size", "10", "--epochs", "1", "--model-option", "features=(784,16,10)"]
@@ -113,6 +115,23 @@ def test_summary_shows_layers_shapes_and_counts(capsys, recipe, parameters):
     assert code == 0
     assert parameters in out
     assert "float32[64,10]" in out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parts"),
+    [
+        ("dates-transformer", ["src_tok_emb", "transformer"]),
+        pytest.param("dates-seq2seq", ["encoder", "decoder"], marks=pytest.mark.slow),
+        pytest.param("mnist-cgan", ["generator", "discriminator"], marks=pytest.mark.slow),
+        pytest.param("mnist-diffusion", ["unet"], marks=pytest.mark.slow),
+    ],
+)
+def test_summary_of_networks_that_need_more_than_the_inputs(capsys, recipe, parts):
+    code, out, _ = run(capsys, "summary", recipe, "--batch-size", "2")
+    assert code == 0
+    assert "Training Summary" in out
+    for part in parts:
+        assert f"network/{part[:6]}" in out  # longer names are cut
 
 
 @pytest.mark.parametrize(
@@ -334,6 +353,7 @@ def test_every_suggestion_is_an_option():
 # Where a run was saved
 
 
+@pytest.mark.slow
 def test_a_run_says_where_it_was_saved_and_how_to_ask_it(capsys, tmp_path):
     out = tmp_path / "a run"
     train = ["train", "linear-regression", "--epochs", "1"]

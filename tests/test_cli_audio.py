@@ -10,6 +10,8 @@ from jaxnets.cli import cli
 from jaxnets.data import write_wav
 from tests.recordings import tone, write_digits
 
+pytestmark = pytest.mark.slow
+
 
 def invoke(*arguments):
     return CliRunner().invoke(cli, [str(word) for word in arguments])

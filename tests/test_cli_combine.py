@@ -10,6 +10,8 @@ import pytest
 import jaxnets
 from jaxnets.cli import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--quiet", "--epochs", "1", "--data-option", "train=train[:640]"]
 SMALL += ["--data-option", "test=test[:100]"]
 MLP = [*SMALL, "--model-option", "features=(784,4,10)"]
@@ -40,7 +42,6 @@ def shares(text):
     return [float(share) for share in re.findall(r"accuracy (\d+\.\d\d)%", text)]
 
 
-@pytest.mark.slow
 def test_an_ensemble_of_seeds_is_a_run_again(capsys, folder):
     out = combined(capsys, folder, "two", "--out", str(folder / "ensemble"))
     first, second, mean, together = shares(out)

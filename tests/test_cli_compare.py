@@ -68,6 +68,7 @@ def test_the_result_says_who_takes_longer_and_json_has_null_for_what_is_not_fini
     assert (found["seeds"][0]["ours"], found["equivalence"]["difference"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_flax_takes_our_weights_where_it_can():
     draw = np.random.default_rng(0)
     images = draw.integers(256, size=(160, 28, 28, 1), dtype=np.uint8)
@@ -83,6 +84,7 @@ def test_flax_takes_our_weights_where_it_can():
     np.testing.assert_allclose(pair.ours.test_loss, pair.theirs.test_loss, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_flaxs_lenet_is_ours():
     blank = Split(np.zeros((64, 28, 28, 1), np.uint8), np.arange(64) % 10)
     lenet = from_recipe(recipes.recipe("mnist-lenet"), Dataset("blank", blank, blank))

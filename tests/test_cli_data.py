@@ -261,6 +261,7 @@ def test_images_of_several_sizes_are_brought_to_one(capsys, tmp_path, size, shap
     assert "got 20×10; size= resizes all of them" in err
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
     write_images(tmp_path / "pets" / "train", {"cat": 2, "dog": 2})
     write_images(tmp_path / "pets" / "test", {"cat": 2, "dog": 2}, size=(20, 10))
@@ -322,6 +323,7 @@ def test_a_bad_argument_is_one_sentence_and_exit_code_2(capsys, arguments, messa
 # Recipes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["fashion-mnist-lenet", "cifar10-lenet", "cifar10-image-classifier"]
 )

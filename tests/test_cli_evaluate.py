@@ -46,6 +46,7 @@ def digits(tmp_path_factory):
     return trained(folder, "mnist-mlp", "--epochs", 2, "--scheduler", "cosine", *FEW)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_as_in_its_training(digits, capsys, tmp_path):
     code, out, err = run(capsys, "evaluate", digits, "--json", "--out", tmp_path / "report")
     assert code == 0
@@ -77,6 +78,7 @@ def digit_files(folder, size):
     return folder
 
 
+@pytest.mark.slow
 def test_classes_of_other_data_are_numbered_by_their_names(digits, capsys, tmp_path):
     folder = digit_files(tmp_path / "digits", 28)
     where = ["--data", folder, "--data-option", "train=train[:11]", "--data-option", "test=train"]

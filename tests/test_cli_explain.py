@@ -13,6 +13,8 @@ from jaxnets.arrays import InputError
 from jaxnets.cli import main
 from tests.test_data_text import write_polarity
 
+pytestmark = pytest.mark.slow
+
 NET = """
 import jax
 from flax import nnx

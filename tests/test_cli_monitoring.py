@@ -40,6 +40,7 @@ def test_a_step_that_is_not_finite_can_be_skipped(tmp_path, capsys):
     assert "at epoch 1, the test" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_watched_and_guarded_as_before(tmp_path, capsys):
     run, log = tmp_path / "run", tmp_path / "run.jsonl"
     flags = ["--early-stopping", "2", "--lr", "1e-30", "--jsonl", str(log), "--non-finite", "skip"]

@@ -101,6 +101,7 @@ def trained(capsys, *arguments):
     return json.loads(out)["test_loss"], err
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_network_and_needs_no_file_of_the_users(capsys, folder):
     net = ["--model", "flax_nets.py:Net", "--args", "width=3", "--data", "images.npz"]
     settings = ["--epochs", "2", "--batch-size", "16"]
@@ -148,6 +149,7 @@ def test_a_run_keeps_the_network_and_needs_no_file_of_the_users(capsys, folder):
     assert "the file that the run saved, got a modified parts.py" in err
 
 
+@pytest.mark.slow
 def test_a_recipe_takes_another_network_and_a_file_of_weights(capsys, folder):
     flax = folder / "flax_nets.py"
     flax.write_text(FLAX.replace("from parts import pooled", PARTS))
@@ -212,6 +214,7 @@ class Tokens(nnx.Module):
 """
 
 
+@pytest.mark.slow
 def test_predictions_of_what_networks_of_ones_own_return(capsys, folder):
     (folder / "outputs.py").write_text(OUTPUTS)
     (folder / "kinds.csv").write_text("a,b,kind\n" + "1,2,x\n3,4,y\n" * 10)
@@ -227,6 +230,7 @@ def test_predictions_of_what_networks_of_ones_own_return(capsys, folder):
     assert "run: expected a run with one class for each example, got outputs of shape [" in err
 
 
+@pytest.mark.slow
 def test_many_seeds_of_a_pytorch_network(capsys, folder):
     net = ["--model", "nets.py:Table", "--data", "rows.csv", "--epochs", "1", "--lr", "0"]
     code, out, err = run(capsys, "train", *net, "--seeds", "2", "--json", "--out", "runs")
@@ -277,6 +281,7 @@ def test_a_network_that_cannot_be_ported_is_not_trained(capsys, folder):
         assert "nets.py:32 | Draws.forward | random.randint(0, 3)" in err
 
 
+@pytest.mark.slow
 def test_a_pytorch_network_is_compared_with_its_port(capsys, folder, monkeypatch):
     monkeypatch.setattr(report, "write", lambda comparison, directory: None)  # takes seconds
     net = ["--torch", "nets.py:Table", "--data", "rows.csv", "--epochs", "2", "--no-timing"]

@@ -38,6 +38,7 @@ def line(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_names_of_classes_do_nothing_to_a_terminal(capsys, saved, changed):
     record = json.loads((saved / "run.json").read_text())
     odd = [f"{name}\x1b[31m\n" for name in record["class_names"]]

@@ -10,6 +10,8 @@ import pytest
 
 from jaxnets.cli import main
 
+pytestmark = pytest.mark.slow
+
 LINE = ["train", "linear-regression", "--epochs", "1", "--quiet"]
 
 
@@ -30,14 +32,12 @@ def shell(arguments, redirection):
     return done.returncode, done.stderr
 
 
-@pytest.mark.slow
 def test_streams_that_are_closed_lose_no_run(tmp_path):
     out = tmp_path / "run"
     assert shell(f"{' '.join(LINE)} --out {out}", "<&- >&-") == (0, "")
     assert {"run.json", "weights"} <= set(os.listdir(out))
 
 
-@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error_to_speak_of():
     code, err = shell("train linear-regression --epochs 2000", "| head -1; exit ${PIPESTATUS[0]}")
     assert (code, err) == (1, "")
@@ -69,7 +69,6 @@ def test_a_number_that_is_none_is_one_sentence_where_jax_looks_for_it(capfd):
     assert error.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_an_interrupt_is_one_word_and_leaves_no_trace(tmp_path):
     flags = ["--epochs", "100000", "--out", tmp_path / "run"]
     process = subprocess.Popen(

@@ -11,6 +11,8 @@ from jaxnets import pruning, runs
 from jaxnets.cli import main
 from tests.data_files import write_images
 
+pytestmark = pytest.mark.slow
+
 TABLE = "length,width,kind\n" + "".join(
     f"{k % 7},{k * k % 11},{('apple', 'plum')[k % 2]}\n" for k in range(40)
 )

@@ -45,6 +45,7 @@ def result(arguments, capsys):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_run_that_saves_leaves_what_any_run_leaves(saved):
     names = {path.name for path in saved.iterdir()} - {"begun.json", "checkpoints"}
     assert names == {"run.json", "history.csv", "curves.png", "weights"}
@@ -63,6 +64,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(saved, killed, capsys):
     jax.tree.map(np.testing.assert_array_equal, *weights)
 
 
+@pytest.mark.slow
 def test_a_finished_run_takes_more_epochs(saved, tmp_path, capsys):
     folder = tmp_path / "more"
     shutil.copytree(saved, folder)
@@ -154,6 +156,7 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_its_devices_a_run_goes_on_with_those_that_are_there(saved, killed, capsys):
     begun = json.loads((killed / "begun.json").read_text())
     begun["computing"] |= {"devices": 64, "model_devices": 2}
@@ -166,6 +169,7 @@ def test_without_its_devices_a_run_goes_on_with_those_that_are_there(saved, kill
     assert json.loads(out)["test_loss"] == json.loads((saved / "run.json").read_text())["test_loss"]
 
 
+@pytest.mark.slow
 def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd, monkeypatch):
     monkeypatch.setenv("NPROC", "77")
     arguments = ["train", "--resume", str(killed), "--quiet"]
@@ -183,6 +187,7 @@ def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd,
     assert json.loads((killed / "run.json").read_text())["machine"]["cores"] == 77
 
 
+@pytest.mark.slow
 def test_a_run_with_a_schedule_goes_on_along_it(tmp_path, capsys):
     flags = ["--epochs", "2", "--save-every", "10", "--out", str(tmp_path / "run")]
     assert main(["train", *QUICK[:1], "--quiet", "--scheduler", "cosine", *flags]) == 0

@@ -16,6 +16,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_many_seeds_are_a_table_a_record_and_a_folder_of_runs(capsys, tmp_path):
     out = tmp_path / "runs"
     flags = ["--seeds", "0,2", "--learning-rates", "0.02,1e30", "--out", str(out)]

@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
     return top
 
 
+@pytest.mark.slow
 def test_a_path_is_trained_on_and_recorded_whole(folder):
     record = json.loads((folder / "fruit" / "run.json").read_text())
     assert record["settings"]["data"] == str(folder / "fruit.csv")
@@ -57,6 +58,7 @@ def test_a_path_is_trained_on_and_recorded_whole(folder):
     assert saved.model.features == (4, 8, 2)
 
 
+@pytest.mark.slow
 def test_a_new_row_is_answered_as_the_same_row_of_the_data(capsys, folder, tmp_path):
     data = load(folder / "fruit.csv", standardize=True)
     saved = runs.read(folder / "fruit")
@@ -100,6 +102,7 @@ def test_a_new_row_is_answered_as_the_same_row_of_the_data(capsys, folder, tmp_p
     assert (code, out) == (0, f"standard input, row 2: {expected}{texts[0]}: {expected}")
 
 
+@pytest.mark.slow
 def test_a_series_is_forecast_from_its_last_rows(capsys, folder, tmp_path):
     data = load(folder / "sales.csv", window=3, standardize=True)
     saved = runs.read(folder / "sales")

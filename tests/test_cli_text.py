@@ -10,6 +10,8 @@ from jaxnets.cli import main
 from jaxnets.data import text
 from tests.test_data_text import write_names, write_polarity
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--model-option", "hidden_dim=12", "--model-option", "embedding_dim=12", "--quiet"]
 
 
@@ -194,7 +196,6 @@ def test_a_damaged_encoder_is_refused(capsys, sentiment, tmp_path):
         ("shakespeare", write_loop, r"test loss: \d\.\d{4} nats per character, accuracy \S+%"),
     ],
 )
-@pytest.mark.slow
 def test_the_examples_run(capsys, tmp_path, monkeypatch, name, write, result):
     write(tmp_path)
     script = Path(__file__).parent.parent / "examples" / f"{name}.py"

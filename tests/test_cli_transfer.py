@@ -15,6 +15,8 @@ from jaxnets.averaging import averaged, ema, swa, update_batch_norm
 from jaxnets.cli import main
 from jaxnets.training import minimize, supervised
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["train", "mnist-mlp", "--data-option", "train=train[:640]"]
 SMALL += ["--data-option", "test=test[:100]", "--model-option", "features=(784,4,10)"]
 NET = """

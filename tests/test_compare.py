@@ -66,6 +66,7 @@ def honest():
     return run(seeds=[3, 5], control=True, timing=True, optimizer=None)
 
 
+@pytest.mark.slow
 def test_pairs_begin_alike_and_end_alike(honest):
     assert honest.findings == ()
     assert [pair.seed for pair in honest.pairs] == [3, 5]
@@ -79,6 +80,7 @@ def test_pairs_begin_alike_and_end_alike(honest):
     assert (honest.margin, honest.paired, honest.weights_from) == (0.003, True, "jaxnets")
 
 
+@pytest.mark.slow
 def test_the_control_is_torch_beside_itself_and_each_side_is_timed(honest):
     control = honest.control
     assert control.threads[0] != control.threads[1]
@@ -398,6 +400,7 @@ def test_sums_and_ignored_labels_mean_the_same_on_both_sides():
     assert pair.ours.test_accuracy[0] == right.mean()
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
     def dropping(rngs):
         return nnx.Sequential(layers.Flatten(), layers.Dropout(0.5, rngs=rngs), build(rngs))
@@ -476,6 +479,7 @@ def test_a_documented_figure_says_after_how_many_epochs_it_was():
     assert fewer.reference.endswith("; after 10 epochs")
 
 
+@pytest.mark.slow
 def test_both_sides_follow_the_schedule_of_a_recipe():
     recipe = dataclasses.replace(
         recipes.recipe("mnist-mlp"),

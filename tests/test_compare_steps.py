@@ -93,6 +93,7 @@ def honest():
     return run(seeds=[3, 5])
 
 
+@pytest.mark.slow
 def test_a_gan_is_the_same_in_both_step_by_step(honest):
     assert honest.findings == ()
     assert honest.metrics == ("loss", "critic_loss", "generator_loss")
@@ -108,6 +109,7 @@ def test_a_gan_is_the_same_in_both_step_by_step(honest):
     assert mean.interval[0] <= mean.difference <= mean.interval[1]
 
 
+@pytest.mark.slow
 def test_what_is_compared_is_what_fit_trains(honest):
     trained = fit(GAN(nnx.Rngs(3)), DATA, STEP, epochs=2, batch_size=16, seed=3, progress="none")
     np.testing.assert_allclose(trained.step_losses, honest.ours[0].steps["loss"], rtol=1e-5)
@@ -336,6 +338,7 @@ def test_updates_are_judged_by_what_rounding_does_to_them():
     assert unmoved.in_words().endswith("most in fc.weight: jaxnets does not change it.")
 
 
+@pytest.mark.slow
 def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
     worse = run(torch_optimizers=functools.partial(two_adams, critic_rate=0.02), epochs=1)
     for number, comparison in enumerate((honest, worse)):

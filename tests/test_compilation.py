@@ -101,16 +101,19 @@ def test_programs_are_kept_in_the_users_cache(kept, variable):
     assert [*(folder / places[variable]).glob("jit_*")]
 
 
+@pytest.mark.slow
 def test_off_keeps_nothing(kept):
     folder, *told = kept["off"]
     assert told == ["None", ""]
     assert not [*folder.iterdir()]
 
 
+@pytest.mark.slow
 def test_a_cache_that_jax_has_stays(kept):
     assert kept["own"][1:] == ("/own", "")
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_no_fault(kept):
     assert kept["file"][1:] == ("None", "")
 
@@ -139,6 +142,7 @@ def test_programs_that_others_could_have_written_are_removed(tmp_path, monkeypat
     assert {path.name for path in cache.iterdir()} == every - foreign
 
 
+@pytest.mark.slow
 def test_a_folder_that_others_can_write_to_keeps_no_programs(kept):
     folder, printed, said = kept["open"]
     assert printed == "None"

@@ -95,6 +95,7 @@ def test_a_policy_learns(name):
     assert again.test.metrics == run.test.metrics
 
 
+@pytest.mark.slow
 def test_advantages_are_sums_of_errors_within_an_episode():
     step = ppo(CartPole(5), ADAM, environments=2, steps=12, discount=0.9, trace=0.8)
     model = ActorCritic(hidden=4, rngs=nnx.Rngs(0))
@@ -144,6 +145,7 @@ def test_the_memory_keeps_the_newest_transitions():
     np.testing.assert_array_equal(memory.state[10:12], starts[8:10])
 
 
+@pytest.mark.slow
 def test_targets_are_rewards_where_an_episode_terminated():
     step = dqn(CartPole(), ADAM, environments=1, memory=40, samples=4, discount=0.5)
     model = MLP((4, 4, 2), rngs=nnx.Rngs(0))
@@ -197,6 +199,7 @@ def test_bad_arguments_are_named(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_the_commands_train_a_policy(tmp_path, capsys):
     out = str(tmp_path / "run")
     few = ["--epochs", "1", "--batch-size", "32000", "--quiet"]

@@ -82,6 +82,7 @@ def test_a_key_decides_every_image_on_its_own(transform):
     assert first.dtype == np.uint8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", STILL.values(), ids=STILL)
 def test_settings_that_mean_nothing_change_no_bit(transform):
     for x in (PIXELS, FLOATS, jnp.asarray(FLOATS, jnp.bfloat16)):
@@ -90,6 +91,7 @@ def test_settings_that_mean_nothing_change_no_bit(transform):
         np.testing.assert_array_equal(ours, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", VARIED.values(), ids=VARIED)
 def test_dtypes_are_kept_and_steps_can_be_scanned(transform):
     with jax.enable_x64(True):
@@ -153,6 +155,7 @@ def test_translations_are_uniform_whole_pixels():
     assert 0.4 < outermost < 0.6
 
 
+@pytest.mark.slow
 def test_angles_are_uniform_and_counter_clockwise():
     # a bright pixel on the right of the centre shows where the image was turned to
     image = np.zeros((1, 41, 41, 1), np.float32)
@@ -177,6 +180,7 @@ def test_one_draw_of_the_affine_map_is_a_fixed_one():
     np.testing.assert_array_equal(compiled(rotation, square), np.rot90(square, axes=(1, 2)))
 
 
+@pytest.mark.slow
 def test_jitter_draws_factors_in_its_range_and_each_order():
     grey = np.full((MANY, 1, 1, 1), 0.5, np.float32)
     brightness = compiled(ColorJitter(brightness=(0.5, 1.5)), grey).ravel() / 0.5
@@ -196,6 +200,7 @@ def test_jitter_draws_factors_in_its_range_and_each_order():
     assert 60 < which[:, 0].sum() < 140
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized_once")
 def test_jitter_of_the_hue_alone():
     jitter = ColorJitter(hue=(0.2, 0.2))
@@ -220,6 +225,7 @@ def test_erased_rectangles_have_the_area_and_ratio_asked_for():
     assert np.exp(np.abs(ratio)).max() < 4.5  # 3.3, and rounding of thin ones
 
 
+@pytest.mark.slow
 def test_erasing_a_square_is_cutout():
     cutout = RandomErasing(1, (0.25, 0.25), (1, 1), (7, 8, 9))
     x = np.zeros((MANY, 8, 8, 3), np.uint8)
@@ -251,6 +257,7 @@ def test_mixup_mixes_images_and_labels_by_the_same_share():
     np.testing.assert_allclose(cross_entropy(logits, targets), theirs.item(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_mixups_share_follows_the_beta_distribution():
     x, labels = np.zeros((MANY, 1), np.float32), np.arange(MANY, dtype=np.int32) % 2
     for alpha in (0.2, 1.0):
@@ -260,6 +267,7 @@ def test_mixups_share_follows_the_beta_distribution():
         assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
 
 
+@pytest.mark.slow
 def test_cutmix_counts_the_pixels_that_it_takes():
     images = np.repeat(np.arange(1, 7, dtype=np.uint8), 30 * 20).reshape(6, 30, 20, 1)
     cut = jax.jit(CutMix(1.0, 6))
@@ -277,6 +285,7 @@ def test_cutmix_counts_the_pixels_that_it_takes():
         np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_cutmix_takes_what_the_share_says():
     x = np.zeros((MANY, 32, 32, 1), np.uint8)
     x[::2] = 1
@@ -288,6 +297,7 @@ def test_cutmix_takes_what_the_share_says():
     assert taken.mean() == pytest.approx(np.mean((sides - sides**2 / 4) ** 2), abs=0.02)
 
 
+@pytest.mark.slow
 def test_mixing_twice_and_counting_by_the_heavier_class():
     both = Compose(ToFloat(), Mixup(0.3, 3), CutMix(1.0, 3))
     x, targets = jax.jit(lambda *batch: augment(both, *batch))(PIXELS, LABELS, KEY)

@@ -432,6 +432,7 @@ def test_the_converter_knows_the_published_checksums(script):
     assert all(re.fullmatch("[0-9a-f]{8}", start) for start in script.MD5.values())
 
 
+@pytest.mark.slow
 def test_the_converter_explains_itself():
     done = subprocess.run(
         [sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True

@@ -272,6 +272,7 @@ def test_a_transform_of_one_column_leaves_the_others():
         np.testing.assert_array_equal(labels, DIGITS)
 
 
+@pytest.mark.slow
 def test_transforms_of_columns_compose_and_mix_labels():
     steps = Compose(
         OnColumn("image", Compose(ToFloat(), Mixup(0.5, 3))), lambda x: {**x, "one": x["image"] * 0}
@@ -383,6 +384,7 @@ def run():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_of_columns_is_trained_streamed_and_evaluated(run):
     assert run.history[1].train["loss"] < run.history[0].train["loss"]
     found = evaluate(run.model, NAMED.take(5), loss=loss, transform=SCALED, correct=None)

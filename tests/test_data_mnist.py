@@ -117,6 +117,7 @@ def test_script_packs_the_originals_in_the_files_order(
         assert np.array_equal(packed[name], array)
 
 
+@pytest.mark.slow
 def test_script_reproduces_the_bundled_bytes(script, arrays):
     """Of the test part, the last in the file: dates, modes and what is compressed."""
     packed = script.pack({name: array for name, array in arrays.items() if "test" in name})
@@ -205,6 +206,7 @@ def test_a_file_of_other_arrays_is_refused(arrays, tmp_path):
         mnist.read(path)
 
 
+@pytest.mark.slow
 def test_importing_the_data_loads_no_other_framework():
     others = {"tensorflow_datasets", "tensorflow", "torch"}
     command = "import sys, jaxnets.data; print(*{m.partition('.')[0] for m in sys.modules})"

@@ -182,6 +182,7 @@ def test_places_that_are_not_there_are_refused(tmp_path, monkeypatch):
         load("kmnist")
 
 
+@pytest.mark.slow
 def test_offline_the_answer_comes_within_seconds_and_says_where_it_looked(tmp_path):
     code = """
 import time

@@ -149,6 +149,7 @@ def test_more_axes_and_an_example_without_a_batch():
     assert FrameCounts(64, 32, center=False)(jnp.array([10, 64, 96])).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_masks_are_bands_of_each_example():
     x = jnp.arange(4 * 60 * 20, dtype=jnp.float32).reshape(4, 60, 20)
     made = np.asarray(SpecAugment(1, 20, 1, 8, zero_masking=True)(x + 1, jax.random.key(0)))
@@ -177,6 +178,7 @@ class Network(nnx.Module):
         return self.fc(x.mean(1))
 
 
+@pytest.mark.slow
 def test_masks_come_after_the_transform_and_in_training_alone():
     data = Split(SOUND[np.arange(12) % 2].astype(np.float32), np.arange(12, dtype=np.int32) % 3)
     transform = Compose(Spectrogram(64), AmplitudeToDB())

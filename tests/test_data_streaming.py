@@ -270,6 +270,7 @@ def test_no_more_is_read_ahead_than_was_asked_for():
     assert max(asked) <= 3
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_and_say_what_is_wrong(tmp_path):
     place = written(tmp_path, "images")
     held, streamed = load(**place), load(**place, streaming=True, workers=2)
@@ -306,6 +307,7 @@ class Treacherous:
         return 0.5, number
 
 
+@pytest.mark.slow
 def test_what_happens_to_a_worker_is_told():
     streamed = StreamedSplit(Treacherous())
     worker = Worker(pickle.dumps(streamed.examples))

@@ -46,6 +46,7 @@ def test_a_text_is_cut_into_tokens(options, tokens):
     assert Tokenizer(**options)("It's  GOOD,\tvery-good (café)!") == tokens
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_visible_character_is_lost_and_characters_join_to_the_text(string):
     assert Tokenizer("characters").join(Tokenizer("characters")(string)) == string

@@ -447,6 +447,7 @@ def test_a_detector_of_a_folder_trains_and_resumes_bit_for_bit(folder, capsys):
     assert whole.model.options == {"num_classes": 2, "in_channels": 1, "width": 4}
 
 
+@pytest.mark.slow
 def test_evaluate_prints_average_precision_of_each_class(folder, capsys, tmp_path):
     run = folder / "whole"
     saved = runs.read(run)
@@ -468,6 +469,7 @@ def test_evaluate_prints_average_precision_of_each_class(folder, capsys, tmp_pat
     assert "average precision" in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_predict_prints_boxes_and_draws_them_onto_the_file(folder, capsys, tmp_path):
     run = str(folder / "whole")
     large = tmp_path / "large.png"
@@ -504,6 +506,7 @@ def test_predict_prints_boxes_and_draws_them_onto_the_file(folder, capsys, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_the_commands_on_data_tell_of_boxes(folder, capsys):
     boxes = str(folder / "boxes")
     assert main(["data", "info", boxes]) == 0

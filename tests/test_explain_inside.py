@@ -134,6 +134,7 @@ def test_kernels_are_drawn_as_windows_as_images_and_as_a_matrix(net):
     np.testing.assert_allclose(matrix.axes[0].images[0].get_array(), line.kernel[...])
 
 
+@pytest.mark.slow
 def test_each_picture_has_what_it_says(net, tmp_path):
     figure = explain.draw_activations(net, IMAGES[:1], path=tmp_path / "a.png")
     labels = {text.get_text().split("\n")[0] for axes in figure.axes for text in axes.texts}

@@ -175,6 +175,7 @@ def loops(x):
     ]
 
 
+@pytest.mark.slow
 def test_operations_that_layers_rarely_have_are_translated(tmp_path):
     save_onnx(Program(Computes(loops), ROW), tmp_path / "loops.onnx")
     rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

@@ -104,6 +104,7 @@ def expected_std(steps, eta):
     return np.sqrt(variance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "eta"), [(200, 1.0), (200, 0.0), (20, 0.0)])
 def test_samples_have_the_distribution_of_the_images(steps, eta):
     model = Known(4, 1, 8, timesteps=200, rngs=nnx.Rngs(0))
@@ -114,6 +115,7 @@ def test_samples_have_the_distribution_of_the_images(steps, eta):
     assert not np.array_equal(drawn, sample_images(model, 500, steps=steps, eta=eta, seed=1))
 
 
+@pytest.mark.slow
 def test_guidance_moves_from_the_prediction_without_a_class():
     model = small(Diffusion)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32))
@@ -271,6 +273,7 @@ def command(*arguments):
     return main(list(map(str, arguments)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tier.usually(KINDS, ["mnist-vae", "mnist-cgan"]))
 def test_the_commands_train_and_draw(name, tmp_path, capsys):
     write_images(tmp_path / "pets", {"cat": 6, "dog": 6}, size=(8, 8))

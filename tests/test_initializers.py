@@ -29,6 +29,7 @@ def test_numpy_draws_the_bits_of_jax(shape, bound):
         np.testing.assert_array_equal(ours, by_jax(key, shape, bound), strict=True)
 
 
+@pytest.mark.slow
 def test_numpy_draws_the_bits_of_jax_between_any_ends():
     for seed, (a, b) in enumerate([(0.0, 1.0), (0.2, 3.0), (-5.0, -1e-3)]):
         expected = jax.random.uniform(jax.random.key(seed), (40, 5), minval=a, maxval=b)
@@ -40,6 +41,7 @@ def test_no_program_is_compiled_for_a_shape(monkeypatch):
     assert initializers.uniform(-0.1, 0.1)(jax.random.key(0), (3, 5)).shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_other_keys_and_dtypes_are_drawn_by_jax():
     draw, key = initializers.uniform(-0.3, 0.3), jax.random.key(3)
     within = jax.jit(lambda key: draw(key, (5,)))(key)

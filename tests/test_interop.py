@@ -562,6 +562,7 @@ def test_arrays_beside_the_weights_hide_none(key):
     assert list(read_torch({"rng_state": torch.get_rng_state(), key: state}).arrays) == list(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_weights_in_a_list_are_found(kind):
     model = mlp()

@@ -39,7 +39,10 @@ def check(dtype, tolerance):
     assert_close(everything(kernel, x), everything(exact_gelu, x), tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 1e-15)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(np.float32, 3e-7), pytest.param(np.float64, 1e-15, marks=pytest.mark.slow)],
+)
 def test_equal_to_xla(dtype, tolerance):
     check(dtype, tolerance)
 

@@ -69,7 +69,10 @@ def everything(function, inputs, masks):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(np.float32, 1e-5), pytest.param(np.float64, 1e-12, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_to_xla(shape, dtype, tolerance, causal):
     with jax.enable_x64(dtype == np.float64):

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxnets.kernels import native
 from jaxnets.kernels.rewrite import explain, with_kernels
 from jaxnets.layers import Conv2d, MaxPool2d
+from tests import tier
 
 POOL = MaxPool2d(2)
 
@@ -57,21 +58,22 @@ def outputs_and_gradients(function, conv, x, seed=2):
     return run(parameters, x)
 
 
-@pytest.mark.parametrize(
-    ("channels", "kernel", "padding", "shape"),
-    [
-        ((1, 6), 5, 2, (28, 28)),
-        ((6, 16), 5, 0, (14, 14)),
-        ((3, 6), 5, 0, (32, 32)),
-        ((2, 3), 3, 1, (7, 9)),  # the last row and column are in no window
-        ((2, 3), (3, 5), (0, 2), (11, 6)),
-        ((20, 3), 3, 0, (4, 5)),
-        ((3, 20), 1, 0, (5, 4)),
-        ((3, 4), 7, 3, (6, 6)),
-        ((2, 30), 3, "same", (5, 5)),
-    ],
-)
-def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, padding, shape, count):
+SHAPES = [
+    ((1, 6), 5, 2, (28, 28)),
+    ((6, 16), 5, 0, (14, 14)),
+    ((3, 6), 5, 0, (32, 32)),
+    ((2, 3), 3, 1, (7, 9)),  # the last row and column are in no window
+    ((2, 3), (3, 5), (0, 2), (11, 6)),
+    ((20, 3), 3, 0, (4, 5)),
+    ((3, 20), 1, 0, (5, 4)),
+    ((3, 4), 7, 3, (6, 6)),
+    ((2, 30), 3, "same", (5, 5)),
+]
+
+
+@pytest.mark.parametrize("shapes", tier.usually(SHAPES, SHAPES[::2]))
+def test_outputs_and_gradients_are_those_of_three_layers(shapes, count):
+    channels, kernel, padding, shape = shapes
     with jax.enable_x64(True):
         conv = Conv2d(*channels, kernel, padding=padding, rngs=nnx.Rngs(0), param_dtype=float)
         x = normal(count, *shape, channels[0], dtype=float)
@@ -105,6 +107,7 @@ def test_nan_goes_through_to_its_windows_alone(place, count):
     assert not np.isnan(np.delete(gradient, 1, axis=0)).any()
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients(count):
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
 

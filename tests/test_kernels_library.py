@@ -383,6 +383,7 @@ def test_a_command_that_is_none(fresh, caplog, command):
     assert said.getMessage().startswith(message)
 
 
+@pytest.mark.slow
 def test_what_is_said_is_one_line_of_a_run(tmp_path):
     script = """
 import jax, jax.numpy as jnp

@@ -70,7 +70,10 @@ def everything(function, layers, x):
     return jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))(parameters, x)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6), (np.float64, 1e-13)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(np.float32, 3e-6), pytest.param(np.float64, 1e-13, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(("batch", "sizes"), SHAPES)
 def test_equal_to_one_layer_after_the_other(batch, sizes, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
@@ -194,6 +197,7 @@ def test_what_is_no_chain_stays():
     assert not found(layers, x[None])  # [1, 20, 6]
 
 
+@pytest.mark.slow
 def test_one_by_one_gives_the_same_bits(monkeypatch):
     layers, x = make((784, 128, 10)), examples(40, 784)
     assert explain(lambda x: one_by_one(layers, x), x) == [
@@ -223,6 +227,7 @@ def test_an_answer_keeps_no_hidden_layer():
     assert calls(jax.grad(lambda x: linear_chain(layers, x).sum()), x) == 2
 
 
+@pytest.mark.slow
 def test_the_mlp_of_a_program_of_ones_own_is_differentiable_in_both_modes():
     model, x = MLP((6, 5, 4), rngs=nnx.Rngs(0)), examples(20, 6)
     assert not calls(model, x)

@@ -64,7 +64,10 @@ def everything(function, *inputs):
     return jax.jit(jax.value_and_grad(run, argnums=numbers, has_aux=True))(*inputs)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(np.float32, 1e-5), pytest.param(np.float64, 1e-12, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_to_xla(shape, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):

@@ -143,6 +143,7 @@ def test_a_large_mean_costs_no_digits():
     np.testing.assert_allclose(var, wide.var((0, 1, 2)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     def penalty(function, x, *others):
         def value(x):

@@ -184,6 +184,7 @@ def test_a_plane_with_an_index_out_of_range_is_not_a_number_in_a_program():
     np.testing.assert_array_equal(y[0, 1, 1], [0, np.nan, np.nan])
 
 
+@pytest.mark.slow
 def test_fractional_windows_are_drawn_anew_and_again_from_the_same_key():
     x = jax.random.normal(jax.random.key(0), (2, 20, 20, 3))
     pool = layers.FractionalMaxPool2d(2, 9, rngs=nnx.Rngs(0))
@@ -253,6 +254,7 @@ def test_gradients_go_through_vmap():
     np.testing.assert_allclose(one_by_one, jax.jit(jax.grad(loss))(images), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_the_dtype_follows_the_input_and_the_parameters(dtype):
     x = jnp.ones((2, 8, 8, 4), dtype)

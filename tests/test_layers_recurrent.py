@@ -114,7 +114,7 @@ def gradients(kind, remat):
     return jax.jit(jax.value_and_grad(run, (0, 1)))(parameters, sequences())
 
 
-@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM, layers.GRU]))
+@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
 @pytest.mark.parametrize("remat", [2, 5, 9])  # of 5 steps: with a rest, one segment, none
 def test_segments_computed_again_are_the_same(kind, remat):
     assert_trees_close(gradients(kind, remat), gradients(kind, None), rtol=1e-5, atol=1e-6)
@@ -134,7 +134,7 @@ def test_segments_keep_less():
     assert kept(20) < kept(None) / 6
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
 def test_padding_changes_nothing_even_nan(kind):
     layer = make(kind, 3, 4, num_layers=2, bidirectional=True)
     graphdef, parameters = nnx.split(layer)
@@ -161,6 +161,7 @@ def test_padding_changes_nothing_even_nan(kind):
 
 #: How a gradient comes about: automatically, and by hand, at once or step by step.
 WAYS = [None, 99, 1]
+SHARDED = [{"bidirectional": True}, {"bidirectional": True, "proj_size": 2}, {"num_layers": 2}]
 
 
 def in_a_way(way, monkeypatch):
@@ -172,6 +173,7 @@ def in_a_way(way, monkeypatch):
     return with_kernels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
 def test_under_vmap(kind, way, monkeypatch):
@@ -188,11 +190,9 @@ def test_under_vmap(kind, way, monkeypatch):
     assert_trees_close(summed, jax.jit(gradient)(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "options",
-    [{"bidirectional": True}, {"bidirectional": True, "proj_size": 2}, {"num_layers": 2}],
-)
+@pytest.mark.parametrize("options", tier.usually(SHARDED, SHARDED[:1]))
 def test_gradients_under_shard_map(options, way, monkeypatch):
     """Replicated parameters, divided data: shard_map's check of what varies is passed."""
     rewritten = in_a_way(way, monkeypatch)
@@ -212,7 +212,7 @@ def test_gradients_under_shard_map(options, way, monkeypatch):
     assert_trees_close(jax.jit(divided)(*arguments), jax.jit(gradient)(*arguments), rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.GRU]))
 def test_forward_mode(kind):
     layer = make(kind, 3, 4, bidirectional=True)
     x, along = sequences(), jnp.cos(sequences())
@@ -226,6 +226,7 @@ def test_forward_mode(kind):
     np.testing.assert_allclose(jnp.vdot(weights, tangent), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_any_batch_can_be_exported(kind):
     layer = make(kind, 3, 4, num_layers=2, bidirectional=True)

@@ -368,6 +368,7 @@ def test_bad_arguments_are_named(case):
         call()
 
 
+@pytest.mark.slow
 def test_ctc_of_concatenated_targets_under_jit():
     run = jax.jit(lambda targets, lengths: ctc(targets=targets, target_lengths=lengths))
     np.testing.assert_allclose(run(np.array([1, 2, 2]), np.array([2, 1])), ctc(), rtol=1e-6)

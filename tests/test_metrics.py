@@ -375,6 +375,7 @@ def expected_of(split, outputs):
     }
 
 
+@pytest.mark.slow
 def test_metrics_are_over_the_whole_split_in_training_and_test(run):
     outputs = predict(run.model, LOGITS)
     for part, split in (("train", SPLIT), ("test", SPLIT.take(17))):
@@ -389,6 +390,7 @@ def test_metrics_are_over_the_whole_split_in_training_and_test(run):
     np.testing.assert_array_equal(again.metrics["confusion"], run.history[0].train["confusion"])
 
 
+@pytest.mark.slow
 def test_metrics_reach_what_a_run_writes(run, folder):
     test = run.history[-1].test
     row = run.history[-1].row()
@@ -430,6 +432,7 @@ def test_equal_metrics_find_the_programs_of_another_run(run):
     assert again.history[0].test["f1"] == run.history[0].test["f1"]
 
 
+@pytest.mark.slow
 def test_a_program_that_computes_the_same_sums_is_not_taken_for_that_of_another_metric(run):
     outputs = predict(run.model, LOGITS)
     for name, measure in (("a", metrics.f1), ("a", metrics.recall), ("b", metrics.recall)):
@@ -438,6 +441,7 @@ def test_a_program_that_computes_the_same_sums_is_not_taken_for_that_of_another_
         assert found[name] == pytest.approx(over_batches(measure(CLASSES), outputs, TRUE))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_metrics_of_half_an_epoch(run, tmp_path):
     class Stop(Exception):
         pass
@@ -454,6 +458,7 @@ def test_a_run_goes_on_with_the_metrics_of_half_an_epoch(run, tmp_path):
         np.testing.assert_array_equal(resumed.history[0].train[name], run.history[0].train[name])
 
 
+@pytest.mark.slow
 def test_metrics_of_an_objective_of_ones_own_are_put_together_from_parts(run):
     outputs = predict(run.model, LOGITS)
     labels = np.linspace(99, 101, 31).astype(np.float32)[:, None] * np.ones((1, 4), np.float32)

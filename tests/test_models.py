@@ -25,6 +25,9 @@ from tests.networks import CASES
 from tests.parity.interop_networks import DIFFERENT
 
 battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+compiled = pytest.mark.parametrize(
+    "case", tier.usually(CASES, DIFFERENT, CASES.values()), ids=list(CASES)
+)
 FLOATING = {name: case for name, case in CASES.items() if not case.vocabulary and not case.columns}
 
 
@@ -37,7 +40,7 @@ def run(model, inputs):
     return np.asarray(_outputs(model, jax.tree.map(jnp.asarray, inputs)))
 
 
-@battery
+@compiled
 def test_outputs_have_the_stated_shape_for_any_batch(case):
     model = case.build(nnx.Rngs(0))
     model.eval()
@@ -49,7 +52,7 @@ def test_outputs_have_the_stated_shape_for_any_batch(case):
         assert np.isfinite(outputs).all()
 
 
-@battery
+@compiled
 def test_an_example_does_not_depend_on_its_batch(case):
     model = case.build(nnx.Rngs(0))
     model.eval()
@@ -58,7 +61,7 @@ def test_an_example_does_not_depend_on_its_batch(case):
     np.testing.assert_allclose(run(model, inputs)[1:2], run(model, second), rtol=1e-5, atol=1e-6)
 
 
-@battery
+@compiled
 def test_the_same_seed_draws_the_same_weights_and_another_seed_others(case):
     def weights(seed):
         return jax.tree.leaves(nnx.state(case.build(nnx.Rngs(seed)), nnx.Param))
@@ -69,7 +72,7 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others(case):
         assert constant or not np.array_equal(first, other)
 
 
-@battery
+@compiled
 def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
     model = case.build(nnx.Rngs(0))
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
@@ -89,7 +92,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
         assert (np.abs(value).max() == 0) == idle, path
 
 
-@pytest.mark.parametrize("name", tier.usually(CASES, DIFFERENT))
+@pytest.mark.parametrize("name", tier.usually(CASES, ["mlp", "cifar-resnet-b", "text-lstm"]))
 def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(name):
     case = CASES[name]
     data = Dataset(
@@ -113,7 +116,7 @@ def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(name):
     assert first.test.total == (case.labels(9).size if case.per_token else 9)
 
 
-@battery
+@compiled
 def test_weights_survive_saving_and_loading(case, tmp_path):
     model, other = case.build(nnx.Rngs(0)), case.build(nnx.Rngs(1))
     model.eval(), other.eval()
@@ -219,7 +222,7 @@ def test_bad_arguments_are_named(build, message):
         build(nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", tier.one_in(3, CASES))
 def test_a_network_tells_the_arguments_that_make_another_of_its_kind(name):
     network = nnx.eval_shape(lambda: CASES[name].build(nnx.Rngs(0)))
     options = json.loads(json.dumps(network.options))

@@ -46,6 +46,7 @@ def compared(network, value, found, theirs):
         np.testing.assert_allclose(found[name], parameter.grad, rtol=1e-9, atol=1e-10 * scale)
 
 
+@pytest.mark.slow
 def test_a_recognizer_equals_its_twin_in_outputs_loss_and_gradients():
     sound = DRAW.normal(size=(3, 21, 12))
     with jax.enable_x64(True):
@@ -65,6 +66,7 @@ def test_a_recognizer_equals_its_twin_in_outputs_loss_and_gradients():
     assert model.options == SpeechRecognizer(**model.options, rngs=nnx.Rngs(0)).options
 
 
+@pytest.mark.slow
 def test_the_padding_of_a_batch_changes_nothing_in_a_gru():
     sound = DRAW.normal(size=(3, 21, 6))
     with jax.enable_x64(True):
@@ -79,6 +81,7 @@ def test_the_padding_of_a_batch_changes_nothing_in_a_gru():
     np.testing.assert_allclose(padded[1:2], alone, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_silence_behind_a_recording_does_not_change_a_cnn_much():
     model = SpeechCNN(3, 8, 2, rngs=nnx.Rngs(0))
     model.eval()
@@ -149,6 +152,7 @@ class Words(nnx.Module):
         return self.output(self.pool(x).mean((1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "ours"), [(TorchEncoder, Encoder), (TorchWords, Words)])
 def test_published_networks_for_speech_load_from_their_state_dicts(theirs, ours, tmp_path):
     torch.manual_seed(0)

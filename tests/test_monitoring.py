@@ -125,6 +125,7 @@ def test_json_lines_of_a_resumed_run_are_those_of_a_whole_one(tmp_path, step):
     np.testing.assert_array_equal(again.step_losses, whole.step_losses)
 
 
+@pytest.mark.slow
 def test_json_lines_that_were_lost_come_back(tmp_path):
     path = tmp_path / "run.jsonl"
     train(JsonLines(path), save=tmp_path / "saved")
@@ -210,6 +211,7 @@ def test_events_of_a_resumed_run_are_shown_once(tmp_path, monkeypatch, step):
     assert scalars(board) == before
 
 
+@pytest.mark.slow
 def test_events_begin_late_with_all_that_is_known(tmp_path):
     train(save=tmp_path / "saved", epochs=2)
     train(TensorBoard(tmp_path / "board", every=3), save=tmp_path / "saved", resume=True)

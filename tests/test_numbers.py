@@ -51,6 +51,7 @@ def test_the_line_trained_on_engels_households_is_that_of_least_squares():
     assert rmse(francs(mean), francs(data.test.labels)) == pytest.approx(216.1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_lstm_forecasts_the_sea_far_better_than_the_month_before_does():
     data = load("elnino", standardize=True, window=24)
     run = train(recipe("elnino-lstm"), progress="none")
@@ -122,6 +123,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(table, capsys, arguments, mes
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_series_of_ones_own_is_forecast_in_its_own_units(table, tmp_path, capsys):
     flags = ["--data", "prices", "--data-dir", table()["data_dir"], "--epochs", 1]
     for option in ("standardize=True", "window=3", "horizon=2", "test_fraction=0.3"):

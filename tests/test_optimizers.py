@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxnets import optimizers
 from jaxnets.arrays import InputError
+from tests import tier
 
 every_optimizer = pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 # The others take several evaluations of a loss, or matrices alone.
@@ -38,7 +39,7 @@ def states():
 
 
 @of_any_parameters
-@pytest.mark.parametrize("kind", states())
+@pytest.mark.parametrize("kind", tier.usually(states(), ["nnx.State"]))
 def test_any_tree_goes_through_a_scan(name, kind):
     params = states()[kind]
     optimizer = with_decay(name, 0.001)
@@ -64,7 +65,9 @@ def test_any_tree_goes_through_a_scan(name, kind):
 
 
 @of_any_parameters
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize(
+    "dtype", tier.usually([jnp.float16, jnp.bfloat16, jnp.float32], [jnp.bfloat16])
+)
 def test_updates_and_slots_have_the_dtype_of_the_parameter(name, dtype):
     params = {"weight": jnp.ones((2, 2), dtype), "other": jnp.ones(3, jnp.float32)}
     gradients = {"weight": jnp.ones((2, 2), jnp.float32), "other": jnp.ones(3, jnp.float32)}

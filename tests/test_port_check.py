@@ -112,6 +112,7 @@ def test_a_departure_names_its_layer():
     assert proof("number").failure.endswith("; fc is the first layer that differs")
 
 
+@pytest.mark.slow
 def test_a_network_that_python_decides_runs_without_jit():
     found = proof("decides")
     assert found.verdict == "exact"

@@ -121,6 +121,7 @@ def test_an_array_that_is_read_only(offset):
     np.testing.assert_array_equal(ANSWER(inputs)["same"], ROWS)
 
 
+@pytest.mark.slow
 def test_answers_of_several_threads():
     def ask(number):
         inputs = beginning_at(16, ROWS + number)

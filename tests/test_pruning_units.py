@@ -84,6 +84,7 @@ def zeroed(model, readers):
     return copy
 
 
+@pytest.mark.slow
 def test_units_go_with_all_that_depends_on_them():
     model = Branches(rngs=nnx.Rngs(0))
     model.train()
@@ -105,6 +106,7 @@ def test_units_go_with_all_that_depends_on_them():
     assert model.fc1.kernel.shape == (16, 5)
 
 
+@pytest.mark.slow
 def test_gates_embeddings_transposed_kernels_and_recurrent_layers_follow():
     model, tokens = Lines(rngs=nnx.Rngs(0)), jnp.asarray([[1, 4, 2], [0, 6, 5]])
     keep = {"words": [0, 1, 4], "both": [0, 2, 3], "lstm": [1, 2]}
@@ -143,6 +145,7 @@ def test_masks_become_smaller_with_their_weights():
     assert np.array_equal(kept, pruning.weights.Weight.of(model.fc2, "weight").mask[:, [0, 2, 5]])
 
 
+@pytest.mark.slow
 def test_a_smaller_lenet_trains_is_saved_read_and_written_for_pytorch(tmp_path):
     rng = np.random.default_rng(0)
     digits = rng.random((16, 28, 28, 1), np.float32)
@@ -255,6 +258,7 @@ def test_what_cannot_be_followed_is_refused_with_the_layers_name(keep, why):
         pruning.remove_units(Refusing(rngs=nnx.Rngs(0)), images(), keep)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_removed_is_left_whole_where_nobody_names_it():
     model = Refusing(rngs=nnx.Rngs(0))
     smaller = pruning.remove_units(model, images(), amount=0.5)

@@ -55,6 +55,7 @@ def error(small, model, x):
     return np.abs(small(x) - expected).max() / np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_a_static_network_folds_what_follows_directly_and_lists_the_rest(net):
     model, x = net
     before = nnx.to_pure_dict(nnx.state(model))
@@ -92,6 +93,7 @@ def test_four_bits_are_packed_in_pairs():
     np.testing.assert_array_equal(unpacked(jnp.asarray(packed(integers)), 5), integers)
 
 
+@pytest.mark.slow
 def test_a_dynamic_network_on_tokens_keeps_its_checks():
     class Reader(nnx.Module):
         def __init__(self, rngs):
@@ -131,12 +133,14 @@ def test_shared_weights_stay_as_they_are():
     assert all("shared with another layer" in row.how for row in found.left)
 
 
+@pytest.mark.slow
 def test_rows_with_their_own_range_do_not_depend_on_each_other():
     layer = quantization.quantize_dynamic(layers.Linear(9, 4, rngs=nnx.Rngs(0)), per_row=True)
     x = numbers(6, 9) * np.float32(10) ** np.arange(6, dtype=np.float32)[:, None]
     np.testing.assert_array_equal(layer(x)[:1], layer(x[:1]))
 
 
+@pytest.mark.slow
 def test_a_network_trained_for_integers_computes_the_same_with_them(net):
     model, x = net
     split = Split(x, np.arange(len(x), dtype=np.int32) % 3)
@@ -232,6 +236,7 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_quantized_run_is_read_as_it_was_written(folder, mode, tmp_path):
     run, model, x = folder
@@ -244,6 +249,7 @@ def test_a_quantized_run_is_read_as_it_was_written(folder, mode, tmp_path):
     np.testing.assert_allclose(saved.predict(x), predictor(small)(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_changes_of_two_kinds_add_up(folder, tmp_path):
     run, model, x = folder
     first = quantization.quantize_static(model, x, skip="fc")
@@ -272,6 +278,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_run_that_predicts(trained, tmp_path, capsys):
     new = tmp_path / "small"
     words = ["quantize", str(trained), "--mode", "static", "--calibration", "9", "--out", str(new)]

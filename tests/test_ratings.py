@@ -301,6 +301,7 @@ def test_hit_rate_and_ndcg_are_scikit_learns():
         scores.hit_rate([0.5], 1)
 
 
+@pytest.mark.slow
 def test_the_generated_ratings_are_those_of_their_truth():
     table, truth = generate()
     again, _ = generate()
@@ -398,6 +399,7 @@ def test_the_commands_on_data_tell_of_users_and_items(table, capsys, monkeypatch
     assert "ml-1m           not here" in out
 
 
+@pytest.mark.slow
 def test_all_items_are_ranked_as_a_plain_computation_ranks_them(trained):
     saved = runs.read(trained["ratings-ncf"])
     data = data_of(saved)
@@ -412,6 +414,7 @@ def test_all_items_are_ranked_as_a_plain_computation_ranks_them(trained):
     assert found["ndcg_10_all_items"] == pytest.approx(np.mean(gains), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_bad_commands_on_ratings_are_one_sentence(trained, table, capsys):
     run = str(trained["ratings-mf"])
     for words, message in [
@@ -448,6 +451,7 @@ def test_bad_commands_on_ratings_are_one_sentence(trained, table, capsys):
     assert "or --user ID" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ratings-mf", "ratings-ncf"])
 def test_pytorch_trains_alike_on_the_same_pairs(name, table):
     options = {"negatives": 9} if name == "ratings-ncf" else {}

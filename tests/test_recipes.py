@@ -143,6 +143,7 @@ def command(*arguments):
     return main(list(map(str, arguments)))
 
 
+@pytest.mark.slow
 def test_a_class_that_does_not_exist_is_never_predicted(tmp_path, capsys):
     write_images(tmp_path / "pets", {"cat": 8, "dog": 8}, size=(9, 9))
     flags = ["--data", "pets", "--data-dir", tmp_path, "--epochs", 1, "--quiet"]
@@ -165,6 +166,7 @@ def test_a_class_that_does_not_exist_is_never_predicted(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_languages_of_ones_own(tmp_path, capsys):
     write_names(tmp_path)
     small = ["--model-option", "hidden_dim=4", "--model-option", "embedding_dim=4", "--quiet"]

@@ -23,7 +23,8 @@ def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
     assert SCRIPT["main"](told) == 0
     ours, theirs = (100 * side.score for side in (made.pairs[0].ours, made.pairs[0].theirs))
     apart = f"{ours - theirs:+.2f}".replace("-", "−")
-    assert (tmp_path / "docs" / "index.md").read_text().splitlines()[-1] == (
+    page = (tmp_path / "docs" / "index.md").read_text()
+    assert page.partition("\n## ")[0].splitlines()[-1] == (
         "| [mnist-mlp](mnist-mlp.md) | 004, section 4 | 97.9 % (PyTorch 97.7 to 98.1 %) | 1 | "
         f"{theirs:.2f} % | {ours:.2f} % | {apart} | ±0.30 | – | – | 2026-11-21 |"
     )
@@ -51,7 +52,8 @@ def test_a_comparison_that_fails_is_left_out(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(SCRIPT["sys"], "executable", "false")
     assert SCRIPT["main"](["mnist-gru", "--work", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "mnist-gru: not compared\n"
-    assert (tmp_path / "index.md").read_text().endswith("|---|\n")
+    page = (tmp_path / "index.md").read_text()
+    assert page.partition("\n\n## ")[0].endswith("|---|")
 
 
 def test_slow_recipes_are_recipes():
@@ -99,3 +101,29 @@ def test_the_figure_of_the_readme_has_the_recorded_losses():
 def test_the_page_on_what_follows_training_has_the_recorded_figures():
     script = runpy.run_path(str(ROOT / "scripts" / "after_training.py"))
     assert script["page"]() == script["PAGE"].read_text(), "python scripts/after_training.py"
+
+
+def test_scores_of_other_objectives_have_a_row_each():
+    table = SCRIPT["other_objectives"]()
+    record = json.loads((SCRIPT["DOMAINS"] / "detection.json").read_text())
+    scores = [seed["score"] for seed in record["recipes"]["digits-detector"]["seeds"]]
+    assert (
+        f"| {100 * statistics.mean(scores):.2f} ± {100 * statistics.stdev(scores):.2f} % "
+        f"({len(scores)} seeds) | {record['date']} |"
+    ) in next(line for line in table.splitlines() if "digits-detector" in line)
+    assert SCRIPT["GUIDES"].keys() - RECIPES.keys() == {"mnist-fixmatch, 2 epochs"}
+    assert all((ROOT / "docs" / f"{guide}.md").exists() for guide, *_ in SCRIPT["GUIDES"].values())
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_share", "shown"),
+    [
+        ([], True, "–"),
+        ([0.5], True, "50.00 % (1 seed)"),
+        ([0.5, 0.6], True, "55.00 ± 7.07 % (2 seeds)"),
+        ([105.7, 105.1], False, "105.4 ± 0.4 (2 seeds)"),
+        ([0.0097], False, "0.009700 (1 seed)"),
+    ],
+)
+def test_scores_are_a_mean_and_a_standard_deviation(scores, is_share, shown):
+    assert SCRIPT["summary"](scores, is_share) == shown

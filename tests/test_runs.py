@@ -313,6 +313,7 @@ def test_a_network_and_a_transform_of_ones_own_are_handed_over(tmp_path):
         jaxnets.load(tmp_path / "run", model=Own)
 
 
+@pytest.mark.slow
 def test_a_text_run_keeps_its_encoder(tmp_path):
     encoder = TextEncoder(Tokenizer(), Vocabulary.from_counts({"good": 2, "bad": 1}), length=3)
     split = Split(encoder(["good", "bad bad"]), np.array([1, 0], np.int32))
@@ -340,6 +341,7 @@ def test_a_folder_of_the_command_line_is_loaded_too(tmp_path, capsys):
     assert saved.predict(np.zeros((2, 1), np.float32)).shape == (2, 1)
 
 
+@pytest.mark.slow
 def test_predict_on_a_run_from_python_needs_no_data_set(tmp_path, capsys):
     run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)))
     run.save(tmp_path / "run")
@@ -407,6 +409,7 @@ def test_what_a_run_is_made_of_is_shown_in_a_line():
     )
 
 
+@pytest.mark.slow
 def test_many_runs_are_shown_with_their_summaries():
     rates = [0.1 * n for n in range(1, 9)]
     runs, _ = trained(lambda rngs: MLP((4, 3), rngs=rngs), epochs=1, seeds=2, learning_rates=rates)

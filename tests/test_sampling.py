@@ -34,6 +34,7 @@ def test_at_temperature_0_each_token_is_the_likeliest_after_all_before_it(model)
         tokens = np.append(tokens, token)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_softmax(model):
     reading = nnx.clone(model)
     reading.eval()
@@ -44,6 +45,7 @@ def test_draws_follow_the_softmax(model):
     assert np.abs(shares - expected).max() < 4 * np.sqrt(0.25 / 400)
 
 
+@pytest.mark.slow
 def test_the_seed_decides(model):
     first, again, other = (sample(model, PROMPT, 40, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -52,11 +54,13 @@ def test_the_seed_decides(model):
     assert first.max() < 9
 
 
+@pytest.mark.slow
 def test_tokens_that_are_suppressed_are_never_drawn(model):
     drawn = sample(model, PROMPT, 60, temperature=50.0, suppress_tokens=(4, 5))
     assert set(drawn.tolist()) == {0, 1, 2, 3, 6, 7, 8}
 
 
+@pytest.mark.slow
 def test_a_longer_draw_begins_like_a_shorter_one_read_greedily(model):
     short, long = (sample(model, PROMPT, length, temperature=0.0) for length in (3, 9))
     np.testing.assert_array_equal(short, long[:3])

@@ -212,6 +212,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_pa
         search(RECIPE, {"lr": "1e-4..2"}, **options)
 
 
+@pytest.mark.slow
 def test_together_and_from_seeds_a_trial_is_what_it_is_alone(data):
     options = {"data": data, "told": None, "train_best": False, "seeds": 2}
     space = {"lr": [0.1, 0.3], "batch_size": [32, 64]}
@@ -226,6 +227,7 @@ def test_together_and_from_seeds_a_trial_is_what_it_is_alone(data):
     assert result.trials[3].value == pytest.approx(np.mean(each), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_together_the_rest_is_the_same(data):
     options = {"data": data, "told": None, "train_best": False, "trials": 4}
     result = search(RECIPE, {**RATES, "batch_size": "16..64"}, together=2, **options)
@@ -265,6 +267,7 @@ def test_of_a_series_no_window_is_both_learned_from_and_judged_by():
     assert parts.train.labels.tolist() == series[:76].tolist()
 
 
+@pytest.mark.slow
 def test_each_of_several_workers_has_trials_of_its_own(data, tmp_path):
     options = {"grows": False, "pruner": None, "about": {"a": 1}}
     place = tmp_path / "search.db"
@@ -380,6 +383,7 @@ def test_bad_words_are_one_sentence(capsys, tmp_path, monkeypatch, words, messag
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_wrong_settings_leave_nothing(capsys, tmp_path):
     out = tmp_path / "found"
     wrong = [*COMMAND, "--metric", "test_f1", "--trials", "1"]
@@ -423,6 +427,7 @@ def test_the_range_test_is_its_formula_on_the_losses_of_training(data):
     np.testing.assert_allclose(found.losses[:count], run.step_losses[:count], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_range_test_of_a_recipe_with_another_objective_and_frozen_weights():
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8)
     data = Dataset("drawn", split := Split(images, np.arange(24, dtype=np.int32) % 3), split)

@@ -103,6 +103,7 @@ def test_an_image_file_is_fitted_inverted_and_explained(client):
     assert np.abs(one["explanation"]).max() == 1
 
 
+@pytest.mark.slow
 def test_texts_are_encoded_and_their_words_explained(tmp_path):
     saved = text_run(tmp_path)
     with TestClient(serve.application(saved, LIMITS)) as client:

@@ -159,6 +159,7 @@ def refusals(path, read, named=None):
     return refused
 
 
+@pytest.mark.slow
 def test_a_tampered_record_of_a_run_is_refused(own, monkeypatch):
     model = runs.read(own).model
     with monkeypatch.context() as patched:  # the network takes long; see the next test
@@ -166,6 +167,7 @@ def test_a_tampered_record_of_a_run_is_refused(own, monkeypatch):
         assert refusals(own / "run.json", lambda: runs.read(own)) > 300
 
 
+@pytest.mark.slow
 def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(own):
     path = own / "run.json"
     record = json.loads(path.read_text())
@@ -248,6 +250,7 @@ def test_a_tampered_list_of_arrays_is_refused(own):
     assert refusals(own / "weights" / "arrays.json", read, "weights") > 100
 
 
+@pytest.mark.slow
 def test_a_tampered_checkpoint_is_passed_over(own):
     newest = sorted((own / "checkpoints").glob("step-*"))[-1]
     path, passed = newest / "checkpoint.json", 0

@@ -6,10 +6,11 @@ import pytest
 from flax import nnx
 
 from jaxnets.torch_models import torch_source, twin
+from tests import tier
 from tests.networks import CASES
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", tier.one_in(3, CASES))
 def test_every_network_has_a_class_in_pytorch_with_its_arguments(name):
     model = CASES[name].build(nnx.Rngs(0))
     network = twin(model)

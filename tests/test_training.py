@@ -29,6 +29,7 @@ from jaxnets.training import (
     write_history,
 )
 from jaxnets.training.batches import cut
+from tests import tier
 
 
 def drawn(count=50, test=23, classes=3, seed=0):
@@ -168,11 +169,12 @@ def test_batch_statistics_are_updated_and_used_in_evaluation():
     assert again.loss == pytest.approx(run.test.loss, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("count", "batch_size"),
-    [(1, 1), (1, 45), (5, 1), (9, 3), (16, 16), (17, 16), (16, 17), (40, 16)],
-)
-def test_every_example_is_scored_whatever_the_batch_size(count, batch_size):
+SIZES = [(1, 1), (1, 45), (5, 1), (9, 3), (16, 16), (17, 16), (16, 17), (40, 16)]
+
+
+@pytest.mark.parametrize("sizes", tier.usually(SIZES, [(1, 45), (9, 3), (17, 16)]))
+def test_every_example_is_scored_whatever_the_batch_size(sizes):
+    count, batch_size = sizes
     split = drawn(test=count).test
     model = MLP((4, 3), rngs=nnx.Rngs(0))
     result = evaluate(model, split, loss=losses.cross_entropy, batch_size=batch_size)
@@ -230,6 +232,7 @@ def test_the_history_holds_means_over_examples():
     assert run.examples_per_second == 50 / record.seconds
 
 
+@pytest.mark.slow
 def test_drop_last_leaves_the_smaller_batch_out():
     assert train(drop_last=True).state.step == 2 * 3
     with pytest.raises(ValueError, match="batch_size: expected at most the 50 training examples"):

@@ -61,6 +61,7 @@ def train(**options):
 VARY = Compose(RandomCrop(4, padding=2), RandomHorizontalFlip())
 
 
+@pytest.mark.slow
 def test_augmentation_is_a_function_of_seed_and_step():
     first, second = train(augment=VARY), train(augment=VARY)
     np.testing.assert_array_equal(first.step_losses, second.step_losses)
@@ -94,6 +95,7 @@ def seen(vary, step, seed=0):
     return got[0]
 
 
+@pytest.mark.slow
 def test_each_step_augments_differently_and_a_resumed_one_the_same():
     third = seen(VARY, 3)
     assert third.dtype == np.uint8  # before the transform
@@ -117,6 +119,7 @@ def test_augmentation_draws_apart_from_dropout():
     assert not np.array_equal(drawn, jax.random.key_data(dropout).astype(jnp.float32))
 
 
+@pytest.mark.slow
 def test_evaluation_is_not_augmented():
     run = train(augment=VARY)
     data = images()
@@ -130,6 +133,7 @@ def test_evaluation_is_not_augmented():
     assert first.train_loss != second.train_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixing", [Compose(ToFloat(), Mixup(0.4, 3)), CutMix(1.0, 3)])
 def test_mixed_labels_are_learned_and_counted_by_the_heavier_class(mixing):
     run = train(augment=mixing, epochs=1, optimizer=optimizers.sgd(0.0), batch_size=40)

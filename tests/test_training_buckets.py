@@ -14,6 +14,8 @@ from jaxnets.training.batches import ResidentFeed, cut
 from jaxnets.training.placement import one_device
 from tests.test_training_saving import assert_same, truncated
 
+pytestmark = pytest.mark.slow
+
 ADAM = optimizers.adam(0.01)
 LONGEST, COUNT, BATCH = 9, 75, 6  # twelve batches, and one of three
 WORDS = Vocabulary(("<pad>", "<unk>", *"abcdefg"))

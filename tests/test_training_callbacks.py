@@ -24,6 +24,7 @@ from jaxnets.training import (
     fit,
 )
 from jaxnets.training.saving import Journal
+from tests import tier
 
 SGD = optimizers.sgd(lr=0.1)
 STEPS = 3  # of an epoch: two batches of 4 and one of 2
@@ -240,6 +241,7 @@ def test_early_stopping_stops_after_so_many_epochs_without_a_new_best(options, v
     assert stops_at(EarlyStopping(**options), history(*values, metric=metric)) == stop
 
 
+@pytest.mark.slow
 def test_a_resumed_run_stops_where_it_would_have(tmp_path):
     def early(patience):  # improvements are far smaller
         return EarlyStopping(patience, min_delta=10)
@@ -402,7 +404,7 @@ def test_a_plateau_follows_an_accuracy_that_is_to_grow():
     np.testing.assert_allclose(rates.seen, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 5])
+@pytest.mark.parametrize("epochs", tier.usually([1, 3, 5], [3]))
 def test_a_plateau_goes_on_exactly(epochs, tmp_path):
     def plateau(rates, **options):
         lower = ReduceLROnPlateau(factor=0.4, patience=1, threshold=0.5, cooldown=1, min_lr=0.01)

@@ -125,6 +125,7 @@ def test_the_state_of_a_training_comes_back_into_another(tmp_path):
     assert_same(read(tmp_path / "c").restore(abstract), state)
 
 
+@pytest.mark.slow
 def test_arrays_go_where_like_has_them_on_any_number_of_devices(tmp_path):
     code = """
 import sys, jax, jax.numpy as jnp, numpy as np
@@ -421,6 +422,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
             Checkpoints(path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_older_checkpoints_and_is_told_once(tmp_path):
     code = """
 import resource, signal, sys, jax.numpy as jnp
@@ -522,6 +524,7 @@ def test_the_python_of_the_page_on_checkpoints_runs(tmp_path):
     assert listed >= {"state", "arrays.json", "checkpoint.json", "manifest.json"}
 
 
+@pytest.mark.slow
 def test_the_page_reads_the_best_epoch_of_a_run_as_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parent.parent / "docs" / "checkpoints.md").read_text()

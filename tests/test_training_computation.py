@@ -185,6 +185,7 @@ def run_in(terminal, command, **environment):
     assert child.returncode == 0, printed.decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_another_process_on_a_terminal_has_the_same(tmp_path):
     both = []
     for terminal, seed in ((True, "1"), (False, "2")):
@@ -194,6 +195,7 @@ def test_another_process_on_a_terminal_has_the_same(tmp_path):
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_a_run_begun_on_a_terminal_goes_on_in_a_pipe(tmp_path, capsys):
     folder = str(tmp_path / "run")
     run = [sys.executable, "-m", "jaxnets", "train", "linear-regression", "--epochs", "1"]

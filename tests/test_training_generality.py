@@ -22,6 +22,7 @@ from jaxnets.training import (
     supervised,
 )
 from jaxnets.training.labels import adds_up
+from tests import tier
 
 
 def data(labels, count=12):
@@ -96,6 +97,7 @@ def test_outputs_may_be_a_structure():
     assert predict(run.model.one, data(CLASSES).test.inputs).shape == (12, 3)
 
 
+@pytest.mark.slow
 def test_streams_of_another_generator_are_seeded_too():
     class Rbg(nnx.Module):
         def __init__(self):
@@ -128,6 +130,7 @@ def test_what_a_network_sows_is_let_go():
     assert evaluate(sown.model, data(CLASSES).test, loss=losses.cross_entropy).total == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["jax_disable_jit", "jax_debug_nans"])
 def test_debugging_flags_of_jax_are_heeded(flag):
     plain = train(linear(), CLASSES, epochs=1, batch_size=6)
@@ -252,7 +255,7 @@ COUNTED = {
 }
 
 
-@pytest.mark.parametrize("kind", COUNTED)
+@pytest.mark.parametrize("kind", tier.one_in(3, COUNTED))
 def test_accuracy_is_out_of_what_is_counted(kind):
     function, total = COUNTED[kind]
     model = PerPosition()
@@ -308,6 +311,7 @@ def test_pixels_and_labels_that_stand_alone_are_counted_each():
     assert (run.test.correct, run.test.total) == (((outputs >= 0) == several).sum(), 24)
 
 
+@pytest.mark.slow
 def test_mixed_labels_are_one_prediction_each():
     mixed = train(linear(), CLASSES, augment=Mixup(0.2, 3), epochs=1)
     assert 0 <= mixed.history[0].train_accuracy <= 1
@@ -353,7 +357,7 @@ MEANS = [
 ]
 
 
-@pytest.mark.parametrize("loss", [*SUMS, *MEANS])
+@pytest.mark.parametrize("loss", tier.usually([*SUMS, *MEANS], [SUMS[0], MEANS[0]]))
 def test_train_and_test_loss_are_means_over_the_examples(loss):
     still = {"optimizer": optimizers.sgd(0.0), "epochs": 1, "batch_size": 5}
     run = train(linear(), CLASSES, loss, **still)

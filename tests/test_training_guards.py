@@ -55,6 +55,7 @@ def test_a_step_that_is_not_finite_stops_the_run_by_default():
     assert (error.value.epoch, error.value.step) == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"compute_dtype": jnp.bfloat16}])
 def test_a_skipped_step_leaves_no_trace_but_its_number(options):
     run = train(data(4, 5), epochs=1, **options)
@@ -70,6 +71,7 @@ def test_a_skipped_step_leaves_no_trace_but_its_number(options):
     assert 0 <= run.history[0].train_accuracy <= 1
 
 
+@pytest.mark.slow
 def test_where_the_last_steps_are_skipped_the_state_is_that_before_them():
     """Bit for bit, statistics and momentum too; a run of the good batches alone is the oracle."""
     whole = train(data(12, 16), epochs=1)
@@ -115,6 +117,7 @@ def test_devices_skip_together_what_one_of_them_sees():
     )
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_is_enough():
     def rooted(outputs, labels):  # at 0 its value is 0, and its slope infinite
         return jnp.sqrt(jnp.abs(outputs - outputs)).mean() + losses.cross_entropy(outputs, labels)
@@ -144,6 +147,7 @@ def test_without_skipping_nothing_is_carried_along():
     assert plain.history[-1].skipped == skipping.history[-1].skipped == 0
 
 
+@pytest.mark.slow
 def test_what_was_skipped_of_an_epoch_under_way_is_saved(tmp_path):
     whole = train(data(4, 12), save=Saving(tmp_path / "run", steps=3, keep=9))
     for path in (tmp_path / "run").glob("step-*"):

@@ -34,6 +34,7 @@ def weighted(outputs, labels):
     return losses.cross_entropy(outputs, labels, weight=jnp.array([0.1, 1.0, 7.0], outputs.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [losses.cross_entropy, weighted])
 @pytest.mark.parametrize("accumulate", [2, 3])
 def test_parts_make_the_step_of_the_whole_batch(loss, accumulate):
@@ -66,6 +67,7 @@ def test_an_output_that_is_not_of_the_examples_is_a_fault_of_parts():
         train(model, on, loss=loss, correct=None, accumulate=2)
 
 
+@pytest.mark.slow
 def test_parts_of_sequences():
     with jax.enable_x64(True):
         model = RecurrentClassifier(
@@ -75,6 +77,7 @@ def test_parts_of_sequences():
         np.testing.assert_allclose(parts.step_losses, whole.step_losses, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_each_part_has_its_own_statistics_and_draws():
     class Net(nnx.Module):
         def __init__(self):
@@ -96,6 +99,7 @@ def test_each_part_has_its_own_statistics_and_draws():
         np.testing.assert_array_equal(run.step_losses, again.step_losses)
 
 
+@pytest.mark.slow
 def test_parts_without_examples_leave_the_statistics():
     def statistics(accumulate):
         norm = BatchNorm1d(4)
@@ -112,6 +116,7 @@ def test_parts_without_examples_leave_the_statistics():
         statistics(5)
 
 
+@pytest.mark.slow
 def test_half_the_width_in_the_network_and_the_whole_in_weights_and_loss():
     seen = set()
 
@@ -137,6 +142,7 @@ def test_half_the_width_in_the_network_and_the_whole_in_weights_and_loss():
     assert not np.array_equal(half.step_losses, whole.step_losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_recurrent_networks_compute_in_half_the_width(cell):
     model = RecurrentClassifier(4, 5, 1, output_dim=3, cell=cell, rngs=nnx.Rngs(0))

@@ -53,6 +53,7 @@ def weights(folder):
     return jax.tree.leaves(nnx.state(runs.read(folder).model))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path):
     """Except for the order in which XLA adds up between processes."""
     both = start_two(*NETWORK, "--devices", 4, "--out", tmp_path / "two")
@@ -64,6 +65,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     first, second = start_two(*QUICK, "--epochs", "2", "--out", two, "--json")
@@ -84,6 +86,7 @@ def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("who", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)])
 def test_a_lost_process_ends_the_others_and_one_that_is_stopped_stops_them(tmp_path, who, number):
     folder = tmp_path / "run"

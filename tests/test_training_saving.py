@@ -39,6 +39,7 @@ from jaxnets.training import (
 from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
+from tests import tier
 from tests.test_tampered_files import signed
 
 BATCHES = 7  # of an epoch: six of 8 examples and one of 4
@@ -123,16 +124,18 @@ def saved(tmp_path_factory, whole):
     return directory
 
 
+@pytest.mark.slow
 def test_it_saves_after_so_many_steps_and_after_each_epoch(saved):
     steps = sorted(int(path.name[5:]) for path in saved.glob("step-*"))
     assert steps == sorted({*range(2, 21, 2), 7, 14, 21})
 
 
+@pytest.mark.slow
 def test_a_run_that_saves_after_each_step_is_the_same(whole, tmp_path):
     assert_same(train(tmp_path / "run", steps=1), whole)
 
 
-@pytest.mark.parametrize("step", [2, 6, 7, 8, 14, 20, 21])
+@pytest.mark.parametrize("step", tier.usually([2, 6, 7, 8, 14, 20, 21], [2, 7, 20]))
 def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, step):
     directory = truncated(saved, tmp_path / "run", step)
     assert_same(train(directory, steps=2, resume=True), whole)
@@ -172,7 +175,7 @@ TAMPERED = {
 }
 
 
-@pytest.mark.parametrize("kind", TAMPERED)
+@pytest.mark.parametrize("kind", tier.usually(TAMPERED, ["no place in the epoch"]))
 def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole, tmp_path, kind):
     directory = truncated(saved, tmp_path / "run", 8)
     TAMPERED[kind](directory / "step-8")
@@ -185,6 +188,7 @@ def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole,
         assert read(directory).step == 21
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counted", [True, False])
 def test_the_end_of_an_epoch_of_an_older_version_is_gone_on_from(
     whole, tmp_path, monkeypatch, counted
@@ -214,11 +218,13 @@ def test_a_run_that_never_saved_begins(tmp_path, whole):
     assert_same(train(tmp_path / "new", resume=True), whole)
 
 
+@pytest.mark.slow
 def test_other_times_to_save_and_more_epochs_are_no_other_run(saved, tmp_path):
     directory = truncated(saved, tmp_path / "run", 6)
     assert_same(train(directory, steps=5, resume=True, epochs=4), train(epochs=4))
 
 
+@pytest.mark.slow
 def test_where_an_epoch_is_one_program_its_parts_are_one_too(tmp_path, monkeypatch):
     monkeypatch.setattr(Placement, "on_cpu", False)
     compiled = []
@@ -239,6 +245,7 @@ def counting(run, seen):
     return counted
 
 
+@pytest.mark.slow
 def test_streamed_splits_go_on_too(whole, tmp_path):
     streamed = data(streamed=True)
     train(tmp_path / "run", on=streamed, steps=5)
@@ -263,6 +270,7 @@ class Changed:
         return (inputs + np.uint8(self.read), label) if self.row is None else (inputs, label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"row": 51}, {"row": 25, "by": (0, 1)}])
 def test_streamed_examples_that_have_changed_are_noticed(tmp_path, changed):
     split = data().train
@@ -299,6 +307,7 @@ def restored():
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [7, 16, 35])
 def test_a_resumed_run_restores_the_same_epoch_bit_for_bit(tmp_path, restored, steps):
     class Stop(Callback):
@@ -314,6 +323,7 @@ def test_a_resumed_run_restores_the_same_epoch_bit_for_bit(tmp_path, restored, s
     assert_same(again, restored)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_restored_epoch(tmp_path, restored):
     train(tmp_path, callbacks=[BEST], optimizer=WILD, epochs=5, keep=1)
     best = checkpoints.read(tmp_path, "best")
@@ -337,6 +347,7 @@ def numbers(state):
     )
 
 
+@pytest.mark.slow
 def test_a_run_whose_best_epoch_was_not_kept_says_so(tmp_path, restored):
     train(tmp_path, optimizer=WILD, epochs=5)  # keeps that of the smallest test loss
     shutil.rmtree(tmp_path / f"step-{BATCHES * restored.restored}")
@@ -347,6 +358,7 @@ def test_a_run_whose_best_epoch_was_not_kept_says_so(tmp_path, restored):
     assert run.restored is None
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_by_another_metric_compares_no_scores_of_the_first(tmp_path):
     save = {"optimizer": WILD, "keep": 1}
     train(tmp_path, callbacks=[BEST], epochs=2, **save)
@@ -356,7 +368,7 @@ def test_a_run_that_goes_on_by_another_metric_compares_no_scores_of_the_first(tm
     assert checkpoints.read(tmp_path, "best").score == -min(later)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", tier.usually([signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]))
 def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     fired = []
 
@@ -390,6 +402,7 @@ def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
 MACHINE = {"devices": 1, "processor": "x", "cores": 2, "kernels": {"linear": "1a", "conv": None}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -414,6 +427,7 @@ def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other
         fit(Net(), data(), save=same, resume=True, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
     train(tmp_path / "run", epochs=1)
@@ -429,6 +443,7 @@ def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
         fit(Net(), data(), save=same, resume=True, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(16, 8, 3)).astype(np.float32)

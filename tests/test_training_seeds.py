@@ -25,6 +25,7 @@ from jaxnets.training import (
     supervised,
 )
 from jaxnets.training.batches import Gathered
+from tests import tier
 
 
 class Varied(nnx.Module):
@@ -105,7 +106,7 @@ def all_at_once(monkeypatch):
 
 
 @pytest.mark.usefixtures("all_at_once")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", tier.usually(CASES, ["mlp"]))
 def test_each_member_is_its_own_run(name):
     build, shape, optimizer, augment = CASES[name]
     with jax.enable_x64(True):
@@ -121,6 +122,7 @@ def test_each_member_is_its_own_run(name):
     assert not np.allclose(runs.members[0].step_losses, runs.members[1].step_losses)
 
 
+@pytest.mark.slow
 def test_in_float32_members_differ_from_their_own_runs_by_rounding():
     runs = train(seeds=2)
     for seed, member in enumerate(runs.members):
@@ -131,6 +133,7 @@ def test_in_float32_members_differ_from_their_own_runs_by_rounding():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trained", "evaluated"), [(1, 1), (2, 2)])
 def test_members_in_groups_are_their_own_runs(monkeypatch, trained, evaluated):
     monkeypatch.setattr(epoch, "_trained_at_once", lambda *_: trained)
@@ -154,6 +157,7 @@ def test_a_cpu_takes_members_of_long_steps_one_after_the_other(name, at_once):
     assert epoch._trained_at_once(step, states, batches) == at_once
 
 
+@pytest.mark.slow
 def test_each_seed_is_trained_with_each_learning_rate():
     runs = train(seeds=[4, 1], learning_rates=[0.1, 0.02])
     assert [(member.learning_rate, member.seed) for member in runs.members] == [
@@ -170,6 +174,7 @@ def test_each_seed_is_trained_with_each_learning_rate():
     )
 
 
+@pytest.mark.slow
 def test_parts_of_batches_and_left_out_steps_are_those_of_single_runs():
     data = drawn()
     data.train.inputs[3] = np.nan
@@ -181,6 +186,7 @@ def test_parts_of_batches_and_left_out_steps_are_those_of_single_runs():
         np.testing.assert_allclose(member.step_losses, alone.step_losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others_alone(capsys):
     runs = train(seeds=2, learning_rates=[0.1, 1e38], progress="lines")
     well = train(seeds=2)

@@ -50,6 +50,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_one_device():
     all_on_devices(8, textwrap.dedent(NETWORKS) + textwrap.dedent(CUT), CUTS)
 

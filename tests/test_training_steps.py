@@ -94,6 +94,7 @@ def test_a_loop_of_ones_own_takes_the_steps_of_fit():
     assert state.model.drop.deterministic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [CLASSIFY, by_hand])
 def test_parts_of_a_batch_give_its_step(objective):
     whole, parts = (train(minimize(objective, ADAM, accumulate=n)) for n in (1, 3))
@@ -122,6 +123,7 @@ def test_a_frozen_part_keeps_weights_and_statistics():
     np.testing.assert_array_equal(run.model.layers[0].layers[0].kernel, trunk.layers[0].kernel)
 
 
+@pytest.mark.slow
 def test_steps_in_turn_are_steps_after_each_other():
     one, two = (minimize(by_hand, ADAM, wrt=part) for part in ("fc1", "fc2"))
     both = in_turn(one, two)
@@ -135,6 +137,7 @@ def test_steps_in_turn_are_steps_after_each_other():
     assert float(measured.metrics["fc2_loss"].value) == pytest.approx(float(last.loss), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_every_other_time_counts_what_it_does():
     one, two = (minimize(by_hand, ADAM, wrt=part) for part in ("fc1", "fc2"))
     run = train(in_turn(one, two, names=["often", "seldom"], every=(1, 2)))
@@ -143,6 +146,7 @@ def test_a_step_every_other_time_counts_what_it_does():
     assert run.history[0].train["often_pair"] != run.history[0].train["seldom_pair"]
 
 
+@pytest.mark.slow
 def test_many_seeds_take_any_step():
     step = in_turn(minimize(by_hand, ADAM, wrt="fc1"), minimize(by_hand, ADAM, wrt="fc2"))
     runs = fit(
@@ -184,6 +188,7 @@ class AveragedStep:
         return slots, found
 
 
+@pytest.mark.slow
 def test_a_step_of_ones_own_keeps_what_it_changes(tmp_path):
     step = AveragedStep()
     whole = train(step, network=Averaged(), epochs=2)
@@ -231,6 +236,7 @@ def test_training_that_draws_its_own_data():
     np.testing.assert_array_equal(train(step, Draws(3), epochs=2).step_losses, run.step_losses)
 
 
+@pytest.mark.slow
 def test_equal_settings_compile_once():
     def once():
         optimizer = optimizers.adam(0.02)  # made anew

@@ -74,6 +74,7 @@ def test_a_beam_that_keeps_all_finds_the_best_of_all_texts(model, penalty):
         assert score == pytest.approx(expected.max(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_beam_of_one_takes_the_likeliest_token_each_time(model):
     found = translate(model, SOURCE, LENGTH, length_penalty=0)
     graphdef, state = nnx.split(model)
@@ -86,6 +87,7 @@ def test_a_beam_of_one_takes_the_likeliest_token_each_time(model):
     np.testing.assert_array_equal(found.tokens, written)
 
 
+@pytest.mark.slow
 def test_more_padding_changes_nothing(model):
     wide = np.pad(SOURCE, ((0, 0), (0, 3)))
     narrow, other = translate(model, SOURCE, LENGTH), translate(model, wide, LENGTH)
@@ -200,6 +202,7 @@ def test_pairs_from_a_file(tmp_path):
 SMALL = ["hidden_dim=8", "embedding_dim=8"]
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_text_that_it_writes(tmp_path, capsys):
     write_pairs(tmp_path / "pairs.tsv")
     out = tmp_path / "run"

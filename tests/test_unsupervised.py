@@ -68,6 +68,7 @@ def test_several_centers_without_points_take_the_farthest_points_in_order():
     np.testing.assert_allclose(found.centers, [[1], [20], [7]])
 
 
+@pytest.mark.slow
 def test_restarts_find_the_clusters_and_a_seed_decides_them():
     groups, draw = np.repeat(np.arange(5), 20), np.random.default_rng(0)
     points = 10 * draw.normal(size=(5, 2))[groups] + draw.normal(size=(100, 2)) / 50
@@ -182,6 +183,7 @@ def test_an_autoencoder_without_labels_learns_and_one_without_hidden_layers_is_a
     np.testing.assert_allclose(predict(run.model.decoder, codes), outputs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_denoising_autoencoder_is_compared_with_its_inputs_before_the_noise():
     split = digits()
     erase = RandomErasing(1, (0.3, 0.3))
@@ -207,6 +209,7 @@ def matching(data):
     return minimize(fixmatch(data.train, **how), optimizers.sgd(0.1, momentum=0.9))
 
 
+@pytest.mark.slow
 def test_fixmatch_learns_from_examples_without_labels_and_resumes(tmp_path):
     data = few_labels()
     options = {"batch_size": 80, "seed": 2, "progress": "none"}
@@ -248,6 +251,7 @@ def run_command(capsys, *words):
     return code, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_commands_on_an_autoencoder(tmp_path, capsys):
     out = tmp_path / "run"
     short = ["--data-option", "train=train[:256]", "--data-option", "test=test[:30]"]
@@ -283,6 +287,7 @@ def test_the_commands_on_an_autoencoder(tmp_path, capsys):
     assert run_command(capsys, *embedding)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_recipes_of_few_labels_train(capsys):
     short = ["--data-option", "train=train[:1920]", "--data-option", "test=test[:200]"]
     short += ["--data-option", "labels=20", "--epochs", 1, "--quiet", "--json"]
@@ -299,6 +304,7 @@ def test_the_recipes_of_few_labels_train(capsys):
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+@pytest.mark.slow
 def test_the_examples(tmp_path, monkeypatch, capsys):
     def run(name, *words):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
@@ -318,6 +324,7 @@ def test_the_examples(tmp_path, monkeypatch, capsys):
     assert len(re.findall(r"accuracy: \d+\.\d\d%", out)) == 2
 
 
+@pytest.mark.slow
 def test_the_python_of_the_guide_prints_what_it_says(capsys):
     page = (EXAMPLES.parent / "docs" / "unsupervised.md").read_text()
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -327,6 +327,7 @@ def test_what_the_walks_add_passes_the_batteries(tmp_path):
     for changes in WALKS.values():
         add(tmp_path, changes)
     pytest_ = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", "-p", "no:cacheprovider"]
+    pytest_ += ["-m", ""]  # the slow ones too
     environment = quick_compilation.environment() | {"PYTHONPATH": str(tmp_path)}
     environment["JAXNETS_TEST_CACHE"] = jax.config.jax_compilation_cache_dir
     done = subprocess.run(

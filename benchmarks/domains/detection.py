@@ -94,10 +94,12 @@ def compared(recipe: recipes.Recipe, data: object, seed: int, paired: bool) -> d
 
     run = recipes.train(recipe, seed=seed, data=data, progress="none", callbacks=[follow])
     outputs = predict(run.model, data.test.inputs, transform=recipes.build_transform(recipe))
-    found = {"seed": seed, "scores": scores(outputs, data)}
+    measured = scores(outputs, data)
+    found = {"seed": seed, "score": measured["map"], "scores": measured}
     found["epoch_seconds"] = float(np.median([record.seconds for record in run.history]))
     if paired:
         found["torch_scores"] = scores(theirs.outputs(), data)
+        found["torch_score"] = found["torch_scores"]["map"]
         found["torch_epoch_seconds"] = float(np.median(seconds))
     return found
 
@@ -109,15 +111,19 @@ def write(recipe: recipes.Recipe, rows: list) -> None:
     names = ("epochs", "batch_size", "model_options", "optimizer_options", "scheduler")
     settings = {name: getattr(recipe, name) for name in names}
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    before = before.get("recipes", {}).get(NAME, {})
     known = before["seeds"] if before.get("settings") == settings else []
     others = [row for row in known if row["seed"] not in [new["seed"] for new in rows]]
     content = {
         **described((*PACKAGES, "torch")),
         "title": "Detection",
         "command": "python benchmarks/domains/detection.py",
-        "recipe": NAME,
-        "settings": settings,
-        "seeds": sorted([*others, *rows], key=lambda row: row["seed"]),
+        "recipes": {
+            NAME: {
+                "settings": settings,
+                "seeds": sorted([*others, *rows], key=lambda row: row["seed"]),
+            }
+        },
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -23,6 +23,7 @@ from jaxnets.compare import twin
 from jaxnets.data import epoch_plan, load, make_grid
 from jaxnets.explain import features
 from jaxnets.interop import load_torch, to_torch
+from jaxnets.training import evaluate
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
@@ -72,7 +73,7 @@ def samples(model):
 
 
 def in_torch(recipe, seed):
-    """The network that PyTorch trains from the same weights, in jaxnets, the seconds, no test."""
+    """The network that PyTorch trains from the same weights, in jaxnets, the seconds, the test."""
     import torch
 
     from tests.parity import image_cases as loops
@@ -110,7 +111,9 @@ def in_torch(recipe, seed):
         pass
     seconds = time.perf_counter() - began
     load_torch(model, network.state_dict())
-    return model, seconds, None
+    _, settings = recipes.fit_settings(recipe, data)
+    test = evaluate(model, data.test, recipes.evaluation_of(recipe, settings))
+    return model, seconds, {**test.metrics, "loss": test.loss}
 
 
 def in_jaxnets(recipe, seed):
@@ -123,64 +126,66 @@ def in_jaxnets(recipe, seed):
     return saved.model, sum(epoch.seconds for epoch in saved.history), last.test
 
 
-def row_of(recipe, framework, seed, judge):
-    """What is measured of one training."""
+def measured(recipe, framework, seed, judge):
+    """What is measured of one training; the score is the accuracy, or without classes the loss."""
     make = in_jaxnets if framework == "jaxnets" else in_torch
     model, seconds, test = make(recipe, seed)
     began = time.perf_counter()
     drawn, labels = samples(model)
     sampling_seconds = time.perf_counter() - began
     accuracy, distance = judge.judge(drawn, labels)
-    row = {
-        "recipe": recipe.name,
-        "framework": framework,
-        "seed": seed,
+    found = {
+        "score": test["loss"] if accuracy is None else accuracy,
         "accuracy": accuracy,
         "frechet": round(distance, 2),
         "test": test,
         "seconds": round(seconds, 1),
         "sampling_seconds": round(sampling_seconds, 1),
     }
-    print(row, flush=True)
-    return row
+    print(recipe.name, framework, seed, found, flush=True)
+    return found
 
 
 def train(names, seeds):
-    """Trains recipes and writes the record; other rows stay.
+    """Trains recipes and adds what is measured to the record, after each training.
 
     Args:
         names: names of recipes.
         seeds: for each framework the seeds.
     """
-    from machine import PACKAGES, described
-
     judge = Judge()
     for name in names:
         for framework, seed in [(each, seed) for each, some in seeds.items() for seed in some]:
-            row = row_of(recipes.recipe(name), framework, seed, judge)
-            before = json.loads(RECORD.read_text())["rows"] if RECORD.exists() else []
-            rows = {place(each): each for each in [*before, row]}
-            content = {
-                **described((*PACKAGES, "torch")),
-                "title": "Generation",
-                "command": "python benchmarks/domains/generation.py",
-                "method": (
-                    f"{SAMPLES:,} samples for each row, of each class equally many. Accuracy: that "
-                    "of the LeNet of mnist-lenet (seed 0). Fréchet distance: between its 84 "
-                    "penultimate features of the samples and of the 10,000 test images. PyTorch "
-                    "starts from the same weights and gets the same batches and noise. Seconds: of "
-                    "training alone, while other programs shared the two cores."
-                ),
-                "judge": {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor},
-                "rows": [rows[each] for each in sorted(rows)],
-            }
-            RECORD.parent.mkdir(parents=True, exist_ok=True)
-            RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            found = measured(recipes.recipe(name), framework, seed, judge)
+            known = json.loads(RECORD.read_text())["recipes"] if RECORD.exists() else {}
+            of = {each["seed"]: each for each in known.get(name, {"seeds": []})["seeds"]}
+            if framework == "PyTorch":
+                found = {f"torch_{key}": value for key, value in found.items()}
+            of[seed] = {"seed": seed, **of.get(seed, {}), **found}
+            known[name] = {"seeds": [of[each] for each in sorted(of)]}
+            write({each: known[each] for each in NAMES if each in known}, judge)
 
 
-def place(row):
-    """The place of a row in the record."""
-    return NAMES.index(row["recipe"]), row["framework"] != "jaxnets", row["seed"]
+def write(found, judge):
+    """Writes the record."""
+    from machine import PACKAGES, described
+
+    content = {
+        **described((*PACKAGES, "torch")),
+        "title": "Generation",
+        "command": "python benchmarks/domains/generation.py",
+        "method": (
+            f"{SAMPLES:,} samples for each seed, of each class equally many. Accuracy: that "
+            "of the LeNet of mnist-lenet (seed 0). Fréchet distance: between its 84 "
+            "penultimate features of the samples and of the 10,000 test images. PyTorch "
+            "starts from the same weights and gets the same batches and noise. Seconds: of "
+            "training alone, while other programs shared the two cores."
+        ),
+        "judge": {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor},
+        "recipes": found,
+    }
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def picture():

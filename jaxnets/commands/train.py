@@ -36,6 +36,7 @@ from jaxnets.data.bundled import ORIGIN
 from jaxnets.data.table_files import listed
 from jaxnets.models import LANGUAGE_MODELS
 from jaxnets.training import TrainingRun
+from jaxnets.training.objective import Objective
 from jaxnets.training.processes import joined, launched
 from jaxnets.training.records import in_words
 
@@ -327,9 +328,38 @@ def summary_command(recipe: str | None, **flags: Any) -> None:
     data = recipes.load_data(chosen)
     chosen, _ = own.ready(chosen, data)
     model, transform = recipes.build_model(chosen), recipes.build_transform(chosen)
-    first = np.arange(min(chosen.batch_size, len(data.train)))
-    example = transform(data.train.gather(first)[0])
+    first = data.train.gather(np.arange(min(chosen.batch_size, len(data.train))))
+    example: Any = transform(first[0])
+    if chosen.objective != "supervised" and not _takes(model, example):
+        _, settings = recipes.fit_settings(chosen, data)
+        model = Training(model, recipes.evaluation_of(chosen, settings))
+        example = {"inputs": first[0], "labels": first[1]}
     columns: dict[str, Any] = example if isinstance(example, dict) else {}
     given = () if columns else (example,)
     with _restored(model):
         click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **columns))
+
+
+class Training(nnx.Module):
+    """A network as an objective calls it, for example with noise or with the tokens before."""
+
+    def __init__(self, network: nnx.Module, objective: Objective) -> None:
+        """Creates the module."""
+        self.network = network
+        self.objective = objective
+
+    def __call__(self, **batch: Any) -> jax.Array:
+        """Returns the loss of a batch."""
+        made = self.objective(self.network, batch, jax.random.key(0))
+        loss: jax.Array = made[0] if isinstance(made, tuple) else made
+        return loss
+
+
+def _takes(model: nnx.Module, example: Any) -> bool:
+    """Whether a network can be called with the inputs of a data set alone."""
+    columns = example if isinstance(example, dict) else {}
+    try:
+        nnx.eval_shape(model, *(() if columns else (example,)), **columns)
+    except (TypeError, ValueError):
+        return False
+    return True

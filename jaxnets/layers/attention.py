@@ -129,7 +129,7 @@ class MultiheadAttention(nnx.Module):
         shape = query.shape[0], heads, query.shape[1], key.shape[1]
         masks = _additive_masks(shape, jnp.result_type(*inputs[:2]), attn_mask, key_padding_mask)
         drawn = None if need_weights else self.dropout.draw_key()
-        if need_weights or (drawn is None and self.dropout.drops()):
+        if need_weights or (drawn is None and self.dropout.drops):
             logits, values = _scores(inputs, masks, heads, is_causal)
             weights = self.dropout((jax.nn.softmax if need_weights else _safe_softmax)(logits))
             outputs = _averages(weights, values)

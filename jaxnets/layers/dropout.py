@@ -132,8 +132,9 @@ class Dropout(nnx.Dropout):
     def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:
         return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
 
+    @property
     def drops(self) -> bool:
-        """Whether a call changes anything."""
+        """Whether a call changes anything; a property, as ``nnx.tabulate`` compiles methods."""
         return self.rate > 0 and not self.deterministic
 
     def draw_key(self, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array | None:

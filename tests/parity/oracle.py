@@ -6,14 +6,19 @@ from collections import defaultdict
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 from flax import nnx
 
 from jaxnets.interop import load_torch, to_numpy
 from jaxnets.kernels.rewrite import explain, with_kernels
+from tests import tier
 
 #: Largest relative difference allowed, by dtype: |ours - torch's| / max |torch's|.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
+
+#: Double precision each time, where the tolerance is narrow, and single with ``-m slow``.
+DTYPES = pytest.mark.parametrize("dtype", tier.usually([np.float32, np.float64], [np.float64]))
 
 #: By test and dtype: how many arrays were compared, and the largest relative difference found.
 MEASURED: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0])

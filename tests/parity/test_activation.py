@@ -6,7 +6,7 @@ import torch
 from flax import nnx
 
 from jaxnets import layers
-from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
+from tests.parity.oracle import DTYPES, assert_equal, check_layer, images_first, images_last
 
 #: Name and arguments, the same here and in torch.nn.
 ACTIVATIONS = [
@@ -54,7 +54,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @pytest.mark.parametrize(("name", "arguments"), [(name, rest) for name, *rest in ACTIVATIONS])
 def test_activation_equals_torch(name, arguments, dtype, inputs):
     ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
@@ -75,7 +75,7 @@ def test_hardsigmoid_equals_torch(inputs):
     check_layer(layers.Hardsigmoid(), torch.nn.Hardsigmoid(), INPUTS[inputs].astype(np.float32))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("shape", [(3, 4), (2, 4, 3)])
 def test_prelu_equals_torch(dtype, count, shape):
@@ -113,7 +113,7 @@ JUMPS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 def test_slopes_at_jumps_are_torchs(dtype):
     points, ours, theirs = [], [], []
     options = {"RReLU": {"rngs": nnx.Rngs(0)}, "PReLU": {"param_dtype": dtype}}

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from jaxnets import layers
 from jaxnets.interop import to_numpy
 from tests import tier
-from tests.parity.oracle import assert_equal, check_layer, copy_weights
+from tests.parity.oracle import DTYPES, assert_equal, check_layer, copy_weights
 
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 MASKS = st.sampled_from([None, "boolean", "float"])
 
 

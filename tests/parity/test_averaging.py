@@ -75,6 +75,7 @@ def test_the_moving_average_is_pytorchs():
     assert int(state.optimizer_state.n_averaged) == int(theirs.n_averaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_buffers", [False, True])
 def test_stochastic_weight_averaging_is_pytorchs(use_buffers):
     step = swa(TRAIN, start=3, every=2, use_buffers=use_buffers)

@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 from jaxnets import functional, layers
 from jaxnets.interop import rules, table
 from tests import tier
-from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
-
-DTYPES = [np.float32, np.float64]
+from tests.parity.oracle import (
+    DTYPES,
+    assert_equal,
+    check_layer,
+    copy_weights,
+    images_first,
+    images_last,
+)
 
 # torch warns that it copies the input there; the numbers are the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -61,7 +66,7 @@ def convolutions(draw, axes):
     return options, (draw(st.integers(1, 3)), options["in_channels"], *sizes)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @tier.examples(10)
 @given(drawn=convolutions(axes=2))
 def test_conv2d_equals_torch(dtype, drawn):
@@ -69,7 +74,7 @@ def test_conv2d_equals_torch(dtype, drawn):
     check(layers.Conv2d, torch.nn.Conv2d, shape, dtype, **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @tier.examples(6)
 @given(drawn=convolutions(axes=1))
 def test_conv1d_equals_torch(dtype, drawn):
@@ -77,7 +82,7 @@ def test_conv1d_equals_torch(dtype, drawn):
     check(layers.Conv1d, torch.nn.Conv1d, shape, dtype, **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
@@ -190,7 +195,7 @@ def transposed_convolutions(draw):
     return options, (draw(st.integers(1, 3)), options["in_channels"], *size)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @tier.examples(10)
 @given(drawn=transposed_convolutions())
 def test_conv_transpose2d_equals_torch(dtype, drawn):

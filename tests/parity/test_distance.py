@@ -12,9 +12,8 @@ from torch.nn import functional
 from jaxnets import functional as F
 from jaxnets import layers
 from tests.parity.layer_cases import VECTORS
-from tests.parity.oracle import check_function
+from tests.parity.oracle import DTYPES, check_function
 
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 POWERS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf]
 #: Next to each other rows that are equal, equal but in one place, and far apart by several maxima.
 OTHERS = VECTORS.copy()

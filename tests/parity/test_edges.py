@@ -12,6 +12,7 @@ from jaxnets.interop import load_torch, to_numpy
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.kernels.xla_convolution import by_xla_operations
+from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
 
 RNGS = nnx.Rngs(0)
@@ -183,7 +184,7 @@ def spoil(array, place):
     array[tuple(min(i, n - 1) for i, n in zip(index, array.shape, strict=False))] = value
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", tier.usually(PLACES, ["corner"]))
 @pytest.mark.parametrize("name", SPREADING)
 def test_what_is_not_finite_stays_in_torchs_places(name, place):
     inputs = inputs_of(name)
@@ -191,7 +192,7 @@ def test_what_is_not_finite_stays_in_torchs_places(name, place):
     check_layer(*SPREADING[name](), inputs, to_ours=images_last, from_ours=images_first)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", tier.usually(PLACES, ["corner"]))
 def test_a_pool_in_one_pass_sees_it_where_torch_does(place):
     conv, theirs = pair("Conv2d", 3, 4, 3)
     load_torch(conv, theirs.state_dict())
@@ -203,7 +204,7 @@ def test_a_pool_in_one_pass_sees_it_where_torch_does(place):
     assert_equal(images_first(found), pooled, "outputs")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", tier.usually(PLACES, ["corner"]))
 @pytest.mark.parametrize("name", ["conv2d of 5x5", "conv2d that widens", "conv1d"])
 def test_a_gradient_that_is_not_finite_stays_in_torchs_places(name, place):
     ours, theirs = SPREADING[name]()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxnets import functional, layers
 from tests import tier
-from tests.parity.oracle import assert_equal, copy_weights
+from tests.parity.oracle import DTYPES, assert_equal, copy_weights
 
 
 def check_embedding(ours: nnx.Embed, theirs: torch.nn.Embedding, indices: np.ndarray) -> None:
@@ -31,7 +31,7 @@ def check_embedding(ours: nnx.Embed, theirs: torch.nn.Embedding, indices: np.nda
     assert_equal(gradient["embedding"].get_value(), theirs.weight.grad, "gradient")
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @tier.examples(6)
 @given(
     rows=st.integers(1, 6),

@@ -59,6 +59,7 @@ def test_networks_that_end_in_a_softmax_give_probabilities_already():
     assert Ensemble(soft, "outputs").output == "softmax"
 
 
+@pytest.mark.slow
 def test_runs_bring_their_transforms_and_seeds_those_that_did_not_diverge():
     with jax.enable_x64(False):
         train = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.1), "epochs": 1}

@@ -97,6 +97,7 @@ def check(ours, theirs, rtol=1e-10):
 FLOAT32 = 2e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_are_captums(name):
     model, module, x = network(name)
@@ -191,6 +192,7 @@ class TorchWords(torch.nn.Module):
         return self.fc2(torch.tanh(self.fc1(self.embedding(tokens).mean(1))))
 
 
+@pytest.mark.slow
 def test_token_attributions_are_captums():
     tokens = np.array([[3, 8, 1, 0, 0], [2, 2, 7, 5, 4]], np.int32)
     model, module, _ = pair(Words, TorchWords, None)

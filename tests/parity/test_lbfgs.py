@@ -189,6 +189,7 @@ def test_fit_takes_pytorchs_steps(options):
         assert relative_difference(weights[name], parameter.detach().numpy()) <= 1e-9, name
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_searched_as_a_whole():
     model, (x, y) = layers.Linear(3, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64), drawn()
     optimizer, kernels = optimizers.lbfgs(**WOLFE, max_iter=5), []

@@ -1,15 +1,14 @@
 import numpy as np
-import pytest
 import torch
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import layers
-from tests.parity.oracle import check_layer
+from tests.parity.oracle import DTYPES, check_layer
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @given(
     features=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     leading=st.lists(st.integers(1, 4), min_size=1, max_size=3),

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from jaxnets import losses
 from tests import tier
-from tests.parity.oracle import assert_equal
+from tests.parity.oracle import DTYPES, assert_equal
 
-DTYPES = st.sampled_from([np.float32, np.float64])
+EITHER = st.sampled_from([np.float32, np.float64])
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
 #: Five losses are in each example, and so in a program.
 TOGETHER = tier.examples(5)
@@ -69,7 +69,7 @@ SHAPES = st.sampled_from(
 
 def of_classes(draw, name):
     """A loss of classes here and there, and its outputs."""
-    dtype, shape, reduction = draw(DTYPES), draw(SHAPES), draw(REDUCTIONS)
+    dtype, shape, reduction = draw(EITHER), draw(SHAPES), draw(REDUCTIONS)
     seed = draw(st.integers(0, 9))
     generator = np.random.default_rng(seed)
     scale = draw(st.sampled_from([1, 1e4] if name != "cross_entropy_of_probabilities" else [1]))
@@ -111,7 +111,7 @@ def test_losses_of_classes_equal_torch(name, data):
 
 def of_soft_labels(draw):
     """Cross-entropy here and there, its outputs and its labels."""
-    dtype, shape, reduction = draw(DTYPES), draw(SHAPES), draw(REDUCTIONS)
+    dtype, shape, reduction = draw(EITHER), draw(SHAPES), draw(REDUCTIONS)
     seed, scale = draw(st.integers(0, 9)), draw(st.sampled_from([1, 1e4]))
     smoothing, weighted = draw(st.sampled_from([0.0, 0.1, 0.7])), draw(st.booleans())
     generator = np.random.default_rng(seed)
@@ -162,7 +162,7 @@ def elementwise(draw, name):
     """A loss here and there, its outputs and its labels."""
     to_outputs, to_labels, weights, options = ELEMENTWISE[name]
     name = name.removesuffix(" of logarithms")
-    dtype, seed = draw(DTYPES), draw(st.integers(0, 9))
+    dtype, seed = draw(EITHER), draw(st.integers(0, 9))
     shape = draw(st.sampled_from([(), (0,), (1,), (7,), (5, 1), (4, 3), (2, 3, 4), (3, 0)]))
     # Halves, so that outputs equal labels and distances equal beta and delta, where slopes jump.
     outputs, labels = np.round(2 * np.random.default_rng(seed).normal(size=(2, *shape))) / 2
@@ -218,7 +218,7 @@ SPECIAL = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @pytest.mark.parametrize("case", SPECIAL)
 def test_special_values_equal_torch(dtype, case):
     name, outputs, labels, options = SPECIAL[case]
@@ -239,7 +239,7 @@ def test_special_values_equal_torch(dtype, case):
 @pytest.mark.parametrize("layout", ["padded", "concatenated", "unbatched"])
 @tier.examples(7)  # many lengths in a batch and so few of the slow compilations
 @given(
-    dtype=DTYPES,
+    dtype=EITHER,
     data=st.data(),
     times=st.sampled_from([9, 4, 1]),
     longest=st.sampled_from([3, 4, 1, 0]),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from jaxnets import losses
-from tests.parity.oracle import assert_equal
+from tests.parity.oracle import DTYPES, assert_equal
 
 RANDOM = np.random.default_rng(0)
 #: Halves, so that many scores are equal and many margins are met exactly.
@@ -140,7 +140,7 @@ SPECIAL = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 def test_special_values_equal_torch(dtype):
     given = []
     for name, values in SPECIAL:

@@ -8,7 +8,7 @@ import torch
 from flax import nnx
 
 from jaxnets import functional
-from tests.parity.oracle import assert_equal, images_first, images_last
+from tests.parity.oracle import DTYPES, assert_equal, images_first, images_last
 
 #: By the function's name: torch's shape, arguments after it, and the shape of weight and bias.
 CASES = {
@@ -20,7 +20,6 @@ CASES = {
 }
 #: Whose channels are torch's second axis.
 OF_CHANNELS = {"group_norm", "instance_norm", "batch_norm"}
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def draw(*shapes, dtype):

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from jaxnets import layers
 from jaxnets.interop import to_numpy
 from tests import tier
-from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
+from tests.parity.oracle import (
+    DTYPES,
+    assert_equal,
+    check_layer,
+    copy_weights,
+    images_first,
+    images_last,
+)
 
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 #: Space after [N, C]; the batch has four samples at least, as two or three values per channel
 #: leave an input gradient of rounding errors alone, torch's too.
 SPACES = st.lists(st.integers(1, 4), max_size=2).map(tuple)

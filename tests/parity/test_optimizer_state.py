@@ -414,6 +414,7 @@ def grouped(twin):
     return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1), [others, decayed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["perceptron", "convolutional", "recurrent"])
 def test_param_groups_find_each_other(network, dtype):
     run = both(network, dtype)
@@ -447,7 +448,9 @@ def test_param_groups_find_each_other(network, dtype):
     check_equal(run, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("network", ["perceptron", "convolutional", "recurrent"])
+@pytest.mark.parametrize(
+    "network", tier.usually(["perceptron", "convolutional", "recurrent"], ["convolutional"])
+)
 def test_a_checkpoint_file_tells_the_names_by_its_weights(network, dtype, tmp_path):
     run = both(network, dtype)
     optimizer = theirs("adam", run.twin)
@@ -522,6 +525,7 @@ def nested_bits(value):
     return [nested_bits(each) for each in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_lbfgs_continues_in_the_other_library(dtype):
     """From PyTorch to here, and back; with more pairs than there is room for."""
     run = both("matrices", dtype)

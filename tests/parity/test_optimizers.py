@@ -53,6 +53,7 @@ NUMBERS = {
 }
 DECAY = {"weight_decay": [None, 0.1], "maximize": [False, True]}
 DECOUPLED = DECAY | {"decoupled_weight_decay": [False, True]}
+USUAL = ["adam", "adamw", "rmsprop", "sgd"]
 FORMS = {
     "adadelta": DECAY,
     "adafactor": DECAY,
@@ -167,7 +168,7 @@ def check(found, expected, tolerance, what):
 
 @pytest.mark.usefixtures("torch_in_float64")
 @pytest.mark.parametrize("steps", tier.usually([40, 200], [40]))
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", tier.usually(FORMS, USUAL))
 def test_every_option_in_float64(name, steps):
     cases = list(combinations(name))
     found = ours([getattr(optimizers, name)(**options) for options in cases], np.float64, steps)
@@ -176,7 +177,8 @@ def test_every_option_in_float64(name, steps):
         check(found[i], expected[i], 1e-9, options)
 
 
-@pytest.mark.parametrize("name", tier.usually(FORMS, ["adam", "adamw", "rmsprop", "sgd"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tier.usually(FORMS, USUAL))
 def test_each_option_in_float32(name):
     cases = list(each_alone(name))
     with jax.enable_x64(False):  # as in a user's program: the step's numbers are float32 as well
@@ -295,8 +297,9 @@ def scheduled(optimizer, make_scheduler):
     return optimizer
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("torch_in_float64")
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", tier.usually(SCHEDULES, ["step"]))
 def test_learning_rate_by_schedule_in_float64(schedule):
     lr, make = SCHEDULES[schedule]
     cases = [{"weight_decay": 0.01}, {"weight_decay": 0.01, "maximize": True}]
@@ -315,6 +318,7 @@ def test_learning_rate_by_schedule_in_float64(schedule):
         check(found[i], expected[i], 1e-9, case)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("torch_in_float64")
 def test_one_cycle_of_learning_rate_and_momentum_in_float64():
     names = ["sgd", "rmsprop", "adam", "adamw", "adamax", "nadam", "radam"]
@@ -426,6 +430,7 @@ def test_clipping_in_a_chain_in_float64():
         check(found[i], expected[i], 1e-9, name)
 
 
+@pytest.mark.slow
 @given(
     scale=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e10, 1e30, math.inf, math.nan]),
     max_norm=st.sampled_from([0.0, 1e-8, 1.0, 50.0, math.inf]),
@@ -456,6 +461,7 @@ MUON = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MUON)
 def test_muon(options):
     """Wide, tall and square weights [O, I], and an embedding, which is not transposed here."""

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 
 from jaxnets import layers
 from jaxnets.interop import load_torch, to_numpy, to_torch, trace_difference
-from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
+from tests.parity.oracle import DTYPES, assert_equal, check_layer, images_first, images_last
 
 #: A layer's arguments and torch's inputs, and which axes are tried.
 LAYERS = {
@@ -97,7 +97,7 @@ def test_the_older_spectral_norm_computes_v_first(name):
         assert_equal(moved, getattr(theirs, f"weight_{vector}"), vector)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 def test_singular_vectors_move_in_training_alone(dtype):
     ours, theirs, x, _ = both("Linear", "spectral_norm", dtype)
     load_torch(ours, theirs.state_dict())
@@ -159,6 +159,7 @@ def test_checkpoints_of_either_form_are_loaded(form, wrapping):
         assert report.conversions["second.parametrizations.weight.0._v"].endswith("weight_v")
 
 
+@pytest.mark.slow
 def test_a_layer_keeps_its_streams():
     layer = layers.GRU(3, 4, 2, dropout=0.5, rngs=nnx.Rngs(0))
     normed = layers.WeightNorm(layer, "weight_hh_l0")

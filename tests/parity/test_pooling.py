@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from jaxnets import functional, layers
 from tests import tier
-from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
-
-DTYPES = [np.float32, np.float64]
+from tests.parity.oracle import DTYPES, assert_equal, check_layer, images_first, images_last
 
 
 def check(name, inputs, *arguments, **options):
@@ -45,7 +43,7 @@ def pools(draw, axes, dilated):
     return kernel, options, (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *sizes)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("axes", [1, 2])
 @tier.examples(8)
 @given(data=st.data())
@@ -57,7 +55,7 @@ def test_max_pool_equals_torch(dtype, axes, data):
     check(f"MaxPool{axes}d", inputs, kernel, **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("axes", [1, 2])
 @tier.examples(8)
 @given(data=st.data())
@@ -70,7 +68,7 @@ def test_avg_pool_equals_torch(dtype, axes, data):
     check(f"AvgPool{axes}d", inputs, kernel, **options)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("axes", [1, 2])
 @tier.examples(6)
 @given(data=st.data())
@@ -83,7 +81,7 @@ def test_adaptive_avg_pool_equals_torch(dtype, axes, data):
     check(f"AdaptiveAvgPool{axes}d", inputs, outputs)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
 @pytest.mark.parametrize("shape", [(4, 6, 28, 28), (4, 16, 10, 10)])
 def test_pools_equal_torch_on_lenets_shapes(dtype, name, shape):
@@ -170,14 +168,14 @@ WITH_INDICES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize(("name", "arguments", "shape"), WITH_INDICES)
 def test_maxima_and_their_places_equal_torchs(dtype, name, arguments, shape):
     ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
     compare(ours, theirs, hostile(shape, dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize(
     ("shape", "sizes"),
     [((2, 3, 9, 7), {"output_size": 3}), ((2, 2, 5, 6, 7), {"output_ratio": (0.4, 0.6, 0.5)})],
@@ -221,7 +219,7 @@ def compare(ours, theirs, inputs):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_max_unpool_equals_torch(dtype, axes):
     """Of windows that overlap some maxima are in one place, whose gradient each has."""

@@ -70,6 +70,7 @@ def test_a_dynamic_linear_layer_is_pytorchs(per_channel):
     np.testing.assert_allclose(small(x), made(torch.from_numpy(x)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("LSTM", {"num_layers": 2, "bidirectional": True}), ("GRU", {})],
@@ -94,6 +95,7 @@ def test_a_dynamic_recurrent_layer_is_pytorchs(kind, options):
     assert np.abs(np.asarray(outputs) - expected.numpy()).mean() < 1e-5
 
 
+@pytest.mark.slow
 def test_lengths_hold_the_state_of_a_quantized_layer():
     layer = quantization.quantize_dynamic(layers.LSTM(3, 4, rngs=nnx.Rngs(0)), per_row=True)
     x, lengths = numbers(2, 5, 3), np.array([5, 2], np.int32)

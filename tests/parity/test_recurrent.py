@@ -15,7 +15,7 @@ from jaxnets.interop import table
 from jaxnets.kernels import native
 from jaxnets.kernels.rewrite import with_kernels
 from tests import tier
-from tests.parity.oracle import assert_equal, copy_weights
+from tests.parity.oracle import DTYPES, assert_equal, copy_weights
 
 KINDS = {
     "LSTM": (layers.LSTM, torch.nn.LSTM, {}),
@@ -29,7 +29,6 @@ CELLS = {
     "RNN-tanh": (layers.RNNCell, torch.nn.RNNCell, {"nonlinearity": "tanh"}),
     "RNN-relu": (layers.RNNCell, torch.nn.RNNCell, {"nonlinearity": "relu"}),
 }
-DTYPES = [np.float32, np.float64]
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -152,7 +151,7 @@ def cases(draw, kind):
     }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @tier.examples(3)
 @hypothesis.given(data=st.data())
@@ -162,7 +161,8 @@ def test_sequences_equal_torch(kind, dtype, data):
     check_sequences(kind, dtype, **data.draw(cases(kind)))
 
 
-@pytest.mark.parametrize("dtype", tier.usually(DTYPES, [np.float64]))
+@pytest.mark.slow
+@DTYPES
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
 def test_everything_at_once_equals_torch(kind, dtype):
     """Two layers in both directions, padded, with a state given: what hypothesis may not draw."""
@@ -171,7 +171,8 @@ def test_everything_at_once_equals_torch(kind, dtype):
     check_sequences(kind, dtype, (4, 7, 3, 5), options, given_state=True, lengths=lengths)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.slow
+@DTYPES
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
 @pytest.mark.parametrize("large", tier.usually([4, 99], [4]))
 def test_gradients_by_hand_equal_torch(kind, dtype, large, monkeypatch):
@@ -182,7 +183,7 @@ def test_gradients_by_hand_equal_torch(kind, dtype, large, monkeypatch):
     check_sequences(kind, dtype, (4, 7, 3, 5), options, **sequences)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
@@ -206,6 +207,7 @@ def without_kernels(monkeypatch, large):
     monkeypatch.setattr("jaxnets.kernels.patterns.LARGE", large)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])
 def test_projection_equals_torch_in_float64(lengths):
     options = {"num_layers": 2, "bidirectional": True, "proj_size": 2}
@@ -217,13 +219,14 @@ def test_one_sequence_of_one_step_equals_torch_in_float64(kind):
     check_sequences(kind, np.float64, (1, 1, 3, 4), {"bidirectional": True}, given_state=True)
 
 
-@pytest.mark.parametrize("dtype", tier.usually(DTYPES, [np.float32]))
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", tier.usually([np.float32, np.float64], [np.float32]))
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
 def test_200_steps_equal_torch(kind, dtype):
     check_sequences(kind, dtype, (2, 200, 4, 16), {}, given_state=True)
 
 
-@pytest.mark.parametrize("large", tier.usually([2, 99, None], [2, None]))
+@pytest.mark.parametrize("large", tier.usually([2, 99, None], [2]))
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives_equal_torch_in_float64(kind, large, monkeypatch):
     """The hand-written gradient can itself be differentiated: a gradient penalty."""
@@ -255,7 +258,7 @@ def test_second_derivatives_equal_torch_in_float64(kind, large, monkeypatch):
 
 
 @pytest.mark.parametrize(("bias", "given_state"), [(False, True), (True, False), (True, True)])
-@pytest.mark.parametrize("dtype", DTYPES)
+@DTYPES
 @pytest.mark.parametrize("kind", CELLS)
 def test_cells_equal_torch(kind, dtype, bias, given_state):
     cell, theirs, own = CELLS[kind]

@@ -23,7 +23,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", tier.usually(NETWORKS, ["option A", "option B"]))
+@pytest.mark.parametrize("name", tier.usually(NETWORKS, ["option B"]))
 def test_outputs_gradients_and_statistics_equal_torchs(name):
     build, shape = NETWORKS[name]
     ours = build()

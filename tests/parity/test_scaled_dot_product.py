@@ -6,9 +6,7 @@ import torch
 from torch.nn import functional
 
 from jaxnets import functional as F
-from tests.parity.oracle import check_function
-
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+from tests.parity.oracle import DTYPES, check_function
 
 
 def draw(shape, dtype, seed=0):

@@ -92,6 +92,7 @@ def test_cosine_annealing_lr_goes_up_again_past_its_end(lr, T_max, eta_min):
     check(optimizers.cosine_annealing_lr(lr, T_max, eta_min), expected)
 
 
+@pytest.mark.slow
 @given(lr=rates, T_0=counts, T_mult=st.integers(1, 4), eta_min=st.sampled_from([0, 1e-5, 0.5]))
 def test_cosine_annealing_warm_restarts(lr, T_0, T_mult, eta_min):
     expected = theirs(

@@ -10,9 +10,8 @@ from torch.nn import functional
 from jaxnets import functional as F
 from jaxnets import layers
 from tests import tier
-from tests.parity.oracle import assert_equal, channels_first, check_function
+from tests.parity.oracle import DTYPES, assert_equal, channels_first, check_function
 
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SHAPES = {1: (2, 3, 5), 2: (2, 2, 4, 5), 3: (1, 2, 4, 3, 5)}
 
 
@@ -165,7 +164,9 @@ SAMPLED = [
 
 
 @pytest.mark.parametrize("dtype", tier.usually([np.float32, np.float64], [np.float32]))
-@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    "padding_mode", tier.usually(["zeros", "border", "reflection"], ["reflection"])
+)
 @pytest.mark.parametrize(("axes", "mode"), SAMPLED)
 def test_grid_sample_equals_torch(axes, mode, padding_mode, dtype):
     aligned = dtype == np.float64  # each in half of the cases
@@ -179,7 +180,9 @@ def test_grid_sample_equals_torch(axes, mode, padding_mode, dtype):
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
-@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    "padding_mode", tier.usually(["zeros", "border", "reflection"], ["border"])
+)
 def test_grid_sample_in_float64_at_the_edges_of_pixels(mode, padding_mode):
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": False}
     grid = np.stack(np.meshgrid(np.arange(-9, 10) / 5, np.arange(-6, 7) / 4), -1)[None]
@@ -192,7 +195,9 @@ def test_grid_sample_in_float64_at_the_edges_of_pixels(mode, padding_mode):
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
-@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    "padding_mode", tier.usually(["zeros", "border", "reflection"], ["border"])
+)
 def test_positions_that_are_not_finite_are_where_torch_has_them(mode, padding_mode):
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": False}
     grid = np.array([[np.nan, 0], [0, np.inf], [1e30, 0], [0.1, -np.inf], [0.2, 0.3]])[None, None]

@@ -149,6 +149,7 @@ def test_stock_layers_are_adapted_too_and_shared_ones_once():
     np.testing.assert_allclose(merge_lora(model)(x), model(x), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_lora_run_is_a_run_again(tmp_path):
     from jaxnets import fit, load
     from jaxnets.data import Dataset, Split
