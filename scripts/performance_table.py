@@ -50,6 +50,28 @@ def own_networks(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def without_avx512(found: dict[str, Any]) -> str:
+    """Returns the table of training steps."""
+    return _titled("A training step", found["rows"], "steps")
+
+
+def batch_sizes(found: dict[str, Any]) -> str:
+    """Returns a table of the time per example, one row per network."""
+    costs: dict[str, dict[int, float]] = {}
+    for row in found["rows"]:
+        step = _seconds(row["competitors"]["jaxnets"]) / row["steps"]
+        costs.setdefault(row["network"], {})[row["batch"]] = 1e6 * step / row["batch"]
+    sizes = sorted({batch for of in costs.values() for batch in of})
+    lines = [
+        f"| network | {' | '.join(f'{size:,}' for size in sizes)} |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    for network, of in costs.items():
+        cells = [f"{of[size]:,.3g}" if of[size] < 100 else f"{of[size]:,.0f}" for size in sizes]
+        lines.append(f"| {network} | {' | '.join(cells)} |")
+    return "**Time per example of a training step**, in µs, by batch size.\n\n" + "\n".join(lines)
+
+
 def _titled(title: str, rows: list[dict[str, Any]], key: str) -> str:
     return f"**{title}**: jaxnets' µs, and the others' time ÷ jaxnets'.\n\n{_ratios(rows, key)}"
 
@@ -106,6 +128,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "train_step": lambda found: documented(found, "A training step", "train_step", "steps"),
     "inference": lambda found: documented(found, "Inference", "inference", "calls"),
     "own_networks": own_networks,
+    "own_networks_avx2": without_avx512,
+    "batch_sizes": batch_sizes,
     "time_to_accuracy": to_accuracy,
 }
 

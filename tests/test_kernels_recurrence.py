@@ -390,13 +390,13 @@ def test_vectors_of_64_bytes(every, tmp_path):
     with anew(CXX=f"{QUICK_COMPILER} -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):
         for dtype, tolerance in (np.float32, 3e-6), (np.float64, 1e-13):
             for kind in KINDS:
-                test_equal_to_xla(kind, SHAPES[3], dtype, tolerance, every)
+                test_equal_to_xla((kind, SHAPES[3], dtype, tolerance), every)
             test_kernels_linear.test_equal_to_one_layer_after_the_other(
                 *test_kernels_linear.SHAPES[3], dtype, tolerance
             )
         for count in (3, 21):
             test_kernels_conv_pool.test_outputs_and_gradients_are_those_of_three_layers(
-                (2, 3), 3, 1, (7, 9), count
+                ((2, 3), 3, 1, (7, 9)), count
             )
     assert [*tmp_path.glob("cache/native-recurrence-*")]
 

@@ -57,3 +57,16 @@ def test_ordinary_networks_are_compared_in_a_row(tmp_path):
 def test_a_page_without_a_place():
     with pytest.raises(SystemExit, match="the page has 0 places for train_step, expected one"):
         SCRIPT["filled"]("", ROOT)
+
+
+def test_times_per_example_have_a_row_for_each_network(tmp_path):
+    rows = [
+        {
+            "network": "cnn", "batch": batch, "steps": 2,
+            "competitors": {"jaxnets": {"seconds": [seconds]}},
+        }
+        for batch, seconds in ((16, 0.0032), (1024, 1.024))
+    ]  # fmt: skip
+    record(tmp_path, "batch_sizes", rows)
+    page = SCRIPT["filled"](PAGE, tmp_path)
+    assert "| network | 16 | 1,024 |\n|---|---:|---:|\n| cnn | 100 | 500 |\n" in page
