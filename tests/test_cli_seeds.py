@@ -6,6 +6,8 @@ import pytest
 from jaxnets import recipes
 from jaxnets.cli import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["train", "mnist-mlp", "--quiet", "--epochs", "1", "--data-option", "train=train[:640]"]
 SMALL += ["--data-option", "test=test[:100]", "--model-option", "features=(784,4,10)"]
 
@@ -16,7 +18,6 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-@pytest.mark.slow
 def test_many_seeds_are_a_table_a_record_and_a_folder_of_runs(capsys, tmp_path):
     out = tmp_path / "runs"
     flags = ["--seeds", "0,2", "--learning-rates", "0.02,1e30", "--out", str(out)]

@@ -23,6 +23,8 @@ from jaxnets.pages.page import page
 from jaxnets.pages.wording import power, seconds
 from tests.compared import comparison
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"epochs": 3, "steps": 40, "examples": 500}
 EMPTY = {"meta", "img"}  # elements of HTML without an end
 
@@ -128,7 +130,6 @@ def test_findings_come_first(made):
     assert blocks.index(notices[0]) == 1
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_json(folder):
     held = json.loads((folder / "report.json").read_text())
     text = (folder / "report.md").read_text().replace("−", "-")
@@ -150,7 +151,6 @@ def test_the_numbers_are_those_of_the_json(folder):
     assert "| jaxnets | 0.510 | 0.498–0.535 | 1.24 | 612 |" in text
 
 
-@pytest.mark.slow
 def test_both_pages_say_the_same(made, folder):
     parsed = Page((folder / "report.html").read_text())
     shown = " ".join(" ".join(parsed.texts).split())

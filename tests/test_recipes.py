@@ -13,6 +13,7 @@ from jaxnets.commands.predictors import _answer
 from jaxnets.data import AudioDataset, AudioFormat, Dataset, Split, load
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.recipes import measured
+from tests import tier
 from tests.data_files import write_images
 from tests.test_data_text import write_names
 
@@ -45,7 +46,7 @@ def sizes(name, data, **changes):
     return recipes.sized(dataclasses.replace(recipes.recipe(name), **changes), data).model_options
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", tier.one_in(3, recipes.RECIPES))
 def test_on_its_own_data_a_recipe_stays_as_it_is(name):
     recipe = recipes.recipe(name)
     if recipe.data in OWN:

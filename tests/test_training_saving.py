@@ -135,7 +135,7 @@ def test_a_run_that_saves_after_each_step_is_the_same(whole, tmp_path):
     assert_same(train(tmp_path / "run", steps=1), whole)
 
 
-@pytest.mark.parametrize("step", tier.usually([2, 6, 7, 8, 14, 20, 21], [2, 7, 20]))
+@pytest.mark.parametrize("step", tier.usually([2, 6, 7, 8, 14, 20, 21], [7, 20]))
 def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, step):
     directory = truncated(saved, tmp_path / "run", step)
     assert_same(train(directory, steps=2, resume=True), whole)

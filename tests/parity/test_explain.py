@@ -12,6 +12,8 @@ from sklearn import base, inspection
 
 from jaxnets import explain, interop, layers
 
+pytestmark = pytest.mark.slow
+
 TARGETS = np.array([2, 0, 1])
 
 
@@ -97,7 +99,6 @@ def check(ours, theirs, rtol=1e-10):
 FLOAT32 = 2e-7
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_are_captums(name):
     model, module, x = network(name)
@@ -192,7 +193,6 @@ class TorchWords(torch.nn.Module):
         return self.fc2(torch.tanh(self.fc1(self.embedding(tokens).mean(1))))
 
 
-@pytest.mark.slow
 def test_token_attributions_are_captums():
     tokens = np.array([[3, 8, 1, 0, 0], [2, 2, 7, 5, 4]], np.int32)
     model, module, _ = pair(Words, TorchWords, None)

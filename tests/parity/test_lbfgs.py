@@ -16,6 +16,7 @@ from jaxnets.data import Dataset, Split
 from jaxnets.interop import to_numpy, to_torch
 from jaxnets.optimizers.wolfe import Point, strong_wolfe
 from jaxnets.training import fit, initialize, minimize, supervised, train_step
+from tests import tier
 from tests.parity.oracle import relative_difference
 
 WOLFE = {"line_search_fn": "strong_wolfe"}
@@ -47,7 +48,7 @@ def closure_of(optimizer, loss):
     return closure
 
 
-@pytest.mark.parametrize("options", LBFGS)
+@pytest.mark.parametrize("options", tier.one_in(3, LBFGS))
 def test_lbfgs_in_float64(options):
     """Parameters, iterations and evaluations after each of some steps."""
     draw = np.random.default_rng(0)
