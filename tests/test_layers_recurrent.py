@@ -114,10 +114,11 @@ def gradients(kind, remat):
     return jax.jit(jax.value_and_grad(run, (0, 1)))(parameters, sequences())
 
 
+SEGMENTS = [2, 5, 9]  # of 5 steps: with a rest, one segment, none
+
+
 @pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
-@pytest.mark.parametrize(
-    "remat", tier.usually([2, 5, 9], [2])
-)  # of 5 steps: with a rest, one segment, none
+@pytest.mark.parametrize("remat", tier.usually(SEGMENTS, [2]))
 def test_segments_computed_again_are_the_same(kind, remat):
     assert_trees_close(gradients(kind, remat), gradients(kind, None), rtol=1e-5, atol=1e-6)
 
