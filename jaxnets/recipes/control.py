@@ -56,7 +56,7 @@ RECIPES = (
     Recipe(
         name="cartpole-dqn",
         document="003, section 2.3, names reinforcement learning: DQN (Mnih et al. 2015)",
-        expect="a mean return of 500, the largest (seeds 0 to 5), in about a minute",
+        expect="a mean return of 500, the largest (seeds 0 to 5), in about half a minute",
         model="mlp",
         model_options={"features": (4, 128, 128, 2)},
         objective="dqn",
