@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 #: Compiles kernels for a few calls. The last of several levels of optimisation is taken, so it has
 #: to come after the package's.
@@ -20,3 +21,9 @@ def assert_close(ours, theirs, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
     jax.tree.map(check, ours, theirs)
+
+
+def precisions(single, double):
+    """Parametrizes a dtype and its tolerance; float64, as in the parity tests, with ``-m slow``."""
+    cases = [(np.float32, single), pytest.param(np.float64, double, marks=pytest.mark.slow)]
+    return pytest.mark.parametrize(("dtype", "tolerance"), cases)

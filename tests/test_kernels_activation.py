@@ -11,7 +11,7 @@ from jaxnets.kernels import explain, native, with_kernels
 from jaxnets.kernels.activation import gelu, serves
 from jaxnets.layers import GELU
 from jaxnets.layers.activation_functions import exact_gelu
-from tests.kernels import assert_close
+from tests.kernels import assert_close, precisions
 
 kernel = gelu(exact_gelu)
 
@@ -39,10 +39,7 @@ def check(dtype, tolerance):
     assert_close(everything(kernel, x), everything(exact_gelu, x), tolerance)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(np.float32, 3e-7), pytest.param(np.float64, 1e-15, marks=pytest.mark.slow)],
-)
+@precisions(3e-7, 1e-15)
 def test_equal_to_xla(dtype, tolerance):
     check(dtype, tolerance)
 

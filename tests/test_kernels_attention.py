@@ -12,7 +12,7 @@ from jaxnets.kernels.attention import Settings, attention, serves
 from jaxnets.kernels.rewrite import explain
 from jaxnets.layers.attention import attend
 from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
-from tests.kernels import assert_close, calls
+from tests.kernels import assert_close, calls, precisions
 
 #: Examples, queries, keys, heads and the size of a head: rows and columns that fill no block and no
 #: vector, one key, more rows than a block has.
@@ -69,10 +69,7 @@ def everything(function, inputs, masks):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(np.float32, 1e-5), pytest.param(np.float64, 1e-12, marks=pytest.mark.slow)],
-)
+@precisions(1e-5, 1e-12)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_to_xla(shape, dtype, tolerance, causal):
     with jax.enable_x64(dtype == np.float64):

@@ -17,7 +17,7 @@ from jaxnets.layers import Linear
 from jaxnets.models import MLP
 from jaxnets.training import initialize, minimize, supervised, train_step
 from jaxnets.training.epoch import predicted
-from tests.kernels import assert_close, calls
+from tests.kernels import assert_close, calls, precisions
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
 SHAPES = [
@@ -70,10 +70,7 @@ def everything(function, layers, x):
     return jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))(parameters, x)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(np.float32, 3e-6), pytest.param(np.float64, 1e-13, marks=pytest.mark.slow)],
-)
+@precisions(3e-6, 1e-13)
 @pytest.mark.parametrize(("batch", "sizes"), SHAPES)
 def test_equal_to_one_layer_after_the_other(batch, sizes, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):

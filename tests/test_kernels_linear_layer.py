@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnets.kernels import linear_layer, native
 from jaxnets.kernels.linear_layer import layer, serves
-from tests.kernels import assert_close, calls
+from tests.kernels import assert_close, calls, precisions
 
 #: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, more than are
 #: packed at a time, and so many that groups of them have sums of their own.
@@ -64,10 +64,7 @@ def everything(function, *inputs):
     return jax.jit(jax.value_and_grad(run, argnums=numbers, has_aux=True))(*inputs)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(np.float32, 1e-5), pytest.param(np.float64, 1e-12, marks=pytest.mark.slow)],
-)
+@precisions(1e-5, 1e-12)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_to_xla(shape, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):

@@ -1,5 +1,6 @@
 """The script that writes the pages of results."""
 
+import functools
 import json
 import runpy
 import statistics
@@ -127,3 +128,23 @@ def test_scores_of_other_objectives_have_a_row_each():
 )
 def test_scores_are_a_mean_and_a_standard_deviation(scores, is_share, shown):
     assert SCRIPT["summary"](scores, is_share) == shown
+
+
+def test_a_seed_is_added_to_the_record_of_its_settings(tmp_path):
+    records, path = (
+        runpy.run_path(str(ROOT / "benchmarks" / "domains" / "records.py")),
+        tmp_path / "x",
+    )
+    add = functools.partial(records["add"], path, title="T")
+    add("a", {"seed": 1, "score": 0.1, "torch_score": 0.2}, {"epochs": (1, 2)})
+    add("a", {"seed": 0, "score": 0.3}, {"epochs": (1, 2)})
+    add("a", {"seed": 1, "score": 0.4}, {"epochs": (1, 2)})
+    seeds = [{"seed": 0, "score": 0.3}, {"seed": 1, "score": 0.4, "torch_score": 0.2}]
+    assert records["recorded"](path) == {"a": {"settings": {"epochs": [1, 2]}, "seeds": seeds}}
+    add("a", {"seed": 2, "score": 0.5}, {"epochs": 3})
+    add("b", {"seed": 0, "score": 0.6}, {})
+    assert records["recorded"](path) == {
+        "a": {"settings": {"epochs": 3}, "seeds": [{"seed": 2, "score": 0.5}]},
+        "b": {"settings": {}, "seeds": [{"seed": 0, "score": 0.6}]},
+    }
+    assert json.loads(path.read_text())["title"] == "T"

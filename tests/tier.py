@@ -17,23 +17,18 @@ def by_tier(usual, deep):
     return deep if thorough else usual
 
 
-def usually(names, chosen, values=None):
-    """Parameters: those of the chosen names run each time, the others with ``-m slow``.
-
-    They are the names themselves, or these values.
-    """
-    marks = [() if name in chosen else pytest.mark.slow for name in names]
-    each = zip(names if values is None else values, marks, strict=True)
-    return [pytest.param(value, marks=mark) for value, mark in each]
+def usually(names, chosen):
+    """Parameters: the chosen ones run each time, the others with ``-m slow``."""
+    return [name if name in chosen else slow(name) for name in names]
 
 
 def one_in(count, cases):
     """Parameters: one of so many cases runs each time, the others with ``-m slow``."""
-    made = []
-    for number, case in enumerate(cases):
-        values, marks, name = (
-            (case.values, case.marks, case.id) if hasattr(case, "marks") else ((case,), (), None)
-        )
-        marks = (*marks, *[pytest.mark.slow] * (number % count > 0))
-        made.append(pytest.param(*values, marks=marks, id=name))
-    return made
+    return [slow(case) if number % count else case for number, case in enumerate(cases)]
+
+
+def slow(case):
+    """A parameter that runs with ``-m slow``."""
+    if hasattr(case, "marks"):  # of pytest.param
+        return pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
+    return pytest.param(case, marks=pytest.mark.slow)

@@ -1,30 +1,31 @@
 """The recipes on dates in jaxnets and in PyTorch, from the same weights on the same batches.
 
-python benchmarks/domains/dates.py                                # PyTorch with seed 0 alone
-python benchmarks/domains/dates.py --epochs 2 --torch-seeds 0 1 2
+    python benchmarks/domains/dates.py                                # PyTorch with seed 0 alone
+    python benchmarks/domains/dates.py --epochs 2 --torch-seeds 0 1 2
 
 What is measured is added to benchmarks/results/domains/dates.json after each training.
 """
 
 import argparse
 import dataclasses
-import json
-import sys
 import time
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import records
 
 from jaxnets import recipes
 from jaxnets.compare import twin
 from jaxnets.data import epoch_plan
 from jaxnets.interop import to_torch
 
-ROOT = Path(__file__).parent.parent.parent
-RECORD = ROOT / "benchmarks" / "results" / "domains" / "dates.json"
+RECORD = records.FOLDER / "dates.json"
+ABOUT = {
+    "title": "Dates in words to ISO 8601",
+    "method": "Exact matches on the test split, from the same weights on the same batches.",
+    "command": "python benchmarks/domains/dates.py",
+}
 NAMES = ("dates-seq2seq", "dates-transformer")
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def in_torch(recipe, model, data, seed):
@@ -83,28 +84,7 @@ def main() -> None:
                 score, seconds = in_torch(sized, model, data, seed)
                 found |= {"torch_score": score, "torch_seconds": round(seconds, 1)}
             print(name, seed, found, flush=True)
-            record(name, recipe.epochs, {"seed": seed, **found})
-
-
-def record(name, epochs, found):
-    """Writes the record, with a seed in place of the same seed before."""
-    from machine import PACKAGES, described
-
-    known = json.loads(RECORD.read_text())["recipes"] if RECORD.exists() else {}
-    before = known.get(name, {})
-    rows = before["seeds"] if before.get("settings") == {"epochs": epochs} else []
-    others = [row for row in rows if row["seed"] != found["seed"]]
-    seeds = sorted([*others, found], key=lambda row: row["seed"])
-    known[name] = {"settings": {"epochs": epochs}, "seeds": seeds}
-    content = {
-        **described((*PACKAGES, "torch")),
-        "title": "Dates in words to ISO 8601",
-        "method": "Exact matches on the test split, from the same weights on the same batches.",
-        "command": "python benchmarks/domains/dates.py",
-        "recipes": {each: known[each] for each in NAMES if each in known},
-    }
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            records.add(RECORD, name, {"seed": seed, **found}, {"epochs": recipe.epochs}, **ABOUT)
 
 
 if __name__ == "__main__":

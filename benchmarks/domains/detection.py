@@ -10,14 +10,12 @@ seed is added to benchmarks/results/domains/detection.json.
 
 import argparse
 import dataclasses
-import json
-import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import records
 import torch
 
 from jaxnets import recipes
@@ -31,9 +29,8 @@ from jaxnets.torch_models import twin
 from jaxnets.torch_models.center_net import detection_loss
 from jaxnets.training import predict
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "results" / "domains" / "detection.json"
-sys.path.insert(0, str(ROOT))
+RECORD = records.FOLDER / "detection.json"
+ABOUT = {"title": "Detection", "command": "python benchmarks/domains/detection.py"}
 NAME = "digits-detector"
 
 
@@ -104,31 +101,6 @@ def compared(recipe: recipes.Recipe, data: object, seed: int, paired: bool) -> d
     return found
 
 
-def write(recipe: recipes.Recipe, rows: list) -> None:
-    """Adds rows to the record, in place of those of the same seeds and settings."""
-    from machine import PACKAGES, described
-
-    names = ("epochs", "batch_size", "model_options", "optimizer_options", "scheduler")
-    settings = {name: getattr(recipe, name) for name in names}
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    before = before.get("recipes", {}).get(NAME, {})
-    known = before["seeds"] if before.get("settings") == settings else []
-    others = [row for row in known if row["seed"] not in [new["seed"] for new in rows]]
-    content = {
-        **described((*PACKAGES, "torch")),
-        "title": "Detection",
-        "command": "python benchmarks/domains/detection.py",
-        "recipes": {
-            NAME: {
-                "settings": settings,
-                "seeds": sorted([*others, *rows], key=lambda row: row["seed"]),
-            }
-        },
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
 def main() -> None:
     """Trains the seeds, and records each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -139,11 +111,13 @@ def main() -> None:
     told = parser.parse_args()
     recipe = recipes.recipe(NAME)
     recipe = dataclasses.replace(recipe, epochs=told.epochs or recipe.epochs)
+    names = ("epochs", "batch_size", "model_options", "optimizer_options", "scheduler")
+    settings = {name: getattr(recipe, name) for name in names}
     data = recipes.load_data(recipe)
     for seed in range(told.first, told.seeds):
         row = compared(recipe, data, seed, seed < told.pairs)
         print(row, flush=True)
-        write(recipe, [row])
+        records.add(RECORD, NAME, row, settings, **ABOUT)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ classes, and the Fréchet distance of its penultimate features of samples and of
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import records
 
 import jaxnets
 from jaxnets import recipes, sampling, scores
@@ -26,12 +26,23 @@ from jaxnets.interop import load_torch, to_torch
 from jaxnets.training import evaluate
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
-RECORD = ROOT / "benchmarks" / "results" / "domains" / "generation.json"
+sys.path.insert(0, str(ROOT))
+RECORD = records.FOLDER / "generation.json"
 PICTURE = ROOT / "docs" / "images" / "generation.png"
 NAMES = ("mnist-vae", "mnist-cgan", "mnist-diffusion")
 RUNS = ROOT / ".cache" / "generation"
 SAMPLES = 1000
+ABOUT = {
+    "title": "Generation",
+    "command": "python benchmarks/domains/generation.py",
+    "method": (
+        f"{SAMPLES:,} samples for each seed, of each class equally many. Accuracy: that of the "
+        "LeNet of mnist-lenet (seed 0). Fréchet distance: between its 84 penultimate features of "
+        "the samples and of the 10,000 test images. PyTorch starts from the same weights and gets "
+        "the same batches and noise. Seconds: of training alone, while other programs shared the "
+        "two cores."
+    ),
+}
 
 
 class Judge:
@@ -157,35 +168,10 @@ def train(names, seeds):
     for name in names:
         for framework, seed in [(each, seed) for each, some in seeds.items() for seed in some]:
             found = measured(recipes.recipe(name), framework, seed, judge)
-            known = json.loads(RECORD.read_text())["recipes"] if RECORD.exists() else {}
-            of = {each["seed"]: each for each in known.get(name, {"seeds": []})["seeds"]}
             if framework == "PyTorch":
                 found = {f"torch_{key}": value for key, value in found.items()}
-            of[seed] = {"seed": seed, **of.get(seed, {}), **found}
-            known[name] = {"seeds": [of[each] for each in sorted(of)]}
-            write({each: known[each] for each in NAMES if each in known}, judge)
-
-
-def write(found, judge):
-    """Writes the record."""
-    from machine import PACKAGES, described
-
-    content = {
-        **described((*PACKAGES, "torch")),
-        "title": "Generation",
-        "command": "python benchmarks/domains/generation.py",
-        "method": (
-            f"{SAMPLES:,} samples for each seed, of each class equally many. Accuracy: that "
-            "of the LeNet of mnist-lenet (seed 0). Fréchet distance: between its 84 "
-            "penultimate features of the samples and of the 10,000 test images. PyTorch "
-            "starts from the same weights and gets the same batches and noise. Seconds: of "
-            "training alone, while other programs shared the two cores."
-        ),
-        "judge": {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor},
-        "recipes": found,
-    }
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            judged = {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor}
+            records.add(RECORD, name, {"seed": seed, **found}, {}, **ABOUT, judge=judged)
 
 
 def picture():

@@ -11,13 +11,11 @@ benchmarks/results/domains/speech.json after each recipe.
 import argparse
 import copy
 import dataclasses
-import json
 import os
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import records
 import torch
 
 from jaxnets import recipes
@@ -26,10 +24,9 @@ from jaxnets.data import MelSpectrogram, epoch_plan
 from jaxnets.sampling import ctc_beam_search, ctc_greedy
 from jaxnets.training import predict
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "results" / "domains" / "speech.json"
+RECORD = records.FOLDER / "speech.json"
+ABOUT = {"title": "Speech", "command": "JAXNETS_DATA=DIR python benchmarks/domains/speech.py"}
 RECIPES = ("fsdd-cnn", "fsdd-gru", "fsdd-ctc")
-sys.path.insert(0, str(ROOT))
 
 
 class Features(torch.nn.Module):
@@ -191,37 +188,17 @@ def main() -> None:
         recipe = recipes.recipe(name)
         recipe = dataclasses.replace(recipe, epochs=told.epochs or recipe.epochs)
         data = recipes.load_data(recipe)
-        rows = []
         for seed in range(told.seeds):
             paired = told.pairs is None or seed < told.pairs
-            rows.append(compared(recipe, data, seed, paired))
-            print(name, rows[-1], flush=True)
-            write(name, recipe, rows)
+            row = compared(recipe, data, seed, paired)
+            print(name, row, flush=True)
+            records.add(RECORD, name, row, settings(recipe), **ABOUT)
 
 
 def settings(recipe: recipes.Recipe) -> dict:
-    """What decides the scores of a recipe, ready for JSON."""
+    """What decides the scores of a recipe."""
     names = ("epochs", "batch_size", "optimizer_options", "scheduler", "data_options")
     return {field: getattr(recipe, field) for field in names}
-
-
-def write(name: str, recipe: recipes.Recipe, rows: list) -> None:
-    from machine import PACKAGES, described
-
-    before = json.loads(RESULTS.read_text())["recipes"] if RESULTS.exists() else {}
-    found = before.get(name, {})
-    known = found["seeds"] if found.get("settings") == settings(recipe) else []
-    others = [row for row in known if row["seed"] not in [new["seed"] for new in rows]]
-    seeds = sorted([*others, *rows], key=lambda row: row["seed"])
-    measured = {"settings": settings(recipe), "seeds": seeds}
-    content = {
-        **described(PACKAGES),
-        "title": "Speech",
-        "command": "JAXNETS_DATA=DIR python benchmarks/domains/speech.py",
-        "recipes": {**before, name: measured},
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ measured is added to benchmarks/results/domains/unsupervised.json after each rec
 
 import argparse
 import dataclasses
-import json
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+import records
 import torch
 
 from jaxnets import predict, recipes, scores
@@ -32,9 +31,18 @@ from jaxnets.training.state import DRAWS
 from jaxnets.unsupervised import kmeans, pca
 
 ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "domains" / "unsupervised.json"
+RECORD = records.FOLDER / "unsupervised.json"
 IMAGES = ROOT / "docs" / "images"
-sys.path.insert(0, str(ROOT / "benchmarks"))
+ABOUT = {
+    "title": "Unsupervised and semi-supervised learning",
+    "method": (
+        "MNIST. The same initial weights and batches in both frameworks; the 100 labels of a "
+        "seed are drawn with it. Seconds of jaxnets include compilation, augmentation and a "
+        "test after each epoch; those of PyTorch are those of its steps alone. Clusters are "
+        "those of the 10,000 test images, by k-means with 10 restarts."
+    ),
+    "command": "python benchmarks/domains/unsupervised.py",
+}
 
 
 def flat(images):
@@ -212,34 +220,9 @@ MEASURED = {
 
 
 def settings(recipe):
-    """What decides the scores of a recipe, ready for JSON."""
+    """What decides the scores of a recipe."""
     names = ("model_options", "epochs", "batch_size", "optimizer_options", "scheduler", "ema")
     return {name: getattr(recipe, name) for name in names}
-
-
-def write(name, recipe, row):
-    from machine import PACKAGES, described
-
-    before = json.loads(RESULTS.read_text())["recipes"] if RESULTS.exists() else {}
-    told = json.loads(json.dumps(settings(recipe)))
-    found = before.get(name, {})
-    others = found["seeds"] if found.get("settings") == told else []
-    others = [other for other in others if other["seed"] != row["seed"]]
-    rows = sorted([*others, row], key=lambda each: each["seed"])
-    content = {
-        **described(PACKAGES),
-        "title": "Unsupervised and semi-supervised learning",
-        "method": (
-            "MNIST. The same initial weights and batches in both frameworks; the 100 labels of a "
-            "seed are drawn with it. Seconds of jaxnets include compilation, augmentation and a "
-            "test after each epoch; those of PyTorch are those of its steps alone. Clusters are "
-            "those of the 10,000 test images, by k-means with 10 restarts."
-        ),
-        "command": "python benchmarks/domains/unsupervised.py",
-        "recipes": {**before, name: {"settings": told, "seeds": rows}},
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def embeddings():
@@ -280,7 +263,7 @@ def curves():
 
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    measured = json.loads(RESULTS.read_text())["recipes"]
+    measured = records.recorded(RECORD)
     for name, color, label in (
         ("mnist-100-labels", "tab:gray", "100 labels alone"),
         ("mnist-fixmatch", "tab:blue", "FixMatch"),
@@ -311,7 +294,8 @@ def main():
         return
     if told.twin:
         recipe = dataclasses.replace(recipes.recipe("mnist-fixmatch"), epochs=2)
-        write("mnist-fixmatch, 2 epochs", recipe, {"seed": 0, **beside_torch(recipe, 0)})
+        row = {"seed": 0, **beside_torch(recipe, 0)}
+        records.add(RECORD, "mnist-fixmatch, 2 epochs", row, settings(recipe), **ABOUT)
         return
     for name in told.recipes:
         recipe = recipes.recipe(name)
@@ -320,7 +304,7 @@ def main():
             row = {"seed": seed, **MEASURED[name](seeded(recipe, seed), seed)}
             print(name, row, flush=True)
             if told.epochs is None:
-                write(name, recipe, row)
+                records.add(RECORD, name, row, settings(recipe), **ABOUT)
 
 
 if __name__ == "__main__":
