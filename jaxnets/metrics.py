@@ -626,7 +626,7 @@ def _is_single(outputs: jax.Array, labels: jax.Array) -> bool:
 
 
 def _likeliest(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
-    """Converts labels that are probabilities in the outputs' shape to the likeliest class."""
+    """Converts labels that are probabilities in the outputs' shape to the most likely class."""
     labels = as_array("labels", labels)
     probabilities = jnp.issubdtype(labels.dtype, jnp.floating)
     if probabilities and labels.shape == outputs.shape and outputs.ndim:
@@ -766,11 +766,11 @@ def _values(outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array
 
 
 def sequence_error_rate() -> Measure:
-    """Measures the edit distance of decoded sequences divided by the length of the true ones.
+    """Returns a metric function for the error rate of sequences that are decoded from CTC outputs.
 
-    It is the word error rate where classes are words, and the character error rate where they are
-    characters. Outputs are decoded greedily: the likeliest class at each time, repeats merged and
-    blanks dropped.
+    It is the edit distance to the true sequences divided by their length: the word error rate if
+    the classes are words, the character error rate if they are characters. Outputs are decoded
+    greedily, as by ``jaxnets.sampling.ctc_greedy``.
 
     Returns:
         A function of (outputs, labels). Outputs are logits [batch, time, classes + 1], whose last
@@ -796,11 +796,11 @@ def _sequence_error_rate(outputs: Any, labels: ArrayLike) -> Metric:
 
 
 def _edit_distance(blank: int, path: jax.Array, length: jax.Array, labels: jax.Array) -> jax.Array:
-    """The edit distance of a path of classes and blanks [time] to labels [longest]."""
+    """Returns the edit distance of a path of classes and blanks [time] to labels [longest]."""
     places = jnp.arange(len(labels) + 1, dtype=jnp.int32)
 
     def step(row: jax.Array, frame: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        # row[j] is the distance of what is decoded so far to the first j labels
+        # row[j] is the distance of the sequence decoded so far to the first j labels
         symbol, emitted = frame
         wrong = (labels != symbol).astype(jnp.int32)
         best = jnp.minimum(row + 1, jnp.append(row[0] + 1, row[:-1] + wrong))
@@ -814,13 +814,14 @@ def _edit_distance(blank: int, path: jax.Array, length: jax.Array, labels: jax.A
 
 
 def hit_rate(k: int, candidates: int) -> Measure:
-    """The fraction of test examples of a recommender whose chosen item is among the k best scored.
+    """Returns a metric function for the hit rate at k of a recommender.
 
-    An example is the scores of ``candidates`` items, one after the other, one of which the user
-    chose. Items with the same score as the chosen one count as better.
+    It is the fraction of test examples whose chosen item is among the k items with the highest
+    scores. An example consists of the scores of ``candidates`` consecutive items, one of which the
+    user chose. Items with the same score as the chosen one count as better.
 
     Args:
-        k: from 1 on.
+        k: the number of items, a positive integer.
         candidates: the number of items in an example.
 
     Returns:
@@ -828,8 +829,8 @@ def hit_rate(k: int, candidates: int) -> Measure:
         item of each example and 0 for the others.
 
     Raises:
-        InputError: if an argument is not a positive integer; by the function, if the outputs are
-            not whole examples.
+        InputError: if an argument is not a positive integer; when the function is called, if the
+            number of outputs is not a multiple of ``candidates``.
 
     Examples:
         >>> scores = jnp.array([0.9, 0.3, 0.2, 0.1, 0.5, 0.4])
@@ -846,17 +847,17 @@ def _hit_rate(outputs: ArrayLike, labels: ArrayLike, k: int, candidates: int) ->
 
 
 def ndcg(k: int, candidates: int) -> Measure:
-    """The normalized discounted cumulative gain of a recommender's test examples, with one item.
+    """Returns a metric function for the normalized discounted cumulative gain of a recommender.
 
-    It is 1 / log₂(r + 1) for a chosen item that is the r-th best scored of its example, and 0 for
-    r above k; the mean over the examples.
+    For an example whose chosen item has the r-th highest score, it is 1 / log₂(r + 1), or 0 if
+    r > k. The metric is the mean over the examples.
 
     Args:
-        k: from 1 on.
+        k: the number of items, a positive integer.
         candidates: see ``hit_rate``.
 
     Returns:
-        A function as ``hit_rate`` returns.
+        A metric function, as ``hit_rate`` returns.
 
     Raises:
         InputError: see ``hit_rate``.
@@ -874,7 +875,7 @@ def _ndcg(outputs: ArrayLike, labels: ArrayLike, k: int, candidates: int) -> Met
 
 
 def _places(outputs: ArrayLike, labels: ArrayLike, candidates: int) -> jax.Array:
-    """How many items of each example are not scored below the chosen one, int32 [examples]."""
+    """Returns how many other items score at least as high as the chosen one, int32 [examples]."""
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     if outputs.size % candidates or outputs.size != labels.size:
         expected = f"scores and labels of examples of {candidates} items each"

@@ -1,4 +1,4 @@
-"""What trained networks generate: texts, sequences of classes decoded from CTC outputs, images."""
+"""Generates texts and images with trained networks, and decodes CTC outputs."""
 
 import functools
 import inspect
@@ -59,7 +59,7 @@ def sample(
             ``block_size`` of them.
         length: the number of tokens to draw.
         temperature: a number >= 0. Values below 1 favour likely tokens, values above 1 flatten the
-            distribution, and 0 always takes the likeliest token.
+            distribution, and 0 always takes the most likely token.
         suppress_tokens: tokens that are never drawn, by default the padding and the unknown token
             of jaxnets' vocabularies; () for a network with another vocabulary.
         seed: the random seed.
@@ -138,7 +138,7 @@ def _draw(
 
 
 class Translations(NamedTuple):
-    """What ``translate`` returns.
+    """The result of ``translate``.
 
     Attributes:
         tokens: the tokens written for each source, int32 [batch, length]; 0 after the end.
@@ -157,25 +157,25 @@ def translate(
     beam_size: int = 1,
     length_penalty: float = 1.0,
 ) -> Translations:
-    """Writes a text for each source by beam search; a beam of one is greedy decoding.
+    """Writes a target text for each source by beam search; a beam of one is greedy decoding.
 
-    After each step the ``beam_size`` likeliest beginnings are kept. A text that ends is complete if
-    it is among the ``beam_size`` likeliest of its step. The search for a source is over when
+    At each step the ``beam_size`` most likely prefixes are kept. A text that ends is complete if it
+    is among the ``beam_size`` most likely ones of its step. The search for a source ends when
     ``beam_size`` texts are complete, and the one with the highest score is returned. The score is
-    the sum of the log probabilities of the tokens, the end included, divided by their number to the
-    power of ``length_penalty``. The whole search is one compiled loop.
+    the sum of the log probabilities of the tokens, including the end token, divided by their number
+    to the power of ``length_penalty``. The whole search is one compiled loop.
 
     Args:
-        model: it is left as it is, and read in evaluation mode.
+        model: the model, used in evaluation mode; it is not changed.
         source: integers [batch, steps], with 0 after the end of each row.
-        length: the largest number of tokens to write, the end included.
-        beam_size: number of beginnings that are kept.
+        length: the largest number of tokens to write, including the end token.
+        beam_size: number of prefixes that are kept.
         length_penalty: above 0 favours long texts, below 0 short ones; with 0 the score is the log
             probability of the text.
 
     Returns:
-        The tokens of the best text of each source, and its score. Where fewer than ``beam_size``
-        texts are complete, those that are cut off at ``length`` compete too.
+        The tokens of the best text for each source, and its score. If fewer than ``beam_size``
+        texts are complete, those that are cut off at ``length`` are considered too.
 
     Raises:
         InputError: if the sources are not rows of tokens, or an argument is out of range.
@@ -199,13 +199,13 @@ def translate(
 
 
 class _Beams(NamedTuple):
-    """The beginnings that are kept of each source, and the best text that has ended."""
+    """The prefixes that are kept for each source, and the best complete text."""
 
     tokens: jax.Array  # [batch, beams, length]
     total: jax.Array  # sums of log probabilities [batch, beams]
     best: jax.Array  # tokens of the best text [batch, length]
     score: jax.Array  # its score [batch]
-    ended: jax.Array  # how many texts have ended [batch]
+    ended: jax.Array  # number of complete texts [batch]
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "length", "beams"))
@@ -238,7 +238,8 @@ def _search(
         )
         return (kept._replace(tokens=written, total=total), read), None
 
-    alike = jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0)  # so that only the first one counts
+    # all beams are equal at first, so only one of them counts
+    alike = jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0)
     kept = _Beams(
         jnp.full((batch, beams, length), PAD, jnp.int32),
         jnp.broadcast_to(alike.astype(jnp.float32), (batch, beams)),
@@ -254,7 +255,7 @@ def _search(
 
 
 def _with_best(kept: _Beams, tokens: jax.Array, scores: jax.Array) -> _Beams:
-    """The best of the texts [batch, beams, length] and of the best one so far."""
+    """Updates the best complete text with those in [batch, beams, length]."""
     first = jnp.argmax(scores, axis=1, keepdims=True).astype(jnp.int32)
     score = jnp.take_along_axis(scores, first, axis=1)[:, 0]
     better = (score > kept.score) & (kept.ended < tokens.shape[1])
@@ -263,25 +264,27 @@ def _with_best(kept: _Beams, tokens: jax.Array, scores: jax.Array) -> _Beams:
 
 
 def _rows(x: jax.Array, chosen: jax.Array) -> jax.Array:
-    """Of each example's rows [batch, rows, …] the chosen ones [batch, beams, …]."""
+    """Selects rows [batch, beams, …] of each example's rows [batch, rows, …]."""
     return jnp.take_along_axis(x, chosen.reshape(chosen.shape + (1,) * (x.ndim - 2)), axis=1)
 
 
 def ctc_greedy(
     logits: ArrayLike, lengths: ArrayLike | None = None, *, blank: int | None = None
 ) -> list[np.ndarray]:
-    """Decodes CTC outputs: the likeliest class at each time, repeats merged and blanks dropped.
+    """Decodes CTC outputs greedily.
+
+    Takes the most likely class at each time step, merges repeated classes and removes blanks.
 
     Args:
-        logits: of classes, or their log-probabilities, [batch, time, classes].
-        lengths: time steps of each example, integers [batch]; None for all.
+        logits: logits or log-probabilities of the classes, [batch, time, classes].
+        lengths: number of time steps of each example, integers [batch]; None for all.
         blank: the class of the blank; by default the last one.
 
     Returns:
         For each example its sequence of classes, int32 [n].
 
     Raises:
-        InputError: for wrong shapes, or lengths beyond the time steps.
+        InputError: if a shape is wrong, or a length is larger than the number of time steps.
 
     Examples:
         >>> ctc_greedy(np.eye(3)[None, [0, 0, 2, 0, 1]])  # 0 0 blank 0 1
@@ -303,11 +306,11 @@ def ctc_beam_search(
     beam_width: int = 10,
     blank: int | None = None,
 ) -> list[np.ndarray]:
-    """Decodes CTC outputs to the likeliest sequences by a search over prefixes.
+    """Decodes CTC outputs by prefix beam search.
 
-    The probability of a sequence is the sum over all paths that it is decoded from, of which
-    ``ctc_greedy`` finds the likeliest path alone. At each time the ``beam_width`` likeliest
-    prefixes are kept. With enough of them the result is exact.
+    The probability of a sequence is the sum over all paths that are decoded to it; ``ctc_greedy``
+    only finds the most likely path. At each time step the ``beam_width`` most likely prefixes are
+    kept. The result is exact if all prefixes are kept.
 
     Args:
         logits: see ``ctc_greedy``.
@@ -316,10 +319,10 @@ def ctc_beam_search(
         blank: see ``ctc_greedy``.
 
     Returns:
-        For each example its likeliest sequence of classes, int32 [n].
+        For each example its most likely sequence of classes, int32 [n].
 
     Raises:
-        InputError: as ``ctc_greedy``, and if the width is not a positive integer.
+        InputError: see ``ctc_greedy``; or if the width is not a positive integer.
 
     Examples:
         >>> logits = np.log([[[0.4, 0.6], [0.4, 0.6]]])  # 0 at either time or both: 0.64
@@ -354,7 +357,7 @@ _Prefix = tuple[int, ...]
 
 
 def _likeliest(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
-    """The likeliest sequence of an example [time, classes]."""
+    """Returns the most likely sequence of an example [time, classes]."""
     never = -np.inf
     # For each prefix the log-probabilities of its paths that end with a blank, and without one.
     beams: dict[_Prefix, tuple[float, float]] = {(): (0.0, never)}
@@ -372,14 +375,14 @@ def _likeliest(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
             repeated = never if last is None else without + frame[last]
             add(prefix, either + frame[blank], repeated)
             for label, score in enumerate(frame):
-                if label != blank:  # a label after itself is a new one behind a blank alone
+                if label != blank:  # a repeated label is new only after a blank
                     add((*prefix, label), never, score + (with_blank if label == last else either))
         ranked = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))
         beams = dict(ranked[:width])
     return max(beams, key=lambda prefix: np.logaddexp(*beams[prefix]))
 
 
-_BATCH = 250  # images that are drawn by one call of a program
+_BATCH = 250  # images that are generated by one call of a program
 
 
 def sample_images(
@@ -390,7 +393,7 @@ def sample_images(
     seed: int = 0,
     **options: Any,
 ) -> np.ndarray:
-    """Draws images from a generative model, in evaluation mode.
+    """Generates images with a generative model, in evaluation mode.
 
     Args:
         model: the trained model; it is not changed.
@@ -405,8 +408,7 @@ def sample_images(
         Values from 0 to 1, float32 [count, height, width, channels].
 
     Raises:
-        InputError: if the model is not one of those that draw images, or an argument is out of
-            range.
+        InputError: if the model does not generate images, or an argument is out of range.
     """
     if not isinstance(model, IMAGE_MODELS):
         expected = "a VAE, a DCGAN or a Diffusion"

@@ -1,4 +1,4 @@
-"""Recordings as a data set, all of one sample rate and length."""
+"""A data set of recordings with the same sample rate and length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from jaxnets.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """How recordings become the examples of a data set.
+    """The format of the recordings of a data set.
 
     Args:
-        sample_rate: in Hz.
-        samples: the length of an example. A shorter recording is padded with zeros at its end, a
-            longer one is cut off.
-        lengths: whether an example also has its number of samples before the padding.
+        sample_rate: the sample rate in Hz.
+        samples: the number of samples in an example. A shorter recording is padded with zeros at
+            its end, a longer one is cut off.
+        lengths: whether an example also contains its number of samples before the padding.
 
     Raises:
         InputError: if a number is not a positive integer.
@@ -45,14 +45,14 @@ class AudioFormat:
         """Reads a WAV file as one example.
 
         Args:
-            path: the file; another sample rate is converted.
+            path: the file, which is resampled if it has another sample rate.
 
         Returns:
             A waveform, float32 [samples]; with ``lengths`` a dictionary of ``"sound"`` and
             ``"lengths"``, int32 [].
 
         Raises:
-            InputError: if it cannot be read.
+            InputError: if the file cannot be read.
         """
         example = self.batch([read_wav(path, self.sample_rate)[0]])
         if isinstance(example, dict):
@@ -82,7 +82,7 @@ class AudioDataset(Dataset):
     With lengths, its inputs are a dictionary of ``"sound"`` and ``"lengths"``, int32 [N].
 
     Args:
-        audio: what made the inputs of WAV files, and makes them of new ones.
+        audio: the format of the inputs, which also reads new WAV files.
 
     Raises:
         InputError: if the inputs do not have that format, and as ``Dataset``.

@@ -1,4 +1,4 @@
-"""Folders of WAV files: a subfolder for each class, or spoken digits by the files' names."""
+"""Folders of WAV files: a subfolder for each class, or spoken digits recognized by file name."""
 
 import os
 import re
@@ -33,14 +33,15 @@ PADDING = -1
 
 @dataclass(frozen=True)
 class Listening:
-    """How recordings are to be read.
+    """How recordings are read.
 
     Args:
-        seconds: to which each recording is padded or cut; None for the longest one's length.
-        sample_rate: to which each recording is brought; None if all have the same.
-        lengths: whether an example has its number of samples before the padding too.
+        seconds: the length to which each recording is padded or cut; None for the longest one's.
+        sample_rate: the rate in Hz to which each recording is converted; None if all recordings
+            have the same rate.
+        lengths: whether an example also contains its number of samples before the padding.
         join: the largest number of recordings that are joined into one example, whose label is then
-            the sequence of their classes; None for one recording an example.
+            the sequence of their classes; None for one recording in each example.
 
     Raises:
         InputError: if a value is out of range.
@@ -63,16 +64,17 @@ class Listening:
 
 
 def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Source | None:
-    """Finds the recordings in a folder; None if it has none.
+    """Finds the recordings in a folder; returns None if there are none.
 
-    Either the folder, or ``recordings`` in it, has files ``{digit}_{speaker}_{index}.wav``, as the
-    Free Spoken Digit Dataset: those with an index below 5 are the test split. Or it has a subfolder
-    of WAV files for each class, in ``train`` and ``test`` or without splits. Recordings come in an
-    order drawn from the seed, so that a range of them is a sample of all classes.
+    There are two layouts. In that of the Free Spoken Digit Dataset, the folder or its subfolder
+    ``recordings`` contains files ``{digit}_{speaker}_{index}.wav``, and those with an index below 5
+    are the test split. Otherwise there is a subfolder of WAV files for each class, in ``train`` and
+    ``test`` or without splits. The recordings are shuffled, so a range of them contains examples of
+    all classes.
 
     Args:
-        folder: where to look.
-        seed: of the order, and of the sequences that are joined.
+        folder: the folder to search.
+        seed: the seed of the order, and of the sequences that are joined.
         listening: how to read the recordings.
 
     Raises:
@@ -102,13 +104,14 @@ def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Sou
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AudioFiles(Examples):
-    """Recordings that are read as they are used.
+    """Recordings that are read when they are used.
 
     Args:
-        folder: where they are.
-        names: of the files in it, as the system writes them: bytes [N].
+        folder: the folder of the files.
+        names: the paths of the files in the folder, encoded as by ``os.fsencode``, bytes [N].
         labels: class numbers, int32 [N].
-        samples: the length of each at the format's rate, at most that of an example, int32 [N].
+        samples: the length of each recording at the format's sample rate, at most that of an
+            example, int32 [N].
         form: the format of an example.
     """
 
@@ -138,7 +141,7 @@ class AudioFiles(Examples):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class JoinedRecordings(Examples):
-    """Sequences of recordings, one after the other, with the sequence of their classes.
+    """Concatenated recordings, labelled with the sequence of their classes.
 
     Args:
         files: the recordings.
@@ -171,7 +174,7 @@ class JoinedRecordings(Examples):
 def _joined(
     parts: dict[str, AudioFiles], most: int, seed: int, form: AudioFormat
 ) -> tuple[dict[str, JoinedRecordings], AudioFormat]:
-    """As many sequences as recordings: each begins with one, and others of its split follow."""
+    """Joins recordings: each one starts a sequence, which random ones of its split continue."""
     drawn, longest = {}, 0
     for stream, (split, files) in enumerate(parts.items()):
         draw = np.random.Generator(np.random.Philox(key=[seed, stream]))
@@ -249,12 +252,12 @@ def _check_classes(
 
 
 def _measured(paths: list[Path], listening: Listening) -> tuple[AudioFormat, dict[Path, int]]:
-    """The format of recordings, and the length of each in it, from the files' headers."""
+    """Reads the format of recordings, and the length of each, from the headers of the files."""
     headers = {path: read_header(path) for path in paths}
     rate = listening.sample_rate or headers[paths[0]].rate
     for path, header in headers.items():
         if listening.sample_rate is None and header.rate != rate:
-            expected = f"{rate} Hz, as {paths[0]} (sample_rate= brings all to one rate)"
+            expected = f"{rate} Hz, as {paths[0]} (sample_rate= converts all to one rate)"
             raise InputError(str(path), expected, f"{header.rate} Hz")
     counts = {path: -(-header.samples * rate // header.rate) for path, header in headers.items()}
     seconds = listening.seconds

@@ -14,7 +14,7 @@ import numpy as np
 from jaxnets.arrays import InputError, check_path, check_positive, describe
 from jaxnets.disk import replacing
 
-#: The most samples of a channel that are read from one file: over three hours at 44.1 kHz.
+#: The largest number of samples per channel in one file: over three hours at 44.1 kHz.
 MOST_SAMPLES = 2**29
 _INTEGERS, _FLOATS, _EXTENSIBLE = 1, 3, 0xFFFE
 _RATES = 1, 10**6  # in Hz
@@ -23,13 +23,13 @@ _ENDS = "a file that ends within {}"
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a WAV file says.
+    """The content of the header of a WAV file.
 
     Attributes:
-        rate: samples in a second.
+        rate: samples per second.
         channels: number of channels.
         kind: "u1", "i2", "i3", "i4", "f4" or "f8", the type of a sample.
-        start: where the samples begin in the file, in bytes.
+        start: the position of the first sample in the file, in bytes.
         samples: number of samples of each channel.
     """
 
@@ -49,7 +49,8 @@ def read_header(path: Path | str) -> Header:
     """Reads the header of a WAV file.
 
     Raises:
-        InputError: if it cannot be read, is no WAV file, or is shorter than it says.
+        InputError: if the file cannot be read, is not a WAV file, or is shorter than its header
+            says.
     """
     with _opened(path) as file:
         return _header(str(path), file)
@@ -58,20 +59,20 @@ def read_header(path: Path | str) -> Header:
 def read_wav(path: Path | str, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
     """Reads a WAV file as one channel of float32 samples.
 
-    Integers of 8, 16, 24 and 32 bits are divided by the largest magnitude that they may have, so
-    that samples are in [-1, 1); floats stay as they are. Several channels become their mean.
+    Integers of 8, 16, 24 and 32 bits are divided by their largest possible magnitude, so that
+    samples are in [-1, 1); floats are not changed. Several channels are averaged.
 
     Args:
         path: the file.
-        sample_rate: to which the samples are brought, by a polyphase filter; None leaves the
-            file's.
+        sample_rate: the rate in Hz to which the samples are converted, by a polyphase filter; None
+            keeps that of the file.
 
     Returns:
         Samples, float32 [samples], and their sample rate in Hz.
 
     Raises:
-        InputError: if the file is no WAV file, is damaged, has no samples, or has one that is not
-            finite; it names the file.
+        InputError: if the file is not a WAV file, is damaged, has no samples, or has a sample that
+            is not finite.
 
     Examples:
         >>> read_wav("zero.wav", sample_rate=8000)  # doctest: +SKIP
@@ -94,9 +95,9 @@ def write_wav(path: Path | str, samples: np.ndarray, sample_rate: int) -> None:
     """Writes samples of one channel as a WAV file of 16 bits.
 
     Args:
-        path: the file; one that exists is replaced.
-        samples: floats [samples]; what is outside [-1, 1] is clipped.
-        sample_rate: in Hz.
+        path: the file; an existing one is replaced.
+        samples: floats [samples]; they are clipped to [-1, 1].
+        sample_rate: the sample rate in Hz.
 
     Raises:
         InputError: if the samples are not one channel of floats.

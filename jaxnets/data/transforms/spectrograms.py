@@ -1,7 +1,7 @@
-"""Spectrograms of sound, with torchaudio's definitions and numbers; time comes before frequency.
+"""Spectrograms of sound, equal to torchaudio's except that time is before frequency.
 
-A waveform [..., samples] becomes [..., frames, frequencies], the transpose of torchaudio's result,
-so that it is a sequence of vectors as a recurrent layer takes it.
+A waveform [..., samples] becomes [..., frames, frequencies], the transpose of torchaudio's result:
+a sequence of vectors, as recurrent layers expect.
 """
 
 import math
@@ -52,22 +52,24 @@ class Spectrogram:
         output  = |X[t, k]| ** power,  k = 0 … n_fft / 2
 
     Args:
-        n_fft: samples of a frame.
-        win_length: samples of the window, in the middle of a frame; by default ``n_fft``.
-        hop_length: samples from one frame to the next; by default half a window.
-        pad: zeros to put at both ends first.
+        n_fft: number of samples in a frame.
+        win_length: number of samples in the window, which is centred in a frame; by default
+            ``n_fft``.
+        hop_length: number of samples between the starts of successive frames; by default half of
+            ``win_length``.
+        pad: number of zeros added at both ends of the waveform.
         window_fn: the name of PyTorch's function that makes the window.
         power: the exponent: 2 for power, 1 for magnitude.
         normalized: ``True`` or ``"window"`` divides by the window's L2 norm, ``"frame_length"`` by
             the square root of ``n_fft``.
         center: whether frame t is centred at sample t · hop_length, so that both ends are padded
-            with half a frame. Otherwise it begins there.
-        pad_mode: how they are padded: ``"reflect"``, ``"constant"`` (zeros) or ``"edge"``, which
-            PyTorch calls "replicate".
+            with half a frame. Otherwise it starts at this sample.
+        pad_mode: the padding with ``center``: ``"reflect"``, ``"constant"`` (zeros) or ``"edge"``,
+            which PyTorch calls "replicate".
 
     Raises:
-        InputError: for settings of another kind; on a call, if the waveforms are not floating or
-            too short.
+        InputError: if a setting is invalid; on a call, if the waveforms are not floating or are too
+            short.
 
     Examples:
         >>> Spectrogram(n_fft=256, hop_length=80)(jnp.zeros((2, 8000))).shape
@@ -102,7 +104,7 @@ class Spectrogram:
         check_choice("pad_mode", self.pad_mode, get_args(PadMode))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The spectrograms [..., frames, n_fft // 2 + 1] of waveforms [..., samples]."""
+        """Returns spectrograms [..., frames, n_fft // 2 + 1] of waveforms [..., samples]."""
         x = check_waveforms(x)
         frames = self._frames(x)
         window = jnp.asarray(self._window(), x.dtype).reshape((1,) * (frames.ndim - 1) + (-1,))
@@ -153,7 +155,7 @@ class Spectrogram:
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """The number of frames of a ``Spectrogram`` from the number of samples of its waveform.
+    """Computes the number of frames of a ``Spectrogram`` from the number of samples.
 
     Args:
         n_fft: see ``Spectrogram``.
@@ -162,7 +164,7 @@ class FrameCounts:
         center: see ``Spectrogram``.
 
     Raises:
-        InputError: for settings of another kind; on a call, if x is not of integers.
+        InputError: if a setting is invalid; on a call, if x does not contain integers.
 
     Examples:
         >>> FrameCounts(256, 80)(jnp.array([8000, 4000]))
@@ -182,7 +184,7 @@ class FrameCounts:
         check_bool("center", self.center)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The numbers of frames of numbers of samples, integers of any shape."""
+        """Returns numbers of frames for numbers of samples, integers of any shape."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise InputError("x", "numbers of samples, integers", describe(x))
@@ -192,25 +194,25 @@ class FrameCounts:
 
 @dataclass(frozen=True)
 class MelScale:
-    """Sums frequencies into bands that are equally wide to the ear: ``torchaudio.transforms``.
+    """Sums frequencies into bands of the mel scale: ``torchaudio.transforms.MelScale``.
 
-    Each band is a triangle over the frequencies, from the centre of the band before to that of the
-    band after; the centres are equally spaced on the mel scale. A band that is narrower than the
-    frequencies are apart may contain none of them, and is 0 then; a larger ``n_fft`` avoids it.
+    Each band is a triangular filter from the centre of the previous band to that of the next one;
+    the centres are equally spaced on the mel scale. A band that is narrower than the distance
+    between two frequencies may contain none of them and is then 0; a larger ``n_fft`` avoids this.
 
     Args:
         n_mels: number of bands.
-        sample_rate: of the waveforms, in Hz.
-        f_min: where the first band begins, in Hz.
-        f_max: where the last one ends; by default half the sample rate.
+        sample_rate: the sample rate of the waveforms in Hz.
+        f_min: the lower edge of the first band in Hz.
+        f_max: the upper edge of the last band in Hz; by default half the sample rate.
         n_stft: number of frequencies of a spectrogram, ``n_fft // 2 + 1``.
         norm: ``"slaney"`` divides each band by its width; None for triangles of height 1.
-        mel_scale: ``"htk"``, 2595 log₁₀(1 + f / 700), or ``"slaney"``, which is linear to 1 kHz and
-            logarithmic from there.
+        mel_scale: ``"htk"``, 2595 log₁₀(1 + f / 700), or ``"slaney"``, which is linear up to 1 kHz
+            and logarithmic above.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the spectrograms have another number
-            of frequencies.
+        InputError: if a setting is invalid; on a call, if the spectrograms have another number of
+            frequencies.
 
     Examples:
         >>> MelScale(n_mels=40, sample_rate=8000, n_stft=129)(jnp.ones((2, 101, 129))).shape
@@ -238,7 +240,7 @@ class MelScale:
         check_choice("mel_scale", self.mel_scale, get_args(MelScaleName))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The bands [..., n_mels] of spectrograms [..., n_stft]."""
+        """Returns the bands [..., n_mels] of spectrograms [..., n_stft]."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.n_stft,):
             raise InputError("x", f"spectrograms [..., frames, {self.n_stft}]", describe(x))
@@ -246,7 +248,7 @@ class MelScale:
         return jnp.matmul(x, filters, precision=jax.lax.Precision.HIGHEST)
 
     def filters(self) -> np.ndarray:
-        """The weight of each frequency in each band, float64 [n_stft, n_mels]."""
+        """Returns the weight of each frequency in each band, float64 [n_stft, n_mels]."""
         assert self.f_max is not None
         frequencies = np.linspace(0, self.sample_rate // 2, self.n_stft)
         low, high = (_to_mel(f, self.mel_scale) for f in (self.f_min, self.f_max))
@@ -258,9 +260,10 @@ class MelScale:
         return filters * (2.0 / (edges[2:] - edges[:-2])) if self.norm == "slaney" else filters
 
 
-_LINEAR = 200.0 / 3  # Hz of a mel below the break, of Slaney's scale
-_BREAK = 1000.0
-_STEP = math.log(6.4) / 27  # of the logarithm in a mel above it
+# Slaney's scale
+_BREAK = 1000.0  # Hz, where the linear part ends
+_LINEAR = 200.0 / 3  # Hz per mel below the break
+_STEP = math.log(6.4) / 27  # the difference of log(Hz) per mel above the break
 
 
 def _to_mel(frequency: float, scale: str) -> float:
@@ -280,17 +283,19 @@ def _to_hertz(mels: np.ndarray, scale: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AmplitudeToDB:
-    """Decibels, 10 log₁₀ of power or 20 log₁₀ of magnitude: ``torchaudio.transforms``.
+    """Converts to decibels: ``torchaudio.transforms.AmplitudeToDB``.
+
+    Decibels are 10 log₁₀ of power or 20 log₁₀ of magnitude.
 
     Args:
-        stype: ``"power"`` or ``"magnitude"``: what the spectrograms have.
-        top_db: what is more decibels below the loudest place of its example is raised to that
-            limit; None for no limit. As in torchaudio for batches [batch, channel, …], each example
-            has its own.
+        stype: ``"power"`` or ``"magnitude"``: what the spectrograms contain.
+        top_db: values more than ``top_db`` below the maximum of their example are raised to this
+            limit; None for no limit. torchaudio also uses the maximum of each example for batches
+            [batch, channel, …].
 
     Raises:
-        InputError: for settings of another kind; on a call, if the values are not floating, or
-            there are no examples of which ``top_db`` could be.
+        InputError: if a setting is invalid; on a call, if the values are not floating, or with
+            ``top_db`` have no batch axis.
 
     Examples:
         >>> AmplitudeToDB()(jnp.array([1.0, 100.0, 0.0]))
@@ -307,7 +312,7 @@ class AmplitudeToDB:
             check_number("top_db", self.top_db, least=0)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The decibels of spectrograms [batch, ..., frames, frequencies]."""
+        """Returns the decibels of spectrograms [batch, ..., frames, frequencies]."""
         x = as_array("x", x)
         batched = self.top_db is None or x.ndim > 2
         if not jnp.issubdtype(x.dtype, jnp.floating) or not batched:
@@ -325,7 +330,7 @@ class MelSpectrogram:
     """``Spectrogram`` and then ``MelScale``: ``torchaudio.transforms.MelSpectrogram``.
 
     Args:
-        sample_rate: of the waveforms, in Hz.
+        sample_rate: the sample rate of the waveforms in Hz.
         n_fft: see ``Spectrogram``.
         win_length: see ``Spectrogram``.
         hop_length: see ``Spectrogram``.
@@ -342,7 +347,7 @@ class MelSpectrogram:
         mel_scale: see ``MelScale``.
 
     Raises:
-        InputError: as those two.
+        InputError: see ``Spectrogram`` and ``MelScale``.
 
     Examples:
         >>> MelSpectrogram(8000, n_fft=256, hop_length=80, n_mels=40)(jnp.zeros((2, 8000))).shape
@@ -371,7 +376,7 @@ class MelSpectrogram:
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """The first of the two."""
+        """The ``Spectrogram``."""
         return Spectrogram(
             self.n_fft,
             self.win_length,
@@ -386,13 +391,13 @@ class MelSpectrogram:
 
     @property
     def mel(self) -> MelScale:
-        """The second one."""
+        """The ``MelScale``."""
         bins = self.n_fft // 2 + 1
         bands = self.n_mels, self.sample_rate, self.f_min, self.f_max
         return MelScale(*bands, bins, self.norm, self.mel_scale)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The mel spectrograms [..., frames, n_mels] of waveforms [..., samples]."""
+        """Returns mel spectrograms [..., frames, n_mels] of waveforms [..., samples]."""
         return self.mel(self.spectrogram(x))
 
 
@@ -400,21 +405,21 @@ class MelSpectrogram:
 class MFCC:
     """Mel-frequency cepstral coefficients: ``torchaudio.transforms.MFCC``.
 
-    A discrete cosine transform (DCT-II) of a mel spectrogram in decibels, at most 80 below the
-    loudest place of each example.
+    A discrete cosine transform (DCT-II) of a mel spectrogram in decibels, with ``top_db`` 80; see
+    ``AmplitudeToDB``.
 
     Args:
-        sample_rate: of the waveforms, in Hz.
+        sample_rate: the sample rate of the waveforms in Hz.
         n_mfcc: number of coefficients, at most ``n_mels``.
         norm: ``"ortho"`` for an orthonormal transform; None for twice the plain sum.
-        log_mels: takes the natural logarithm of the mel spectrogram plus 1e-6 in place of decibels.
+        log_mels: whether to use log(mel spectrogram + 1e-6) instead of decibels.
         melkwargs: the arguments of ``MelSpectrogram`` except for the sample rate, by name.
 
     Attributes:
         mel: the ``MelSpectrogram``.
 
     Raises:
-        InputError: for settings of another kind; on a call, as ``MelSpectrogram``.
+        InputError: if a setting is invalid; on a call, see ``MelSpectrogram``.
 
     Examples:
         >>> mfcc = MFCC(8000, 13, melkwargs={"n_fft": 256, "hop_length": 80, "n_mels": 40})
@@ -450,7 +455,7 @@ class MFCC:
         object.__setattr__(self, "log_mels", check_bool("log_mels", log_mels))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """The coefficients [batch, ..., frames, n_mfcc] of waveforms [batch, ..., samples]."""
+        """Returns coefficients [batch, ..., frames, n_mfcc] of waveforms [batch, ..., samples]."""
         mel = self.mel(x)
         levels = jnp.log(mel + _OFFSET) if self.log_mels else AmplitudeToDB(top_db=_TOP_DB)(mel)
         transform = jnp.asarray(self._transform(), levels.dtype)
@@ -467,7 +472,7 @@ class MFCC:
 
 
 def check_waveforms(x: ArrayLike) -> jax.Array:
-    """Waveforms [..., samples] as a JAX array.
+    """Checks waveforms [..., samples], and returns them as a JAX array.
 
     Raises:
         InputError: if they are not floating.
