@@ -1,8 +1,8 @@
 """Object detection: overlaps of boxes, non-maximum suppression, and mean average precision.
 
 A box is (x1, y1, x2, y2) in pixels, with x to the right and y downwards from the top left corner of
-the image: torchvision's format ``"xyxy"``. The boxes of a batch are padded to one number for each
-image; labels of -1 mark the padding.
+the image: torchvision's format ``"xyxy"``. The boxes of a batch are padded to the same number for
+each image; the label -1 marks padding.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ _RECALLS = np.linspace(0, 1, 101)
 
 
 class Detections(NamedTuple):
-    """The objects that a detector finds in images, padded to one number for each image.
+    """The objects that a detector finds in images, padded to the same number for each image.
 
     Attributes:
         boxes: floats [images, detections, 4].
@@ -62,7 +62,7 @@ def box_iou(boxes1: ArrayLike, boxes2: ArrayLike) -> jax.Array:
         boxes2: floats [..., M, 4].
 
     Returns:
-        Floats [..., N, M]; NaN for two boxes without an area.
+        Floats [..., N, M]; NaN for two boxes whose area is zero.
 
     Raises:
         InputError: if an array has another shape or dtype.
@@ -80,8 +80,9 @@ def box_iou(boxes1: ArrayLike, boxes2: ArrayLike) -> jax.Array:
 def generalized_box_iou(boxes1: ArrayLike, boxes2: ArrayLike) -> jax.Array:
     """Computes the generalized intersection over union of each pair of boxes, from -1 to 1.
 
-    GIoU = IoU - (|C| - |A ∪ B|) / |C|, with C the smallest box around A and B. Boxes that do not
-    touch have different values, so that it can be a loss (Rezatofighi et al., 2019).
+    GIoU = IoU - (|C| - |A ∪ B|) / |C|, with C the smallest box around A and B. Unlike IoU,
+    it depends on the distance of boxes that do not overlap, so it can be used as a loss
+    (Rezatofighi et al., 2019).
 
     Args:
         boxes1: floats [..., N, 4].
@@ -120,7 +121,7 @@ def _boxes(name: str, boxes: ArrayLike) -> jax.Array:
 def nms(boxes: Any, scores: Any, iou_threshold: float) -> np.ndarray:
     """Non-maximum suppression: drops each box that overlaps a box with a higher score.
 
-    It runs on the host, as the number of boxes that remain is not known beforehand.
+    It runs in NumPy and cannot be compiled, because the number of remaining boxes is not known.
 
     Args:
         boxes: floats [N, 4].
@@ -215,12 +216,13 @@ class AveragePrecision:
 
     @property
     def scores(self) -> dict[str, float]:
-        """COCO's twelve numbers, by torchmetrics' names; NaN where COCO has -1.
+        """COCO's twelve scores, by torchmetrics' names; NaN where COCO has -1.
 
-        ``map`` is the mean over classes and thresholds from 0.50 to 0.95, ``map_50`` and ``map_75``
-        have one threshold, ``map_small``, ``map_medium`` and ``map_large`` are of objects of that
-        size. ``mar_1``, ``mar_10`` and ``mar_100`` are the mean recall with at most so many
-        detections in an image, ``mar_small`` and others that of a size.
+        ``map`` is the mean average precision over classes and thresholds from 0.50 to 0.95;
+        ``map_50`` and ``map_75`` use one threshold; ``map_small``, ``map_medium`` and ``map_large``
+        use objects of that size. ``mar_1``, ``mar_10`` and ``mar_100`` are the mean recall with at
+        most 1, 10 and 100 detections in an image; ``mar_small``, ``mar_medium`` and ``mar_large``
+        use objects of that size.
         """
         found = {"map": _mean(self.precision[..., 0])}
         found |= {"map_50": _mean(self.precision[0, ..., 0])}
@@ -237,7 +239,7 @@ class AveragePrecision:
             threshold: one of ``THRESHOLDS``; None for the mean over all of them.
 
         Raises:
-            InputError: if it is another number.
+            InputError: if ``threshold`` is another number.
         """
         values = self.precision[..., 0]
         if threshold is not None:
@@ -264,26 +266,26 @@ def mean_average_precision(
 ) -> AveragePrecision:
     """Measures a detector with COCO's average precision, as pycocotools computes it.
 
-    Detections of a class, in the order of their scores, are matched with the objects of the class
-    in their image that overlap them most, each object once. Of the 100 detections with the highest
-    scores in an image, unmatched ones count as wrong. A crowd, see ``labels``, matches any number
-    of detections, none of which counts.
+    In the order of their scores, the detections of a class are each matched with the unmatched
+    object of the class in their image that they overlap most. Of the 100 detections with the
+    highest scores in an image, unmatched ones count as wrong. A crowd (see ``labels``) matches any
+    number of detections, which are then not counted.
 
     Args:
         detections: the detections.
         boxes: the true boxes, floats [images, objects, 4].
         labels: their classes, integers [images, objects]; -1 for padding, and -2 - c for a crowd of
-            class c, a region whose objects are not marked singly.
-        areas: the areas of the objects for the precision by size, floats [images, objects], such
-            as those of their masks; None for those of their boxes.
+            class c, a region whose objects are not annotated individually.
+        areas: the areas that determine the sizes of the objects, floats [images, objects], such as
+            those of their masks; None for the areas of the boxes.
         num_classes: the number of classes; None for the largest label + 1.
-        sizes: whether to measure small, medium and large objects too.
+        sizes: whether to compute scores for small, medium and large objects too.
 
     Returns:
         Precision and recall; ``AveragePrecision.scores`` has the means.
 
     Raises:
-        InputError: if the arrays do not fit together.
+        InputError: if the shapes of the arrays do not match.
 
     Examples:
         >>> truth = np.array([[[0.0, 0, 10, 10], [20, 20, 30, 30]]])

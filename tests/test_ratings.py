@@ -204,7 +204,7 @@ def test_a_data_set_checks_its_columns():
         ),
         (
             {"test": Split(pairs, np.ones(2, np.float32)), "candidates": 2},
-            "test labels: expected 1 and 1 times 0 for each test example",
+            "test labels: expected 1 followed by 1 zeros in each test example",
         ),
     ]:
         given = {"train": split, "test": split, "encoder": encoder, **change}

@@ -1,4 +1,4 @@
-"""The pole on a cart."""
+"""The environment CartPole."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,15 +17,15 @@ MOST_POSITION, MOST_ANGLE = 2.4, 12 * 2 * np.pi / 360  # m, rad
 
 @dataclass(frozen=True)
 class CartPole:
-    """A pole that is balanced on a cart, as in Gymnasium's ``CartPole-v1``.
+    """A pole to balance on a cart, as in Gymnasium's ``CartPole-v1``.
 
     A state is the position of the cart in m, its speed in m/s, the angle of the pole in rad and its
     speed in rad/s. Action 0 pushes to the left and action 1 to the right, with 10 N for 0.02 s.
-    Each step has the reward 1. An episode terminates when the cart is more than 2.4 m from the
-    middle or the pole more than 12° from upright, and it is cut off after ``max_steps``.
+    The reward of each step is 1. An episode terminates when the cart is more than 2.4 m from the
+    center or the pole is more than 12° from vertical. It is truncated after ``max_steps``.
 
     Args:
-        max_steps: the number of steps after which an episode is cut off.
+        max_steps: the number of steps after which an episode is truncated.
 
     Raises:
         ValueError: if the number is not a positive integer.
@@ -69,13 +69,13 @@ class CartPole:
 
 
 def check_environment(environment: Any) -> None:
-    """Checks that an object has what ``CartPole`` has, and can be a static argument of programs.
+    """Checks that an object has the attributes of ``CartPole`` and is hashable.
 
     Args:
         environment: the object.
 
     Raises:
-        InputError: if something is missing.
+        InputError: if an attribute is missing, or the object is not hashable.
     """
     sizes = [getattr(environment, name, None) for name in ("observations", "actions", "max_steps")]
     known = all(isinstance(size, int) for size in sizes) and not isinstance(environment, type)

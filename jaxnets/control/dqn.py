@@ -26,8 +26,8 @@ class Transitions(NamedTuple):
         state: the states before the steps.
         action: the actions.
         reward: the rewards.
-        after: the states after the steps, before episodes start anew.
-        terminated: whether the episodes terminated, so that no return follows.
+        after: the states after the steps, before new episodes start.
+        terminated: whether the episodes terminated, after which there are no rewards.
     """
 
     state: jax.Array
@@ -38,12 +38,12 @@ class Transitions(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Examples of the values of actions, each array [batch, …].
+    """Targets of the values of actions, each array [batch, …].
 
     Attributes:
         state: the states.
         action: the actions.
-        value: the value that the network should have there.
+        value: the target of the value of each action.
     """
 
     state: jax.Array
@@ -168,12 +168,12 @@ def dqn(
     """Makes the training step of deep Q-networks (DQN), with the targets of double DQN.
 
     Each training step takes one step in each of several environments, which continue in the next
-    training step, and stores these transitions (s, a, r, s') in a memory, in place of the oldest.
-    An action is random with a probability that falls from 1 to ε, and otherwise the best. The model
-    is then updated on transitions drawn from the memory: it minimizes the loss of Q(s, a) and
-    r + γ Q'(s', argmax Q(s')), or r where the episode terminated. Q' is the target network, whose
-    weights move to those of the model: w' ← w' + τ (w - w'). The states in a batch are those in
-    which new episodes start.
+    training step, and stores these transitions (s, a, r, s') in a replay memory, which replaces the
+    oldest ones. An action is random with a probability that falls from 1 to ε, and otherwise the
+    best one. The model is then updated on transitions drawn from the memory: it minimizes the loss
+    between Q(s, a) and the target r + γ Q'(s', argmax Q(s')), or r if the episode terminated. Q' is
+    the target network, whose weights follow those of the model: w' ← w' + τ (w - w'). The states in
+    a batch are the initial states of new episodes.
 
     The model returns a value for each action, [batch, actions].
 
@@ -181,14 +181,14 @@ def dqn(
         environment: the environment.
         optimizer: the optimizer.
         loss: (values, targets) → scalar. The original paper clips errors at 1, as the gradient of
-            the Huber loss does; this suits rewards whose sums are about 1.
-        environments: number of environments that are played at once.
+            the Huber loss does; this is suitable for returns of about 1.
+        environments: number of environments that are stepped at once.
         memory: number of transitions in the memory, a multiple of ``environments``.
         samples: number of transitions in an update.
         discount: γ in [0, 1].
         rate: τ in [0, 1].
-        epsilon: ε in [0, 1], the probability of a random action in the end.
-        exploration: number of transitions after which that probability is ε.
+        epsilon: ε in [0, 1], the final probability of a random action.
+        exploration: number of transitions after which this probability is ε.
         **update: further arguments of ``minimize``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Episodes that a policy plays."""
+"""Plays episodes with a policy."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,13 +17,13 @@ from jaxnets.training.predictor import predictor
 
 
 class Episodes(NamedTuple):
-    """Whole episodes, which all have ``max_steps`` steps; those after the end are not played.
+    """Whole episodes, padded to ``max_steps`` steps.
 
     Attributes:
         observation: the state before each step, float [steps, episodes, observations].
         action: the action of each step, int32 [steps, episodes].
         reward: the reward of each step, 0 after the end, float [steps, episodes].
-        played: whether the step was played, bool [steps, episodes].
+        played: whether the step is before the end of the episode, bool [steps, episodes].
     """
 
     observation: jax.Array
@@ -36,7 +36,7 @@ def logits_of(model: nnx.Module, observation: jax.Array) -> jax.Array:
     """Returns a logit or value for each action, [episodes, actions].
 
     Args:
-        model: a network that returns them, or a tuple of which they are the first.
+        model: a network that returns them, or a tuple whose first element they are.
         observation: [episodes, observations].
     """
     network: Any = model
@@ -48,13 +48,14 @@ def logits_of(model: nnx.Module, observation: jax.Array) -> jax.Array:
 def play(
     model: nnx.Module, environment: CartPole, start: jax.Array, key: jax.Array | None
 ) -> Episodes:
-    """Plays one episode from each start.
+    """Plays one episode from each initial state.
 
     Args:
         model: the policy; see ``logits_of``.
         environment: the environment.
-        start: the first states, float [episodes, observations].
-        key: key of the actions, drawn from the softmax of the logits; None takes the best action.
+        start: the initial states, float [episodes, observations].
+        key: the random key of the actions, which are drawn from the softmax of the logits; None
+            takes the best actions.
     """
     graph, variables = nnx.split(model)
 
@@ -74,7 +75,7 @@ def play(
 
 
 class Running(NamedTuple):
-    """Environments that run on from one training step to the next.
+    """Environments that continue from one training step to the next.
 
     Attributes:
         state: the states, float [environments, observations].
@@ -91,11 +92,11 @@ class Taken(NamedTuple):
     """A step of running environments, each array [environments, …].
 
     Attributes:
-        after: the states after the step, before episodes start anew.
+        after: the states after the step, before a new episode starts.
         reward: the rewards.
-        terminated: whether the episode terminated; no return follows.
-        over: whether the episode terminated or was cut off.
-        total: sum of the rewards of the episode.
+        terminated: whether the episode terminated, after which there are no rewards.
+        over: whether the episode terminated or was truncated.
+        total: sum of the rewards of the episode so far.
     """
 
     after: jax.Array
@@ -110,7 +111,7 @@ class Taken(NamedTuple):
 
 
 def started(environment: CartPole, count: int, model: nnx.Module) -> Running:
-    """Returns environments in the middle of their range, at rest.
+    """Returns environments in the state of zeros.
 
     Args:
         environment: the environment.
@@ -129,14 +130,14 @@ def advanced(
     starts: jax.Array,
     number: jax.Array | int = 0,
 ) -> tuple[Running, Taken]:
-    """Takes one step; episodes that are over start anew.
+    """Takes one step in each environment; a new episode starts where one has ended.
 
     Args:
         environment: the environment.
         running: the environments.
         action: the actions, integer [environments].
-        starts: states in which episodes start, float [starts, observations].
-        number: number of the step, so that successive episodes have different starts.
+        starts: initial states of new episodes, float [starts, observations].
+        number: number of the step, so that successive episodes start in different states.
     """
     state, reward, terminated = environment.step(running.state, action)
     time, total = running.time + 1, running.total + reward

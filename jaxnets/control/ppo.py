@@ -24,7 +24,7 @@ class Samples(NamedTuple):
         action: the actions.
         log_probability: the logarithm of the probability of each action when it was taken.
         advantage: the estimated advantage of each action.
-        target: the estimated return after each state.
+        target: the estimated return from each state on.
     """
 
     observation: jax.Array
@@ -78,14 +78,14 @@ class PPO:
         return Return(self.environment)
 
     def init(self, model: nnx.Module) -> dict[str, Any]:
-        """Returns the optimizer's state, and environments that are at rest."""
+        """Returns the optimizer's state, and new environments."""
         running = started(self.environment, self.environments, model)
         return {"update": self.update.init(model), "running": running}
 
     def apply(
         self, model: nnx.Module, slots: Any, batch: Batch, key: jax.Array
     ) -> tuple[Any, dict[str, Any]]:
-        """Plays, and updates the model in several passes over the steps that were played."""
+        """Plays some steps, and updates the model in several passes over them."""
         playing_key, order_key = jax.random.split(key)
         running, samples, finished = self._play(model, slots["running"], batch, playing_key)
         rows = self._minibatches(order_key)
@@ -166,16 +166,16 @@ def ppo(
     Each training step plays ``steps`` steps in each of several environments, which continue in the
     next training step. It then passes over these samples several times in random order, and
     minimizes -min(r A, clip(r, 1 - ε, 1 + ε) A) + c₁ ½ (V - R)² - c₂ H for each minibatch. r is the
-    probability of an action divided by what it was when the action was taken, A the normalized
-    advantage, R the estimated return, and H the entropy of the policy. The states in a batch are
-    those in which new episodes start.
+    probability of an action divided by its probability when it was taken, A the normalized
+    advantage, R the estimated return, V the value that the model returns, and H the entropy of the
+    policy. The states in a batch are the initial states of new episodes.
 
     The model returns (logits [batch, actions], values [batch]).
 
     Args:
         environment: the environment.
         optimizer: the optimizer.
-        environments: number of environments that are played at once.
+        environments: number of environments that are stepped at once.
         steps: number of steps in each environment in a training step.
         epochs: number of passes over the samples.
         minibatches: number of updates in a pass.

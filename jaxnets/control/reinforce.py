@@ -59,9 +59,9 @@ def reinforce(
 ) -> Minimize:
     """Makes the training step of REINFORCE.
 
-    It plays an episode from each start in the batch, and minimizes
+    It plays an episode from each initial state in the batch, and minimizes
     -Σ (Gₜ - bₜ) log π(aₜ | sₜ), divided by the number of steps played. Gₜ is the discounted return
-    after step t, and the baseline bₜ is its mean over the episodes of the batch.
+    from step t on, and the baseline bₜ is its mean over the episodes of the batch.
 
     Args:
         environment: the environment.

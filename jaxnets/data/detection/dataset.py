@@ -1,4 +1,4 @@
-"""Images with boxes as a data set."""
+"""A data set of images with bounding boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from jaxnets.data.transforms.transform import Augmentation, check_transforms
 
 
 def padded(boxes: Sequence[Any], labels: Sequence[Any], most: int) -> dict[str, np.ndarray]:
-    """Pads the objects of each image to one number, as labels of a ``Split``.
+    """Pads the objects of each image to the same number, as labels of a ``Split``.
 
     Args:
         boxes: the boxes of each image, sequences of N, [n, 4] each.
@@ -25,7 +25,8 @@ def padded(boxes: Sequence[Any], labels: Sequence[Any], most: int) -> dict[str, 
         [images, most], -1 after the last object.
 
     Raises:
-        InputError: if an image has more objects, or not a class for each box.
+        InputError: if an image has more than ``most`` objects, or another number of classes than
+            boxes.
 
     Examples:
         >>> padded([[[0, 0, 4, 4]], []], [[7], []], 2)["labels"]
@@ -34,7 +35,7 @@ def padded(boxes: Sequence[Any], labels: Sequence[Any], most: int) -> dict[str, 
     """
     check_positive("most", most)
     if entries(boxes) is None or entries(labels) is None or len(boxes) != len(labels):
-        raise InputError("boxes", "the boxes of each image, and as many labels", shown(boxes))
+        raise InputError("boxes", "the boxes of each image, and equally many labels", shown(boxes))
     made = {
         "boxes": np.zeros((len(boxes), most, 4), np.float32),
         "labels": np.full((len(boxes), most), -1, np.int32),
@@ -56,15 +57,15 @@ class DetectionDataset(Dataset):
 
     The labels are a dictionary of ``"boxes"``, float32 [N, K, 4], the left, upper, right and lower
     edges in pixels, and ``"labels"``, int32 [N, K]: classes, -1 after an image's last object, and
-    -2 - c for a region with objects of class c that are not marked singly, which is neither trained
-    on nor counted.
+    -2 - c for a region with objects of class c that are not annotated individually, which is
+    ignored in training and evaluation.
 
     Args:
-        scatter: an augmentation that makes a training batch of the images; None to train on the
+        scatter: an augmentation that makes training batches from the images; None to train on the
             images themselves.
 
     Raises:
-        InputError: if the labels are not such arrays, and as ``Dataset``.
+        InputError: if the labels are not such arrays; see also ``Dataset``.
     """
 
     scatter: Augmentation | None = field(default=None, kw_only=True)
@@ -89,7 +90,7 @@ class DetectionDataset(Dataset):
 
     @property
     def num_classes(self) -> int:
-        """The number of class names, or else the largest label + 1."""
+        """The number of class names; without names, the largest label + 1."""
         if self.class_names is not None:
             return len(self.class_names)
         return 1 + max(int(kinds(split).max(initial=-1)) for split in self.splits.values())
@@ -107,13 +108,13 @@ class DetectionDataset(Dataset):
         return [*super()._lines(), f"objects: {', '.join(counts)}"]
 
     def renumbered(self, names: tuple[str, ...]) -> "DetectionDataset":
-        """Returns the data set with the numbers of other class names.
+        """Returns the data set with the class numbers of other class names.
 
         Args:
-            names: the class names, among which are those of this data set.
+            names: the class names, which include those of this data set.
 
         Raises:
-            InputError: if this data set has another class.
+            InputError: if this data set has a class that is not among them.
         """
         own = self.class_names
         if own is None or not names or own == names:

@@ -40,7 +40,7 @@ class _Found:
 
 
 def find(folder: Path, seed: int = 0, size: tuple[int, int] | None = None) -> Source | None:
-    """Finds the images with boxes in a folder; returns None if it has none of these layouts.
+    """Finds the images with boxes in a folder; returns None if it does not have these layouts.
 
     - YOLO: ``images`` and ``labels``, either with subfolders such as ``train`` and ``val`` or in
       such folders; class names from ``data.yaml`` or ``classes.txt``.
@@ -79,13 +79,13 @@ def find(folder: Path, seed: int = 0, size: tuple[int, int] | None = None) -> So
 def fitted(
     boxes: np.ndarray, size: tuple[int, int], new: tuple[int, int], *, inverse: bool = False
 ) -> np.ndarray:
-    """Returns where boxes are after ``read_image(fit=True)`` has resized their image.
+    """Converts boxes to the coordinates of the image that ``read_image(fit=True)`` returns.
 
     Args:
         boxes: floats [N, 4].
         size: height and width of the image in the file.
-        new: height and width after it.
-        inverse: whether to return where boxes of the resized image are in the file's.
+        new: height and width of the resized image.
+        inverse: whether to convert in the opposite direction.
     """
     height, width = size
     part = min(height, width * new[0] / new[1]), min(width, height * new[1] / new[0])

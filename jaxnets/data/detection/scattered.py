@@ -1,4 +1,4 @@
-"""Digits of MNIST, scattered on canvases: an endless data set for detection."""
+"""A data set for object detection: images generated from several digits of MNIST."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -26,15 +26,15 @@ _NUMBERS = 2 + 2 * _TRIES  # random numbers for a digit
 
 @dataclass(frozen=True)
 class ScatterDigits(PairTransform):
-    """Makes canvases with scattered digits of sheets of digits, an augmentation for training.
+    """Generates images with several digits (canvases) from images of tiles (sheets).
 
-    A sheet consists of square tiles of 32 pixels with one object each. A canvas gets from one to
-    five objects from any sheet of the batch, in random sizes. Each is at that of 20 random
-    positions at which it covers the least of the objects before it. Each step draws new canvases
-    from its key.
+    This is an augmentation for training. A sheet consists of square tiles of 32 pixels with one
+    object each. A canvas contains one to ``most`` objects from any sheets of the batch, in random
+    sizes. For each object, 20 random positions are drawn, and the one with the smallest overlap
+    with the previous objects is used. Each step generates new canvases from its key.
 
     Args:
-        most: the largest number of objects of a canvas.
+        most: the largest number of objects on a canvas.
         smallest: the smallest factor by which an object is scaled.
         largest: the largest factor.
 
@@ -128,7 +128,7 @@ class ScatterDigits(PairTransform):
 
 
 def _freest(spots: Any, size: Any, placed: list[Any], xp: ModuleType) -> Any:
-    """Of some positions [B, tries, 2] the one at which a box covers the least of those before."""
+    """Returns the one of several positions [B, tries, 2] with the smallest overlap."""
     ends = spots + size[:, None]
     covered = xp.zeros(spots.shape[:2])
     for box in placed:
@@ -139,10 +139,10 @@ def _freest(spots: Any, size: Any, placed: list[Any], xp: ModuleType) -> Any:
 
 
 def _weights(start: Any, inner: Any, scale: Any, side: int, xp: ModuleType) -> Any:
-    """The weight of each pixel of a tile for each pixel of the canvas, [..., side, 32].
+    """Returns the weight of each pixel of a tile for each pixel of the canvas, [..., side, 32].
 
-    A tile is scaled so that the position ``inner`` in it comes to ``start``, by linear
-    interpolation, which averages more pixels where the tile shrinks.
+    A tile is scaled by linear interpolation, such that the position ``inner`` in it is mapped to
+    ``start``. If the tile shrinks, more pixels are averaged.
     """
     pixel = xp.arange(side, dtype=xp.float32)[None, None] + 0.5
     source = (pixel - start[..., None]) / scale[..., None] + inner[..., None] - 0.5
@@ -171,9 +171,10 @@ def load() -> Source:
     """Makes the data set of scattered digits: sheets to train on, and canvases for testing.
 
     Returns:
-        15,000 sheets with four digits of MNIST each, of which ``ScatterDigits`` makes canvases in
-        each training step, and 1,000 canvases with digits of MNIST's test split, which are always
-        the same. Images are uint8 [N, 64, 64, 1], boxes the smallest ones around the ink.
+        15,000 sheets with four digits of MNIST each, from which ``ScatterDigits`` generates
+        canvases in each training step, and 1,000 canvases with digits of MNIST's test split, which
+        are always the same. Images are uint8 [N, 64, 64, 1]; boxes are the smallest ones that
+        contain all pixels of a digit with a value of at least 64.
     """
     digits = mnist.load()
     train = _sheets(*_objects(in_memory(digits.train)))

@@ -22,10 +22,11 @@ class RatingsEncoder:
     Args:
         users: the id of each user, in the order of their indices.
         items: the id of each item, in the order of their indices.
-        titles: what each item is called, in the same order; None if that is not known.
+        titles: the title of each item, in the same order; None if titles are not known.
 
     Raises:
-        InputError: if ids are not different strings, or there are none, or not a title for each.
+        InputError: if the ids are not different strings, there are no ids, or the number of titles
+            differs from the number of items.
 
     Examples:
         >>> encode = RatingsEncoder(("ann", "bob"), ("50", "181", "258"))
@@ -60,28 +61,28 @@ class RatingsEncoder:
         }
 
     def __call__(self, users: Sequence[Any], items: Sequence[Any]) -> dict[str, np.ndarray]:
-        """The indices of users and items, int32 [N] each, as a network takes them.
+        """Returns the indices of users and items, int32 [N] each, as inputs of a network.
 
         Args:
             users: ids, as strings or integers.
             items: ids, as strings or integers.
 
         Raises:
-            InputError: if an id is not known, or there are more users than items, or fewer.
+            InputError: if an id is not known, or the numbers of users and items differ.
         """
         if len(users) != len(items):
             raise InputError("items", f"{len(users)} ids, one for each user", f"{len(items)}")
         return {"user": self.numbered("user", users), "item": self.numbered("item", items)}
 
     def numbered(self, kind: str, ids: Sequence[Any]) -> np.ndarray:
-        """The indices of ids, int32 [N].
+        """Returns the indices of ids, int32 [N].
 
         Args:
             kind: ``"user"`` or ``"item"``.
             ids: strings or integers.
 
         Raises:
-            InputError: if one is not known.
+            InputError: if an id is not known.
         """
         known = self._indices[kind]
         try:
@@ -98,10 +99,10 @@ class RatingsEncoder:
 
     @classmethod
     def load(cls, path: Path | str) -> "RatingsEncoder":
-        """Reads what ``save`` wrote.
+        """Reads a file that ``save`` has written.
 
         Raises:
-            InputError: if the file is missing or has something else.
+            InputError: if the file is missing or has another content.
         """
         try:
             found = read_object(Path(path))
@@ -117,17 +118,17 @@ class RatingsEncoder:
 class RatingsDataset(Dataset):
     """A ``Dataset`` of ratings: inputs ``user`` and ``item``, int32 [N], and labels float32 [N].
 
-    Explicit feedback has the ratings as labels. Implicit feedback has 1 for each training pair,
-    as there are no others; a test example is an item that the user did rate, label 1, followed by
-    ``candidates - 1`` items that the user did not rate, label 0.
+    With explicit feedback, the labels are the ratings. With implicit feedback, all training pairs
+    have the label 1. A test example then consists of one item that the user has rated, with label
+    1, followed by ``candidates - 1`` items that the user has not rated, with label 0.
 
     Args:
         encoder: the ids of the users and items.
-        candidates: of implicit feedback the number of rows of one test example; None for explicit
+        candidates: for implicit feedback, the number of rows in one test example; None for explicit
             feedback.
 
     Raises:
-        InputError: if an index has no id, the rows of the test examples are not complete, and as
+        InputError: if an index has no id, or the rows of a test example are incomplete; see also
             ``Dataset``.
     """
 
@@ -159,7 +160,7 @@ class RatingsDataset(Dataset):
             raise InputError("candidates", expected, count)
         groups = test.labels.reshape(-1, count)
         if not ((groups[:, 0] == 1) & (groups[:, 1:] == 0).all(1)).all():
-            expected = f"1 and {count - 1} times 0 for each test example"
+            expected = f"1 followed by {count - 1} zeros in each test example"
             raise InputError("test labels", expected, "other labels")
 
     def _lines(self) -> list[str]:
@@ -171,10 +172,10 @@ class RatingsDataset(Dataset):
         return lines
 
     def rated(self, which: str = "all") -> Rated:
-        """The items that each user has rated.
+        """Returns the items that each user has rated.
 
         Args:
-            which: ``"train"`` for those of the training part, ``"all"`` for both parts.
+            which: ``"train"`` for the training split, ``"all"`` for both splits.
         """
         parts = [in_memory(self.train)]
         if which == "all" and self.test is not None:
@@ -188,5 +189,5 @@ class RatingsDataset(Dataset):
 
     @property
     def mean(self) -> float:
-        """The mean label of the training part."""
+        """The mean label of the training split."""
         return float(np.mean(in_memory(self.train).labels, dtype=np.float64))

@@ -13,7 +13,7 @@ from jaxnets.data import dates
 from jaxnets.data.table_encoding import complain
 from jaxnets.data.table_files import as_numbers, is_number, listed, shown
 
-#: The names of the columns, in any case and without ``_``, ``-`` and spaces; the first that occurs.
+#: Recognized names of each column, in lower case without ``_``, ``-`` and spaces, by priority.
 _NAMES = {
     "user": ("user", "userid", "uid", "reviewerid"),
     "item": ("item", "itemid", "iid", "movie", "movieid", "book", "bookid", "product", "productid"),
@@ -27,14 +27,14 @@ _DELIMITERS = ("::", "\t", ";", "|", ",")  # the first one that the first line h
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file are what: a header's name, or a number from 0; None to find it.
+    """The columns of a file, by name in the header or by number from 0; None detects a column.
 
     Args:
-        user: the users' ids.
-        item: the items' ids.
-        label: the ratings.
-        time: when each was given: numbers that grow with time, or dates.
-        header: whether the first row names the columns; None to find out.
+        user: the column of the users' ids.
+        item: the column of the items' ids.
+        label: the column of the ratings.
+        time: the column of the times of the ratings: numbers that grow with time, or dates.
+        header: whether the first row contains the names of the columns; None detects it.
     """
 
     user: str | int | None = None
@@ -46,14 +46,14 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The ratings in a file, in its order.
+    """The ratings in a file, in the order of its rows.
 
     Args:
         path: the file.
-        users: the id of the user of each row.
-        items: the id of the item of each row.
-        values: the ratings, float32 [N]; None without such a column.
-        times: when each was given, float64 [N]; None without such a column.
+        users: the id of the user in each row.
+        items: the id of the item in each row.
+        values: the ratings, float32 [N]; None if there is no such column.
+        times: the times of the ratings, float64 [N]; None if there is no such column.
     """
 
     path: Path
@@ -71,11 +71,11 @@ def read(path: Path, columns: Columns) -> Table:
 
     Args:
         path: the file.
-        columns: which of its columns are what.
+        columns: the columns of users, items, ratings and times.
 
     Raises:
-        InputError: if the file cannot be read, a column is missing, or a cell is not what its
-            column has; it names the row and the column.
+        InputError: if the file cannot be read, a column is missing, or a cell is invalid; the
+            message names the row and the column.
     """
     rows = list(_rows(path))
     if not rows:
@@ -88,7 +88,7 @@ def read(path: Path, columns: Columns) -> Table:
     names = rows[0][1] if header else [str(number) for number in range(1, width + 1)]
     rows = rows[1:] if header else rows
     if not rows:
-        raise InputError(str(path), "ratings", "a header alone")
+        raise InputError(str(path), "ratings", "only a header")
     places = _places(path, names, columns, header=header)
     found = {
         role: [cells[place] for _, cells in rows]
@@ -105,7 +105,7 @@ def read(path: Path, columns: Columns) -> Table:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not blank, and its cells without white space around."""
+    """Yields the number of each line that is not blank, and its cells without white space."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             first = next((line for line in file if line.strip()), "")
@@ -137,7 +137,7 @@ def _has_header(first: Sequence[str], columns: Columns) -> bool:
 def _places(
     path: Path, names: Sequence[str], columns: Columns, *, header: bool
 ) -> dict[str, int | None]:
-    """The number of each column; None for a rating or a time that the file does not have."""
+    """Returns the number of each column; None for ratings or times that the file lacks."""
     places: dict[str, int | None] = {}
     for order, role in enumerate(_NAMES):
         asked = getattr(columns, role)
@@ -197,14 +197,14 @@ def _times(
 
 
 def read_titles(path: Path, items: Sequence[str]) -> tuple[str, ...] | None:
-    """What items are called, by MovieLens' file of movies in the folder of the ratings.
+    """Reads the titles of items from MovieLens' file of movies in the folder of the ratings.
 
     Args:
         path: the file of the ratings.
         items: ids.
 
     Returns:
-        The title of each item, its id where it has none; None without such a file.
+        The title of each item, or its id if it has none; None without such a file.
     """
     for name, delimiter in _MOVIES.items():
         file = path.parent / name
@@ -223,7 +223,7 @@ def read_titles(path: Path, items: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def ids_in_order(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:
-    """The different ids of a column of some tables: numbers by their size, others by the alphabet.
+    """Returns the sorted ids in a column of tables: numbers by value, others alphabetically.
 
     Args:
         tables: the parts of a data set.

@@ -36,16 +36,17 @@ _IN_A_FOLDER = ("u.data", "ratings.dat", "ratings.csv", "ratings.tsv")
 
 
 def is_file_of_ratings(path: Path) -> bool:
-    """Whether a file is called as MovieLens' files of ratings are, such as ``u.data``."""
+    """Whether a file has the name of a MovieLens file of ratings, such as ``u.data``."""
     return _FILES.fullmatch(path.name) is not None
 
 
 def at(path: Path, *, asked: bool = False) -> Path | None:
-    """The file of the ratings at a path; None if there are none.
+    """Returns the file of ratings at a path, or None.
 
     Args:
         path: an existing file or folder.
-        asked: whether the user has named columns of users or items, so that any file will do.
+        asked: whether the user has named the columns of users or items; a file of any name is then
+            accepted.
     """
     if path.is_file():
         return path if asked or is_file_of_ratings(path) else None
@@ -53,7 +54,7 @@ def at(path: Path, *, asked: bool = False) -> Path | None:
 
 
 def place(name: str, root: Path) -> Path | None:
-    """The file of one of MovieLens' data sets in or below a folder; None if it is not there."""
+    """Returns the file of a MovieLens data set in a folder or its subfolder, or None."""
     folders = (root, root / name, root / _FOLDERS.get(name, name))
     files = (folder / MOVIELENS[name] for folder in folders)
     return next((file for file in files if file.is_file()), None)
@@ -74,17 +75,18 @@ def load(
     """Loads ratings.
 
     Args:
-        name: one of ``RATINGS``; it does not count where there is a file.
-        file: the file of the ratings, as ``at`` returns it.
-        data_dir: where to look for the name; None for the folder that JAXNETS_DATA names.
-        columns: which columns are what.
-        test: ``"last"`` for the last rating of each user; None for the file's own test part, else
-            a share by chance, and the last ones of implicit feedback that has times.
-        test_fraction: that share, a fifth by default.
-        seed: of the share, and of the negatives.
+        name: one of ``RATINGS``; not used if ``file`` is given.
+        file: the file of the ratings, as ``at`` returns it; None to find it by ``name``.
+        data_dir: the folder to search for ``name``; None for the folder in JAXNETS_DATA.
+        columns: the columns of users, items, ratings and times.
+        test: ``"last"`` to test on the last rating of each user. None for the test split of the
+            files if they have one, otherwise for the last ratings of implicit feedback with times,
+            otherwise for a random fraction.
+        test_fraction: the random fraction to test with, by default a fifth.
+        seed: the seed of the random fraction and of the negatives.
         negatives: for implicit feedback, the number of items that the user has not rated in each
             test example.
-        encoder: that of a trained run; None to number the ids that there are.
+        encoder: the encoder of a trained run; None makes one from the ids in the ratings.
 
     Raises:
         InputError: if the ratings are not found or damaged, or do not fit the arguments.
@@ -111,10 +113,10 @@ def load(
 
 
 def _found(name: str, data_dir: Path | None) -> Path:
-    """The file of one of MovieLens' data sets.
+    """Finds the file of a MovieLens data set.
 
     Raises:
-        InputError: if it is not there; the message says where it comes from.
+        InputError: if the file is not found; the message says where to get it.
     """
     root = data_dir or variable_root()
     file = None if root is None else place(name, root)
@@ -126,7 +128,7 @@ def _found(name: str, data_dir: Path | None) -> Path:
 
 
 def _tables(file: Path, columns: Columns) -> dict[str, Table]:
-    """The ratings in a file, and those to test with if the file is one of a fold."""
+    """Reads the ratings in a file, and the test ratings if the file is part of a fold."""
     for train in (".base", ".train"):
         if file.suffix in (train, ".test") and file.with_suffix(train).is_file():
             files = {"train": file.with_suffix(train), "test": file.with_suffix(".test")}
@@ -145,7 +147,7 @@ def _parts(
     seed: int,
     negatives: int | None,
 ) -> tuple[Split, Split]:
-    """The training part and the test part."""
+    """Divides the ratings into a training split and a test split."""
     whole = tables["train"]
     if test is not None and (not isinstance(test, str) or test != "last"):
         raise InputError("test", "'last' for each user's last rating, or None", shown(test))
@@ -178,7 +180,7 @@ def _split(table: Table, encoder: RatingsEncoder, negatives: int | None) -> Spli
 
 
 def _last_out(train: Split, table: Table, test_fraction: float | None) -> tuple[Split, Split]:
-    """Sets the last rating of each user aside who has several; of equally late ones the last."""
+    """Holds out the last rating of each user with several; of equally late ones, the last row."""
     if test_fraction is not None:
         raise InputError("test_fraction", "None, as test='last'", test_fraction)
     if table.times is None:
@@ -196,7 +198,7 @@ def _last_out(train: Split, table: Table, test_fraction: float | None) -> tuple[
 
 
 def _unique(split: Split) -> Split:
-    """Each pair of a user and an item once."""
+    """Removes repeated pairs of a user and an item."""
     pairs = np.stack([split.inputs["user"], split.inputs["item"]])
     _, first = np.unique(pairs, axis=1, return_index=True)
     return split.chosen(np.sort(first))
@@ -205,7 +207,7 @@ def _unique(split: Split) -> Split:
 def _with_negatives(
     train: Split, judge: Split, encoder: RatingsEncoder, negatives: int, seed: int
 ) -> Split:
-    """Each test pair, followed by items that the user has rated in neither part."""
+    """Adds to each test pair items that the user has rated in neither split."""
     user, item = judge.inputs["user"], judge.inputs["item"]
     columns = {
         name: np.concatenate([part.inputs[name] for part in (train, judge)])

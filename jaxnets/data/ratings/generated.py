@@ -12,19 +12,20 @@ USERS, ITEMS = 1000, 500
 _FACTORS, _LOW, _HIGH = 4, 1, 5
 _MEAN, _USER, _ITEM, _TASTE, _NOISE = 3.3, 0.4, 0.5, 0.6, 0.7  # the last four standard deviations
 _MEDIAN, _LEAST, _MOST = 60, 20, 250  # ratings of a user
-_LIKING = 1.0  # how far a user's taste decides what the user rates
+_LIKING = 1.0  # weight of a user's taste in the choice of items to rate
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What the generated ratings are drawn from.
+    """The distribution of the generated ratings.
 
     Attributes:
         expected: the rating that each user would give to each item on average, after noise,
             rounding and clipping, float64 [users, items]. No other prediction has a smaller mean
             squared error.
-        choice: how likely each user is to rate each item, as a logarithm up to a constant of the
-            user, float64 [users, items]. No order of the items finds more of what a user rates.
+        choice: the logarithm of the weight with which each user chooses each item to rate, up to a
+            constant for each user, float64 [users, items]. Ranking the items by it gives the best
+            possible recommendations.
     """
 
     expected: np.ndarray
@@ -32,11 +33,12 @@ class Truth:
 
 
 def generate() -> tuple[Table, Truth]:
-    """About 72,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
+    """Generates about 72,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
 
     A rating is μ + b_u + b_i + p_u·q_i + ε with p, q of 4 normal factors and ε normal with a
-    standard deviation of 0.7, rounded and clipped. A few items have most of the ratings, and users
-    rate more of what they like. Times are in the order in which a user rated, by chance.
+    standard deviation of 0.7, rounded and clipped. A tenth of the items has a third of the
+    ratings, and users are more likely to rate items that they like. Each user rates items in a
+    random order, which the times follow.
     """
     draw = np.random.Generator(np.random.Philox(key=5))
     users, items = (draw.normal(size=(n, _FACTORS)) for n in (USERS, ITEMS))
@@ -60,7 +62,7 @@ def generate() -> tuple[Table, Truth]:
 
 
 def _expected(mean: np.ndarray) -> np.ndarray:
-    """The mean of the ratings whose mean before noise, rounding and clipping is this."""
+    """Returns the mean of ratings, given their mean before noise, rounding and clipping."""
     total = np.full(mean.shape, float(_LOW))
     for limit in np.arange(_LOW, _HIGH) + 0.5:  # a rating is 1, and 1 more for each limit below it
         total += _normal((mean - limit) / _NOISE)

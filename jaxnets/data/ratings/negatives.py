@@ -16,17 +16,17 @@ from jaxnets.data.transforms.transform import PairTransform
 class SampleNegatives(PairTransform):
     """Adds items that the user has not rated to each pair of a batch, with the label 0.
 
-    An augmentation for implicit feedback, see ``fit``. Each step draws from its own key. The draws
+    An augmentation for implicit feedback; see ``fit``. Each step draws from its own key. The draws
     are uniform over the items that the user has not rated.
 
-    He et al., "Neural Collaborative Filtering", 2017, section 4.1.
+    Source: He et al., "Neural Collaborative Filtering", 2017, section 4.1.
 
     Args:
         rated: the items that each user has rated, as ``RatingsDataset.rated`` returns them.
         count: the number of negatives for each pair.
 
     Raises:
-        InputError: if ``rated`` is something else, ``count`` is not a positive integer, or a user
+        InputError: if ``rated`` is not a ``Rated``, ``count`` is not a positive integer, or a user
             has rated every item; on a call, if the inputs are not ``user`` and ``item``.
 
     Examples:
@@ -55,12 +55,12 @@ class SampleNegatives(PairTransform):
 
         Args:
             x: ``user`` and ``item``, integers [B] each.
-            labels: [B], which are replaced.
-            key: of the draws.
+            labels: labels [B]; only their dtype is used.
+            key: the random key.
 
         Returns:
-            ``user`` and ``item`` [B · (1 + count)], each pair before its negatives, and the labels
-            1 and 0, of the dtype of ``labels``.
+            ``user`` and ``item`` [B · (1 + count)], in which each pair is followed by its
+            negatives, and labels 1 and 0 in the dtype of ``labels``.
         """
         if not isinstance(x, dict) or set(x) != {"user", "item"}:
             raise InputError("x", "a dictionary of user and item", x)
@@ -73,12 +73,12 @@ class SampleNegatives(PairTransform):
         return made, jnp.tile(is_pair.astype(dtype), len(user))
 
     def _unrated_item(self, user: jax.Array, ranks: jax.Array) -> jax.Array:
-        """The ranks-th of the items that each user has not rated, [B, count]; see ``Rated``."""
+        """Returns the unrated items of each user with these ranks, [B, count]; see ``Rated``."""
         before, starts = jnp.asarray(self.rated.before), jnp.asarray(self.rated.starts)
         first, end = starts[user][:, None], starts[user + 1][:, None]
         low, high = (jnp.broadcast_to(edge, ranks.shape) for edge in (first, end))
         most = int((self.rated.starts[1:] - self.rated.starts[:-1]).max())
-        for _ in range(most.bit_length()):  # the first entry that is larger, by halves
+        for _ in range(most.bit_length()):  # binary search for the first larger entry
             middle = (low + high) // 2
             after = (low < high) & (before[middle] <= ranks)
             low, high = jnp.where(after, middle + 1, low), jnp.where(after, high, middle)

@@ -41,7 +41,7 @@ class Rated:
 
     @classmethod
     def of(cls, users: np.ndarray, items: np.ndarray, num_users: int, num_items: int) -> "Rated":
-        """The list of pairs of a user and an item; a pair that occurs twice counts once.
+        """Makes the list from pairs of a user and an item; repeated pairs count once.
 
         Args:
             users: integers [N] in [0, num_users).
@@ -54,7 +54,7 @@ class Rated:
         return cls((pairs % num_items).astype(np.int32), starts.astype(np.int32), num_items)
 
     def by(self, user: int) -> np.ndarray:
-        """The items that a user has rated, in ascending order, int32 [n]."""
+        """Returns the items that a user has rated, in ascending order, int32 [n]."""
         return self.items[self.starts[user] : self.starts[user + 1]]
 
     @property
@@ -67,8 +67,8 @@ class Rated:
         """The number of unrated items with a smaller number than each rated one, int32 [N].
 
         The r-th unrated item of a user, counted from 0, is r plus the number of the user's entries
-        that are at most r: each of these items comes before it. So a uniform draw from the unrated
-        items is a binary search, without drawing again what was rated.
+        that are at most r, because their items precede it. A binary search therefore makes a
+        uniform draw from the unrated items, without rejection.
         """
         place = np.arange(len(self.items), dtype=np.int32)
         return self.items - (place - np.repeat(self.starts[:-1], np.diff(self.starts)))
@@ -77,12 +77,12 @@ class Rated:
         """Draws different items that each user has not rated, int32 [len(users), count].
 
         Args:
-            users: integers [n]; one that occurs twice gets other draws.
-            count: the number of items for each.
-            seed: of the draws.
+            users: integers [n]; a user that occurs twice gets independent draws.
+            count: the number of items for each user.
+            seed: the random seed.
 
         Raises:
-            InputError: if a user has rated all but fewer items.
+            InputError: if a user has fewer than ``count`` unrated items.
         """
         check_positive("count", count)
         fewest = int(self.unrated[users].min())
