@@ -81,7 +81,7 @@ def kmeans(
       up to at most ``tol`` times the mean variance of the columns.
 
     Args:
-        x: points [N, D]; integers count as float32.
+        x: points [N, D]; integers are converted to float32.
         n_clusters: number of clusters k, at most N.
         init: ``"k-means++"`` draws the first centers among the points, with a probability
             proportional to the squared distance to the nearest center so far (Arthur and

@@ -1,4 +1,4 @@
-"""Findings of a comparison of training steps: where the frameworks depart, and why."""
+"""Findings of a comparison of training steps: where the frameworks diverge, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxnets.compare.records import Finding
 from jaxnets.compare.step_records import Departure, StepComparison
 
 _OF_UPDATES = 1e-4  # least relative difference of an update that counts
-_ALONE = 1e-2  # the same if no metric departs
+_ALONE = 1e-2  # the same if no metric diverges
 _BEYOND = 100  # factor by which a difference must exceed that of rounding
 _PARALLEL = 0.9999  # cosine above which two updates count as parallel
 
@@ -118,17 +118,17 @@ def _not_finite(comparison: StepComparison) -> list[Finding]:
 
 
 def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
-    """Makes a finding of the metrics that depart first, as the others follow from them."""
+    """Makes a finding of the metrics that diverge first, as the others may follow from them."""
     one, *others = known
     also = [other.metric for other in others if other.step == one.step]
     later = [f"{other.metric} at step {other.step}" for other in others if other.step > one.step]
-    where = f"{one.metric}{', with ' + _listed(also) if also else ''}"
+    where = f"{one.metric}{', together with ' + _listed(also) if also else ''}"
     sentences = [
-        f"The first metric to depart is {where}, at step {one.step} (seed {one.seed}): "
+        f"The first metric to diverge is {where}, at step {one.step} (seed {one.seed}): "
         f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch. The relative "
         f"difference is {one.apart:.1e}; rounding explains up to {one.explained:.0e}."
     ]
-    sentences += [f"Then follow {_listed(later)}."] if later else []
+    sentences += [f"Other metrics diverge later: {_listed(later)}."] if later else []
     if first.draws:
         drawing = " and ".join(_NAMES[framework] for framework in first.draws)
         sentences.append(

@@ -117,7 +117,7 @@ class StepComparison:
             largest = np.max(apart, where=np.isfinite(apart), initial=0.0)
             ending = f"differs by at most {largest:.1e}, which rounding explains"
         else:
-            ending = f"departs at step {found.step} (seed {found.seed}) by {found.apart:.1e}"
+            ending = f"diverges at step {found.step} (seed {found.seed}) by {found.apart:.1e}"
         return f"{mean[0]:.6g} and {mean[1]:.6g} in the last epoch; {ending}"
 
     def last(self, metric: str, side: tuple[Course, ...]) -> list[float]:
@@ -152,7 +152,7 @@ class StepComparison:
         return np.maximum(least, _BEYOND * np.maximum.accumulate(chance))
 
     def departure(self, metric: str) -> Departure | None:
-        """Finds the first of three successive steps at which a metric departs; None if none."""
+        """Finds the first of three successive steps at which a metric diverges; None if none."""
         explained, apart = self.explained(metric), self.apart(metric)
         starts = [_start(one, explained) for one in apart]
         found = [

@@ -17,20 +17,20 @@ from jaxnets.models.seq2seq import shifted
 def attention(
     model: Seq2Seq | TransformerSeq2Seq, source: ArrayLike, target: ArrayLike
 ) -> np.ndarray:
-    """The attention weights of a network that writes a text for another one.
+    """Returns the attention weights of a sequence-to-sequence network.
 
     Args:
-        model: it is left as it is, and read in evaluation mode. Of a ``TransformerSeq2Seq`` the
-            weights are those of the last layer of the decoder, averaged over the heads.
+        model: the network, used in evaluation mode; it is not changed. The weights of a
+            ``TransformerSeq2Seq`` are those of the last decoder layer, averaged over the heads.
         source: integers [batch, steps], with 0 after the end of each row.
-        target: what was written, integers [batch, time], as ``translate`` returns it.
+        target: the target texts, integers [batch, time], such as the tokens of ``translate``.
 
     Returns:
-        float32 [batch, time, steps]: the weight of each token of the source when a token of the
-        target was written. Each row adds up to 1.
+        float32 [batch, time, steps]: the weight of each source token for each target token. Each
+        row adds up to 1.
 
     Raises:
-        InputError: if the arrays are not tokens of as many sources and targets.
+        InputError: if the arrays are not tokens, or the numbers of sources and targets differ.
     """
     if not isinstance(model, TRANSLATORS):
         raise InputError("model", "a Seq2Seq or a TransformerSeq2Seq", type(model).__name__)

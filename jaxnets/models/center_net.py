@@ -21,18 +21,18 @@ from jaxnets.arrays import (
 from jaxnets.detection import Detections
 from jaxnets.layers import BatchNorm2d, Conv2d, ConvTranspose2d, MaxPool2d, ReLU
 
-#: The number of pixels between two places of the heat maps.
+#: The number of pixels between two positions of the heat maps.
 STRIDE = 4
 _DIVISOR = 8  # the images are halved three times
-_RARE = 0.1  # the share of places that are peaks before training
-_OVERLAP = 0.7  # with the true box, of a box whose corners are as far off as a peak is wide
+_RARE = 0.1  # the score of every position before training
+_OVERLAP = 0.7  # the overlap that defines the width of a peak; see gaussian_radius
 
 
 class CenterNet(nnx.Module):
-    """Finds the centers of objects, and at each center the size of its object.
+    """Predicts the centers of objects, and the size of the object at each center.
 
-    Three convolutions of stride 2, one of stride 1, a transposed convolution back to a quarter of
-    the image's size, to which the features of that size are added, and three heads of two
+    Three convolutions of stride 2, one of stride 1, a transposed convolution back to 1/4 of the
+    resolution, to which the earlier features of this resolution are added, and three heads of two
     convolutions. The names of the heads are those of the authors' code: ``hm`` for the heat maps,
     ``wh`` for the sizes, ``reg`` for the offsets. ``detections`` turns the outputs into boxes.
 
@@ -92,8 +92,8 @@ class CenterNet(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns [batch, height / 4, width / 4, num_classes + 4].
 
-        The channels are a logit for each class, the width and height of a box, and the position of
-        its center in the place, x and y; the last four in places, which are ``STRIDE`` pixels.
+        The channels are a logit for each class, the width and height of a box, and the offset of
+        its center, x and y. The unit of the last four is a position, which is ``STRIDE`` pixels.
 
         Args:
             images: floats [batch, height, width, in_channels].
@@ -117,7 +117,7 @@ def detection_loss(
     size_weight: float = 0.1,
     offset_weight: float = 1.0,
 ) -> jax.Array:
-    """Computes the loss of a ``CenterNet``: that of the heat maps, the sizes and the offsets.
+    """Computes the loss of a ``CenterNet``: the sum for heat maps, sizes and offsets.
 
     With N objects in the batch, p the sigmoids of the heat maps and Y their targets of
     ``heat_maps``,
@@ -125,7 +125,7 @@ def detection_loss(
     less weight near a center. Sizes and offsets have the L1 loss at the centers.
 
     Args:
-        outputs: of the network, [batch, rows, columns, num_classes + 4].
+        outputs: the outputs of the network, [batch, rows, columns, num_classes + 4].
         labels: ``"boxes"``, floats [batch, objects, 4], in pixels; ``"labels"``, classes, integers
             [batch, objects], negative where there is no object.
         size_weight: the weight of the sizes.
@@ -169,18 +169,18 @@ def detection_loss(
 def heat_maps(
     places: jax.Array, extent: jax.Array, classes: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Computes the targets of the heat maps: a Gaussian around the place of each object's center.
+    """Computes the targets of the heat maps: a Gaussian around the center of each object.
 
-    Where those of one class overlap, the target is the larger one.
+    Where Gaussians of the same class overlap, the target is the larger value.
 
     Args:
         places: column and row of each center, integers [batch, objects, 2].
-        extent: width and height of each box in places, floats [batch, objects, 2].
+        extent: width and height of each box in positions, floats [batch, objects, 2].
         classes: integers [batch, objects]; negative where there is no object.
         shape: images, rows, columns and classes.
 
     Returns:
-        Floats from 0 to 1, [batch, rows, columns, classes]; 1 at the centers alone.
+        Floats from 0 to 1, [batch, rows, columns, classes]; 1 only at the centers.
     """
     _, rows, columns, num_classes = shape
     deviation = (2 * gaussian_radius(extent) + 1) / 6
@@ -215,11 +215,11 @@ def gaussian_radius(extent: jax.Array) -> jax.Array:
 def detections(outputs: ArrayLike, top_k: int = 100) -> Detections:
     """Converts the outputs of a ``CenterNet`` to boxes.
 
-    An object is a place whose score is the largest among its 3×3 neighbors on the heat map of its
-    class.
+    An object is a position whose score is the largest in its 3×3 neighborhood on the heat map of
+    its class.
 
     Args:
-        outputs: of the network, [batch, rows, columns, num_classes + 4].
+        outputs: the outputs of the network, [batch, rows, columns, num_classes + 4].
         top_k: the largest number of objects in an image.
 
     Returns:

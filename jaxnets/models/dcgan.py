@@ -25,10 +25,9 @@ from jaxnets.layers import (
 class Generator(nnx.Module):
     """Makes images from noise with three transposed convolutions, ``main``.
 
-    The layers are those of PyTorch's DCGAN tutorial, of which images of 28×28 or 32×32 pixels need
-    three instead of five. With classes, the noise is multiplied by a learned vector of the class,
-    as in ACGAN (arXiv:1610.09585): a generator that is given the two side by side learns to ignore
-    the noise.
+    The layers are those of PyTorch's DCGAN tutorial, but three instead of five for images of about
+    28×28 pixels. With classes, the noise is multiplied by an embedding of the class, as in ACGAN
+    (arXiv:1610.09585). A generator that receives the two concatenated learns to ignore the noise.
 
     Args:
         nz: number of values of the noise.
@@ -97,12 +96,12 @@ class Generator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """Tells images from samples with three convolutions, ``main``; returns logits.
+    """Classifies images as real or generated with three convolutions, ``main``; returns logits.
 
-    The layers are those of PyTorch's DCGAN tutorial, see ``Generator``, without the batch
-    normalization, by which it would recognize samples too easily. With classes, the product
-    of the last layer's inputs with a learned vector of the class is added to the logit, the
-    projection of Miyato and Koyama (arXiv:1802.05637).
+    The layers are those of PyTorch's DCGAN tutorial (see ``Generator``), without batch
+    normalization, with which the discriminator recognizes samples too easily. With classes, the dot
+    product of the last layer's inputs and an embedding of the class is added to the logit, as in
+    Miyato and Koyama (arXiv:1802.05637).
 
     Args:
         ndf: number of channels after the first layer.
@@ -150,7 +149,7 @@ class Discriminator(nnx.Module):
         return {**sizes, "num_classes": classes}
 
     def __call__(self, images: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        """Returns logits [batch], above 0 for images rather than samples.
+        """Returns logits [batch], which are positive for images classified as real.
 
         Args:
             images: values from -1 to 1, [batch, image_size, image_size, nc].
@@ -229,7 +228,7 @@ class DCGAN(nnx.Module):
         return self.generator(noise, labels)
 
     def sample(self, key: jax.Array, count: int, labels: jax.Array | None = None) -> jax.Array:
-        """Draws images with values from 0 to 1, [count, image_size, image_size, nc].
+        """Generates images with values from 0 to 1, [count, image_size, image_size, nc].
 
         Args:
             key: a random key.
@@ -253,7 +252,7 @@ def discriminator_loss(
         model: a ``DCGAN``.
         batch: ``inputs``, images with floats from 0 to 1, [batch, height, width, channels], and
             their classes ``labels``, integers [batch], if the network has classes.
-        key: the source of the noise for as many samples.
+        key: the random key of the noise; there are as many samples as images.
 
     Returns:
         The sum of the means over the images and over the samples, and the metric ``accuracy``.
@@ -270,8 +269,9 @@ def generator_loss(model: DCGAN, batch: Mapping[str, Any], key: jax.Array) -> ja
 
     Args:
         model: a ``DCGAN``.
-        batch: see ``discriminator_loss``; as many samples are made, of the same classes.
-        key: the source of the noise.
+        batch: see ``discriminator_loss``. The number and the classes of the samples are those of the
+            images.
+        key: the random key of the noise.
     """
     labels = _labels_of(model, batch)
     samples = model(model.noise(key, len(batch["inputs"])), labels)

@@ -16,15 +16,16 @@ from jaxnets.models.unet import UNet
 
 Schedule = Literal["cosine", "linear"]
 _MOST_STEPS = 100_000
-_UNLABELLED = 0.1  # the share of training images whose class is hidden, for guidance
+_UNLABELLED = 0.1  # the fraction of training images whose class is hidden, for guidance
 
 
 def signal(timesteps: int, schedule: Schedule) -> np.ndarray:
-    """Returns ᾱ, the share of the variance that is the image's, after each step of noise.
+    """Returns ᾱ, the fraction of the variance that comes from the image, after each noise step.
 
-    ᾱ_t is the product of 1 - β_s for s from 0 to t. ``"linear"`` is Ho et al.'s schedule, in which
-    β rises from 1e-4 to 0.02 for 1,000 steps; fewer steps are larger. ``"cosine"`` is Nichol's and
-    Dhariwal's (arXiv:2102.09672), which destroys small images more slowly.
+    ᾱ_t is the product of 1 - β_s for s from 0 to t. ``"linear"`` is the schedule of Ho et al., in
+    which β rises from 1e-4 to 0.02 in 1,000 steps; for T steps, β is multiplied by 1000 / T.
+    ``"cosine"`` is the schedule of Nichol and Dhariwal (arXiv:2102.09672), which adds noise to
+    small images more slowly.
 
     Args:
         timesteps: T, the number of steps.
@@ -48,7 +49,7 @@ def signal(timesteps: int, schedule: Schedule) -> np.ndarray:
 
 
 class Diffusion(nnx.Module):
-    """Predicts with ``unet`` the noise in a noisy image, and draws images by removing noise.
+    """Predicts the noise in a noisy image with ``unet``; generates images by removing noise.
 
     After t steps, an image x with values from -1 to 1 has become √ᾱ_t x + √(1 - ᾱ_t) ε with
     ε from N(0, 1); see ``signal`` for ᾱ.
@@ -64,8 +65,8 @@ class Diffusion(nnx.Module):
         param_dtype: dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, or the image size or ``channels`` is not
-            the multiple that it must be.
+        ValueError: if a size is not a positive integer, the image size is not a multiple of 4, or
+            ``channels`` is not a multiple of 8.
 
     Source: Ho, Jain, Abbeel, "Denoising diffusion probabilistic models", arXiv:2006.11239.
 
@@ -141,18 +142,18 @@ class Diffusion(nnx.Module):
         eta: float = 1.0,
         guidance: float = 3.0,
     ) -> jax.Array:
-        """Draws images with values from 0 to 1, [count, image_size, image_size, in_channels].
+        """Generates images with values from 0 to 1, [count, image_size, image_size, in_channels].
 
-        ``steps=timesteps, eta=1`` is DDPM, Ho et al.'s algorithm 2 with the variance β̃_t. Fewer
-        steps are evenly spaced, as in DDIM (Song, Meng, Ermon, arXiv:2010.02502), whose sampler
-        ``eta=0`` is: it draws no noise after the start.
+        ``steps=timesteps, eta=1`` is DDPM: algorithm 2 of Ho et al. with the variance β̃_t. Fewer
+        steps are evenly spaced, as in DDIM (Song, Meng, Ermon, arXiv:2010.02502). ``eta=0`` is the
+        sampler of DDIM, which only draws the initial noise.
 
         Args:
             key: a random key.
             count: number of images.
             labels: their classes, integers [count]; None for images of any class.
             steps: number of steps, at most ``timesteps``.
-            eta: the share of the noise that is drawn anew in each step, from 0 to 1.
+            eta: the factor η of the noise that is added in each step, from 0 to 1.
             guidance: see ``guided``.
 
         Raises:
@@ -184,17 +185,17 @@ class Diffusion(nnx.Module):
 def diffusion_loss(model: Diffusion, batch: Mapping[str, Any], key: jax.Array) -> jax.Array:
     """The objective of a diffusion model: the squared error of the predicted noise.
 
-    Each image gets the noise of a step drawn uniformly. The class of a tenth of the images is
-    hidden from the network, so that it can be sampled with guidance.
+    For each image a step is drawn uniformly, and the noise of this step is added. The class of a
+    tenth of the images is hidden from the network, as guidance requires.
 
     Args:
         model: a ``Diffusion``.
         batch: ``inputs``, images with floats from 0 to 1, [batch, height, width, channels], and
             their classes ``labels``, integers [batch], if the network has classes.
-        key: the source of the steps, the noise and the hidden classes.
+        key: the random key of the steps, the noise and the hidden classes.
 
     Returns:
-        The mean over images and pixels, the simplified objective of Ho et al. (2020).
+        The mean over images and pixels: the simplified objective of Ho et al. (2020).
     """
     images, labels = 2 * batch["inputs"] - 1, None
     count, (time_key, noise_key, hiding_key) = len(images), jax.random.split(key, 3)

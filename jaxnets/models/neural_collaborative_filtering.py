@@ -17,20 +17,22 @@ from jaxnets.models.matrix_factorization import check_pairs
 
 
 class NeuMF(nnx.Module):
-    """How likely a user is to choose an item: a product of vectors and an MLP, put together.
+    """Predicts whether a user chooses an item, by matrix factorization and an MLP together.
 
-    He et al., "Neural Collaborative Filtering", 2017. Generalized matrix factorization (GMF)
-    multiplies a vector of the user and one of the item, element by element. The MLP takes other
-    vectors of both, one after the other, through ``fc1``, ``fc2``, … with ReLU. ``output`` makes a
-    logit of the two results. As in the paper, embeddings start as N(0, 0.01²); the layers of the
-    MLP as Xavier's uniform distribution, with zero biases.
+    Generalized matrix factorization (GMF) multiplies an embedding of the user and one of the item
+    element by element. The MLP concatenates another pair of embeddings and applies ``fc1``,
+    ``fc2``, … with ReLU. ``output`` is a linear layer from both results to a logit. As in the
+    paper, embeddings are initialized from N(0, 0.01²), and the layers of the MLP from Xavier's
+    uniform distribution, with zero biases.
+
+    Source: He et al., "Neural Collaborative Filtering", 2017.
 
     Args:
         num_users: number of users.
         num_items: number of items.
         factors: size of the vectors of GMF.
-        features: sizes of the input of the MLP, which is even, as half of it is the user's vector,
-            and of the output of each layer.
+        features: the size of the input of the MLP, which is even, followed by the output size of
+            each layer.
         rngs: where the initial values are drawn from.
         param_dtype: the dtype of the parameters.
 

@@ -1,4 +1,4 @@
-"""Sequence to sequence: a GRU writes what another GRU has read, with attention."""
+"""Sequence to sequence with a GRU encoder, a GRU decoder and attention."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +17,16 @@ from jaxnets.models.text_classifier import check_tokens, is_padding, token_lengt
 class Seq2Seq(nnx.Module):
     """The encoder–decoder of Bahdanau, Cho and Bengio (2015), with additive attention.
 
-    A bidirectional GRU reads the source. A second GRU writes the target: before each token it
-    averages the outputs of the first one, with weights that depend on its state. It starts from
-    tanh of a linear function of the backward GRU's last state. A linear layer makes logits of its
-    state (the paper has a maxout layer). Names are those of PyTorch's translation tutorial.
+    A bidirectional GRU encodes the source. A second GRU decodes the target: before each token it
+    averages the outputs of the encoder, with weights that depend on its state. Its initial state is
+    tanh of a linear function of the backward GRU's last state. A linear layer computes logits from
+    its state (the paper has a maxout layer). Names are those of PyTorch's translation tutorial.
 
-    The source ends in padding, token 0. The target has ``END`` after its last token, and the
-    token 0 stands before its first one.
+    The source is padded at its end with token 0. The target has ``END`` after its last token, and
+    the token 0 before its first one.
 
     Args:
-        vocab_size: number of tokens, of sources and targets alike.
+        vocab_size: number of tokens, the same for sources and targets.
         embedding_dim: size of the vector of a token.
         hidden_dim: H, size of the state of each direction and of the decoder.
         dropout: probability of dropping, in training, a value of a token's vector.
@@ -82,7 +82,7 @@ class Seq2Seq(nnx.Module):
         return self.decoder(target, self.encoder(source))[0]
 
     def attention(self, source: jax.Array, target: jax.Array) -> jax.Array:
-        """Returns the weights of the source's tokens before each token, [batch, time, steps].
+        """Returns the attention to the source before each target token, [batch, time, steps].
 
         Args:
             source: as on a call.
@@ -92,11 +92,11 @@ class Seq2Seq(nnx.Module):
         return self.decoder(target, self.encoder(source))[1]
 
     def start(self, source: jax.Array, length: int) -> Any:
-        """Reads sources, to write with ``step``.
+        """Encodes sources for decoding with ``step``.
 
         Args:
             source: as on a call.
-            length: the largest number of steps, which does not matter here.
+            length: not used.
 
         Returns:
             The state before the first token: arrays [batch, …].
@@ -110,7 +110,7 @@ class Seq2Seq(nnx.Module):
 
         Args:
             tokens: the last token of each row, integers [batch]; 0 at the start.
-            state: what ``start`` or ``step`` returned.
+            state: the state that ``start`` or ``step`` returned.
         """
         hidden, *read = state
         x = self.decoder.embedding(tokens)
@@ -261,8 +261,8 @@ def teacher_forcing(
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The objective: cross-entropy of each token of the target, given all those before it.
 
-    A target counts as correct if each of its tokens is the likeliest one. Greedy decoding then
-    writes exactly this target, so ``accuracy`` is its share of exact matches.
+    A target counts as correct if each of its tokens is the most likely one. Greedy decoding then
+    writes exactly this target, so ``accuracy`` is its fraction of exact matches.
 
     Args:
         model: a ``Seq2Seq``, or a network that is called like it.
@@ -270,7 +270,7 @@ def teacher_forcing(
         key: not used.
 
     Returns:
-        The mean over the tokens, and the metrics ``accuracy``, of whole targets, and
+        The mean over the tokens, and the metrics ``accuracy``, the fraction of correct targets, and
         ``token_accuracy``.
     """
     target = batch["labels"]

@@ -14,8 +14,8 @@ from jaxnets.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d
 class SpeechCNN(nnx.Module):
     """Three convolutions with batch normalization, then the largest value over time.
 
-    A spectrogram is an image of one channel, whose height is time. Because of the maximum,
-    recordings may have any length, and the silence after a short one does not count.
+    A spectrogram is an image of one channel whose height is time. The maximum over time allows
+    recordings of any length.
 
     Args:
         num_classes: number of classes.

@@ -64,7 +64,8 @@ class SpeechGRU(nnx.Module):
 
         Args:
             sound: spectrograms [batch, frames, bands].
-            lengths: frames of each before its padding, integers [batch]; None for all.
+            lengths: number of frames of each spectrogram before its padding, integers [batch]; None
+                for all.
         """
         check_floats("sound", sound, ("batch", "frames", self.gru.input_size))
         lengths = None if lengths is None else as_array("lengths", lengths)

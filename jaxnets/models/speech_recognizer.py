@@ -1,4 +1,4 @@
-"""A network that recognizes a sequence of words without knowing where each of them is (CTC)."""
+"""A network that recognizes sequences of words, trained with CTC."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxnets.losses import ctc_loss
 class SpeechRecognizer(nnx.Module):
     """Two convolutions, a bidirectional GRU, and logits for every second frame.
 
-    The last output is CTC's blank. It is a small Deep Speech 2.
+    The last output is CTC's blank. The network is a small version of Deep Speech 2.
 
     Args:
         num_classes: number of classes without the blank.
@@ -64,7 +64,7 @@ class SpeechRecognizer(nnx.Module):
 
         Args:
             sound: spectrograms [batch, frames, bands].
-            lengths: frames of each before its padding, integers [batch].
+            lengths: number of frames of each spectrogram before its padding, integers [batch].
         """
         check_floats("sound", sound, ("batch", "frames", self.bands))
         lengths = as_array("lengths", lengths)
@@ -78,12 +78,12 @@ class SpeechRecognizer(nnx.Module):
 
 
 def shorter(length: Any) -> Any:
-    """The length that a convolution of stride 2 leaves: half, rounded up."""
+    """Returns the length after a convolution of stride 2: half, rounded up."""
     return (length + 1) // 2
 
 
 def recognition_loss(outputs: tuple[jax.Array, jax.Array], labels: jax.Array) -> jax.Array:
-    """CTC loss of a recognizer's outputs.
+    """Computes the CTC loss of a recognizer's outputs.
 
     Args:
         outputs: logits [batch, time, num_classes + 1] and their lengths [batch].

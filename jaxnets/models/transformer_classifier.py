@@ -117,7 +117,7 @@ class TransformerClassifier(nnx.Module):
 def token_embedding(vocab_size: int, d_model: int, **options: Any) -> Embedding:
     """An embedding whose vectors start as N(0, 1 / d_model), so that ``embedded`` has N(0, 1).
 
-    With PyTorch's N(0, 1) the positions, which are at most 1, would be lost beside them.
+    With PyTorch's N(0, 1), the vectors would be √d_model times as large as the positions.
 
     Args:
         vocab_size: number of tokens.

@@ -1,4 +1,4 @@
-"""Sequence to sequence: a Transformer decoder writes what an encoder has read."""
+"""Sequence to sequence with a Transformer encoder and decoder."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class TransformerSeq2Seq(nnx.Module):
     padded as for ``Seq2Seq``.
 
     Args:
-        vocab_size: number of tokens, of sources and targets alike.
+        vocab_size: number of tokens, the same for sources and targets.
         d_model: size of the vector of a token.
         nhead: number of attention heads.
         num_layers: number of layers of the encoder, and of the decoder.
@@ -94,7 +94,7 @@ class TransformerSeq2Seq(nnx.Module):
         return self.generator(self._decoded(target, *self._read(source)))
 
     def attention(self, source: jax.Array, target: jax.Array) -> jax.Array:
-        """Returns the weights of the source's tokens before each token, [batch, time, steps].
+        """Returns the attention to the source before each target token, [batch, time, steps].
 
         They are those of the decoder's last layer, averaged over its heads.
 
@@ -115,7 +115,7 @@ class TransformerSeq2Seq(nnx.Module):
         return weights
 
     def start(self, source: jax.Array, length: int) -> Any:
-        """Reads sources, to write with ``step``.
+        """Encodes sources for decoding with ``step``.
 
         Args:
             source: as on a call.
@@ -132,11 +132,11 @@ class TransformerSeq2Seq(nnx.Module):
     def step(self, tokens: jax.Array, state: Any) -> tuple[jax.Array, Any]:
         """Returns the logits of the next token, [batch, vocab_size], and the state after it.
 
-        All tokens so far are read again, which for targets of this length costs little.
+        All tokens so far are computed again, without a cache of keys and values.
 
         Args:
             tokens: the last token of each row, integers [batch]; 0 at the start.
-            state: what ``start`` or ``step`` returned.
+            state: the state that ``start`` or ``step`` returned.
         """
         written, count, *read = state
         rows = jnp.arange(len(tokens), dtype=jnp.int32)

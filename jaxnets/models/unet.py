@@ -51,10 +51,10 @@ class TimeBlock(nnx.Module):
 
 
 class UNet(nnx.Module):
-    """Residual blocks at a half and a quarter of the resolution, with connections between equals.
+    """Residual blocks at 1/2 and 1/4 of the resolution, with skip connections.
 
-    The step is encoded as the positions of a Transformer, of which two linear layers make a vector;
-    a learned vector of the class is added. The last row of ``label`` is that of no class.
+    The number of the step is encoded like a position in a Transformer and passed through two linear
+    layers; an embedding of the class is added. The last row of ``label`` stands for no class.
 
     Args:
         image_size: height and width of the images, a multiple of 4.
@@ -67,7 +67,7 @@ class UNet(nnx.Module):
         param_dtype: dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer, or not the multiple that it must be.
+        ValueError: if a size is not a positive integer, or not a multiple as stated above.
     """
 
     def __init__(

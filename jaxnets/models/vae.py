@@ -98,7 +98,7 @@ class VAE(nnx.Module):
         return jnp.moveaxis(x.reshape(-1, channels, size, size), 1, -1)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Returns reconstructions: the mean images that the means of the codes are decoded to."""
+        """Returns reconstructions: the images decoded from the means of the codes."""
         return self.mean_images(self.encode(images)[0])
 
     def mean_images(self, codes: jax.Array) -> jax.Array:
@@ -128,10 +128,11 @@ def vae_loss(
     Args:
         model: a ``VAE``.
         batch: ``inputs``, images with floats from 0 to 1, [batch, height, width, channels].
-        key: the source of ε.
+        key: the random key of ε.
 
     Returns:
-        The mean over the images of the sum, and its parts, ``reconstruction`` and ``divergence``.
+        The mean over the images, and its two terms, the metrics ``reconstruction`` and
+        ``divergence``.
     """
     images = batch["inputs"]
     mean, log_variance = model.encode(images)

@@ -25,12 +25,12 @@ _EPS = 1e-6
 
 
 class ViT(nnx.Module):
-    """Patches of an image as the tokens of a pre-norm Transformer encoder; returns logits.
+    """A pre-norm Transformer encoder whose tokens are patches of an image; returns logits.
 
-    The network of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021): ``conv_proj`` makes
-    a vector of each patch, a class token comes first, learned positions are added, and a linear
-    head reads the class token of the last layer. Names of parameters are those of torchvision's
-    ``VisionTransformer``, whose checkpoints ``jaxnets.interop.load_torch`` loads.
+    The network of "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2021): ``conv_proj`` maps
+    each patch to a vector, a class token is prepended, learned positions are added, and a linear
+    head is applied to the class token of the last layer. Names of parameters are those of
+    torchvision's ``VisionTransformer``, whose checkpoints ``jaxnets.interop.load_torch`` loads.
 
     Args:
         image_size: height and width of the images, a multiple of ``patch_size``.
@@ -47,8 +47,8 @@ class ViT(nnx.Module):
         param_dtype: the dtype of the parameters.
 
     Raises:
-        ValueError: if a size is not a positive integer or not the multiple that it must be, or
-            dropout is outside [0, 1].
+        ValueError: if a size is not a positive integer, ``image_size`` is not a multiple of
+            ``patch_size`` or ``hidden_dim`` of ``num_heads``, or dropout is outside [0, 1].
 
     Examples:
         >>> model = ViT(8, 4, 1, 2, 16, 32, num_classes=3, in_channels=1, rngs=nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""The order in which a recommender puts the items for a user."""
+"""Ranks items for the users of a recommender."""
 
 import numpy as np
 from flax import nnx
@@ -14,11 +14,11 @@ _CUTOFF = 10
 
 
 def item_scores(model: nnx.Module, users: np.ndarray, num_items: int) -> np.ndarray:
-    """The output of a network for each user and each item, float32 [users, items].
+    """Returns the output of a network for each user and each item, float32 [users, items].
 
     Args:
-        model: takes ``user`` and ``item``, integers [batch], and returns [batch].
-        users: integers [users].
+        model: a network of ``user`` and ``item``, integers [batch], that returns [batch].
+        users: the indices of the users, integers [users].
         num_items: the number of items.
     """
     some = max(1, _PAIRS // num_items)
@@ -34,7 +34,7 @@ def item_scores(model: nnx.Module, users: np.ndarray, num_items: int) -> np.ndar
 def recommend(
     model: nnx.Module, rated: Rated, user: int, top: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The items with the largest outputs among those that a user has not rated.
+    """Returns the items with the largest outputs among those that a user has not rated.
 
     Args:
         model: see ``item_scores``.
@@ -43,8 +43,8 @@ def recommend(
         top: the number of items.
 
     Returns:
-        The indices of the items, best first, int64 [n], and the outputs for them, float32 [n]; n
-        is smaller than ``top`` if there are not so many.
+        The indices of the items, best first, int64 [n], and their outputs, float32 [n]. n is
+        ``top``, or the number of unrated items if that is smaller.
     """
     outputs = item_scores(model, np.array([user]), rated.num_items)[0]
     left = np.setdiff1d(np.arange(rated.num_items), rated.by(user))
@@ -53,7 +53,7 @@ def recommend(
 
 
 def ranking(model: nnx.Module, data: RatingsDataset, outputs: np.ndarray) -> dict[str, float]:
-    """The hit rate and the NDCG at 10 of the test examples of implicit feedback.
+    """Computes the hit rate and the NDCG at 10 of the test examples of implicit feedback.
 
     Args:
         model: see ``item_scores``.
@@ -61,8 +61,8 @@ def ranking(model: nnx.Module, data: RatingsDataset, outputs: np.ndarray) -> dic
         outputs: the outputs for the test rows.
 
     Returns:
-        Both among the candidates of each test example, and both among all items that the user has
-        not rated.
+        Both scores among the candidates of each test example, and both among all items that the
+        user has not rated.
 
     Raises:
         InputError: if the data are explicit feedback.

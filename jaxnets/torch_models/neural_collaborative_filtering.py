@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class NeuMF(nn.Module):
-    """A product of factors beside a multilayer perceptron, and a linear layer on both."""
+    """A product of factors and a multilayer perceptron in parallel, and a linear layer on both."""
 
     def __init__(
         self,

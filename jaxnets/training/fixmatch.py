@@ -1,4 +1,4 @@
-"""FixMatch, an objective for data of which few examples have labels."""
+"""FixMatch, an objective for data in which few examples have labels."""
 
 import dataclasses
 import functools
@@ -138,12 +138,12 @@ def fixmatch(
     weight: float = 1.0,
     compute_dtype: DTypeLike | None = None,
 ) -> FixMatch:
-    """Makes the objective of FixMatch, for a classifier and data of which few have labels.
+    """Makes the objective of FixMatch, for a classifier and data in which few examples have labels.
 
-    Each step draws some of the labelled examples and adds two losses: the cross-entropy of these,
-    and that of the examples of the batch after a strong augmentation, whose labels are the classes
-    that the network predicts after a weak one, if it is confident. The labels of the batch are not
-    used. The loss is
+    Each step draws some of the labelled examples, and computes two losses: their cross-entropy, and
+    the cross-entropy of the examples in the batch after a strong augmentation. The targets of the
+    second one are pseudo-labels: the classes that the network predicts after a weak augmentation,
+    if their probability is at least τ. The labels of the batch are not used. The loss is
 
         H(y, f(weak(x))) + λ · mean(1[max p ≥ τ] · H(argmax p, f(strong(u)))), p = f(weak(u)),
 
@@ -156,9 +156,9 @@ def fixmatch(
     Args:
         train: the training examples, with class numbers; -1 is the label of an example without
             one, as ``jaxnets.data.load(…, labels=100)`` returns them.
-        weak: the augmentation of labelled examples, and of those that get a pseudo-label, such as
-            shifts and flips.
-        strong: the augmentation of examples whose pseudo-label is learned.
+        weak: the augmentation of labelled examples, and of the examples for which pseudo-labels are
+            predicted, such as shifts and flips.
+        strong: the augmentation of the examples that are trained with pseudo-labels.
         transform: see ``fit``.
         labelled: number of labelled examples in a step, drawn with replacement.
         threshold: τ, the smallest probability of a pseudo-label that counts.

@@ -49,7 +49,7 @@ def _opening(comparison: StepComparison) -> Iterator[Block]:
 
 def _metrics(comparison: StepComparison) -> Iterator[Block]:
     yield Heading("Metrics")
-    columns = ["metric", "jaxnets", "PyTorch", "difference", "95 % CI", "largest", "departs at"]
+    columns = ["metric", "jaxnets", "PyTorch", "difference", "95 % CI", "largest", "diverges at"]
     rows = [_row(comparison, metric) for metric in comparison.metrics]
     caption = (
         "Means over the seeds in the last epoch, their difference and its confidence interval. "

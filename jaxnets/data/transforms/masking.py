@@ -1,4 +1,4 @@
-"""SpecAugment: bands of time and frequency of a spectrogram that training does not see."""
+"""SpecAugment: masks bands of time and frequency in spectrograms."""
 
 from dataclasses import dataclass
 
@@ -23,21 +23,21 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 class SpecAugment(RandomTransform):
     """Masks times and frequencies of spectrograms: ``torchaudio.transforms.SpecAugment``.
 
-    A mask covers [v₀, v₀ + v): v is uniform in [0, mask_param) and v₀ in [0, size - v), both cut
-    to integers. Each example draws masks of its own. Used in training alone, on what the transform
-    makes of waveforms: ``augment=AfterTransform(SpecAugment(…))``.
+    A mask covers [v₀, v₀ + v): v is uniform in [0, mask_param) and v₀ in [0, size - v), both
+    rounded down. Each example draws its own masks. This is an augmentation of spectrograms, after
+    the transform: ``augment=AfterTransform(SpecAugment(…))``.
 
     Args:
-        n_time_masks: masks of each example along time.
-        time_mask_param: the longest of them, in frames.
-        n_freq_masks: masks along frequency.
-        freq_mask_param: the widest of them, in frequencies or bands.
-        p: the largest share of the frames or frequencies that a mask covers.
-        zero_masking: whether what is masked becomes 0; otherwise it becomes the mean of the batch.
+        n_time_masks: number of masks along time in each example.
+        time_mask_param: the largest width of a mask along time, in frames.
+        n_freq_masks: number of masks along frequency in each example.
+        freq_mask_param: the largest width of a mask along frequency, in frequencies or bands.
+        p: the largest fraction of the frames or frequencies that a mask covers.
+        zero_masking: whether masked values become 0; otherwise they become the mean of the batch.
 
     Raises:
-        InputError: for settings of another kind; on a call, if the batch is not one of floating
-            spectrograms.
+        InputError: if a setting is invalid; on a call, if the batch does not consist of
+            floating-point spectrograms.
 
     Examples:
         >>> augment = SpecAugment(2, 20, 2, 8)
@@ -74,7 +74,7 @@ class SpecAugment(RandomTransform):
         return self(image[None], key)[0]
 
     def _masked(self, key: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
-        """Which places of a spectrogram are masked, boolean [frames, frequencies]."""
+        """Returns which values of a spectrogram are masked, boolean [frames, frequencies]."""
         times, frequencies = jax.random.split(key)
         in_time = self._covered(times, shape[0], self.n_time_masks, self.time_mask_param, dtype)
         in_frequency = self._covered(
