@@ -283,7 +283,7 @@ def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
         (["info", "mnist", "--size", "4x"], "expected PIXELS or HEIGHTxWIDTH, got '4x'"),
         (["info", "mnist", "--size", "0"], "size: expected a positive integer, got 0"),
         (["info", "mnist", "--size", "4"], "size: expected None, as mnist .* not a folder of im"),
-        (["info", "names", "--size", "4"], "size: expected None, as names is a set of texts"),
+        (["info", "names", "--size", "4"], "size: expected None, as names is a data set of texts"),
         (["info", "minst"], "name: expected one of .*mnist, .*; did you mean 'mnist'"),
         (["info", "mnist", "--source", "web"], "'web' is not one of"),
         (

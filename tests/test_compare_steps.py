@@ -141,7 +141,7 @@ def test_the_control_shows_what_rounding_does(honest):
 def test_another_learning_rate_is_found_by_the_metrics_that_follow_it():
     (found,) = run(torch_optimizers=functools.partial(two_adams, critic_rate=0.02)).findings
     assert (found.statistic, found.step, found.layer) == ("generator_loss", 0, "critic.fc1")
-    assert "metric to diverge is generator_loss, together with loss, at step 0 (seed 3)" in found.text
+    assert "to diverge is generator_loss, together with loss, at step 0 (seed 3)" in found.text
     assert "Other metrics diverge later: critic_loss at step 1." in found.text
     assert "The first updates of 4 of 8 weights differ, most in critic.fc" in found.text
     assert "PyTorch's update is 2 times that of jaxnets. The learning rate" in found.text

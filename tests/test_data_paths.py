@@ -133,8 +133,8 @@ def test_a_path_is_streamed_and_split_like_a_name(tmp_path):
         ("/a\0b", {}, "name: expected an existing file or folder"),
         (".", {}, r"name: expected a file or folder with IDX files, .*, or texts, got '\.'"),
         ("./notes.pdf", {}, "name: expected a file or folder with IDX files"),
-        ("./play.txt", {"label": "a"}, "label: expected None, as text is a set of texts"),
-        ("./play.txt", {"drop": "a"}, "drop: expected None, as text is a set of texts"),
+        ("./play.txt", {"label": "a"}, "label: expected None, as text is a data set of texts"),
+        ("./play.txt", {"drop": "a"}, "drop: expected None, as text is a data set of texts"),
         ("./pets.csv", {"source": "tfds"}, "source: expected None or 'files', as the name is a p"),
     ],
 )

@@ -525,7 +525,7 @@ def test_arrays_that_are_streamed_are_never_read_whole(tmp_path, monkeypatch):
 
 
 def test_texts_are_not_streamed():
-    with pytest.raises(ValueError, match="streaming: expected None, as names is a set of texts"):
+    with pytest.raises(ValueError, match="streaming: expected None, as names is a data set"):
         load("names", streaming=True)
 
 

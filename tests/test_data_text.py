@@ -304,7 +304,7 @@ def test_load_says_where_it_looked(tmp_path, monkeypatch):
         load("names")
     with pytest.raises(ValueError, match="data_dir: expected an existing folder or file"):
         load("text", data_dir=tmp_path / "none")
-    with pytest.raises(ValueError, match=r"train: expected None, as text is a set of texts, got t"):
+    with pytest.raises(ValueError, match=r"train: expected None, as text is a data set of texts"):
         load("text", data_dir=tmp_path, train="train[:50%]")
 
 

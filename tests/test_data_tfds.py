@@ -386,7 +386,7 @@ def test_texts(prepared):
     assert from_tfds.texts("tiny_sentences", "train[1:2]", prepared)[0] == ["sentence 1 ü"]
     for name, split, message in [
         ("tiny_sentences", "test", "split: expected one of train, or a range, got 'test'"),
-        ("tiny_pictures", "train", "name: expected a set of texts, got 'tiny_pictures'"),
+        ("tiny_pictures", "train", "name: expected a data set of texts, got 'tiny_pictures'"),
         ("imdb_reviews", "train", "name: expected a set prepared in .*imdb_reviews"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -192,10 +192,10 @@ def test_pairs_from_a_file(tmp_path):
         text.paired("x", ["a", "b"], ["b", "a"], text.Tokenizer(), encoder=other)
     with pytest.raises(ValueError, match="sources: expected at least two pairs, .*, got 1 sources"):
         text.paired("x", ["a"], ["b", "a"], text.Tokenizer())
-    with pytest.raises(ValueError, match="tokens: expected None, as text is a set of texts"):
+    with pytest.raises(ValueError, match="tokens: expected None, as text is a data set of texts"):
         load("text", data_dir=tmp_path, tokens="words")
     with pytest.raises(
-        ValueError, match="stride: expected None, as 'linear' is not a set of texts"
+        ValueError, match="stride: expected None, as 'linear' is not a data set of texts"
     ):
         load("linear", stride=2)
 

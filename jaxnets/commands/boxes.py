@@ -1,4 +1,4 @@
-"""Prints and draws the objects that a detector finds."""
+"""Prints and draws the objects that a detector finds in images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: The smallest score of an object that is shown.
 LEAST = 0.3
-_SAME = 0.7  # the overlap from which boxes are of one object
+_SAME = 0.7  # intersection over union above which two boxes count as the same object
 _COLUMNS, _GAP = 5, 4  # images in a row of a sheet, pixels between them
 
 
@@ -29,7 +29,7 @@ class Objects(NamedTuple):
     """The objects in an image.
 
     Attributes:
-        boxes: in pixels of the image as it is in its file, floats [n, 4].
+        boxes: in pixels of the image in its file, before resizing, floats [n, 4].
         scores: from 0 to 1, best first, floats [n].
         labels: classes, integers [n].
         names: the name of each class, n strings.
@@ -46,7 +46,8 @@ def found(
 ) -> list[Objects]:
     """Returns the objects with a score of at least ``least`` in each example.
 
-    Of boxes that overlap by more than ``_SAME``, of whatever classes, the best one remains.
+    Of boxes that overlap by more than ``_SAME``, also of different classes, only the one with the
+    highest score is returned.
     """
     every = detections(outputs)
     objects = []
@@ -80,10 +81,10 @@ def draw(several: Sequence[Example], every: Sequence[Objects], out: Path) -> lis
         out: a new file that ends in .png, for one example; or a new folder.
 
     Returns:
-        A line with the place.
+        A line with the path.
 
     Raises:
-        InputError: if the place exists, or is a file for several examples.
+        InputError: if the path exists, or is a file although there are several examples.
     """
     sheets = [
         draw_boxes(_pixels(example), objects.boxes, _texts(objects), objects.labels.tolist())
@@ -109,7 +110,7 @@ def _texts(objects: Objects) -> list[str]:
 
 
 def _pixels(example: Example) -> Any:
-    """The pixels of the file, or else the example itself."""
+    """Returns the pixels of the file; without a file, those of the example."""
     if example.file is None:
         return example.inputs
     height, width, _ = read_header(example.file)

@@ -119,7 +119,6 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     losses (also of two PyTorch runs with different numbers of threads, for comparison), the
     predictions that differ, and time and memory.
 
-
     Dropout is off in both networks, as the frameworks draw different masks. Images are augmented
     by jaxnets for both, with the same results.
 

@@ -105,7 +105,7 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
 def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> None:
     """Refuses flags that would have no effect."""
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
-        raise InputError("run", "a classifier or a regression", "a network that writes text")
+        raise InputError("run", "a classifier or a regression", "a network that generates text")
     if not asked and not _has_columns(saved):
         raise click.UsageError("expected an image file, a text or --index N, got none")
     method = given.get("method", _DEFAULT)

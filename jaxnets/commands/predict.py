@@ -26,7 +26,7 @@ _PATHS = ("csv", "out")
     help="A row of a table, or a step of a series; repeatable.",
 )
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
-@click.option("--user", metavar="ID", help="A user of a run on ratings, to recommend items to.")
+@click.option("--user", metavar="ID", help="With a run on ratings: the user, by id.")
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -103,21 +103,20 @@ _PATHS = ("csv", "out")
 def predict_command(run: Path, **flags: Any) -> None:
     """Predict for files, texts, rows or test examples with the network in the run directory RUN.
 
-    An image of another size is cropped to the right proportions, around its center, and resized.
+    An image of another size is cropped around its center to the aspect ratio of the training
+    images, and resized. A WAV file is converted to the sample rate and the length of the training
+    recordings. Each TABLE is a file with the columns that the network was trained on, or - for
+    standard input; a series is forecast from its last rows.
 
-    A WAV file is converted to the sample rate and the length that the network was trained on. A
-    network that was trained on sequences prints the sequence that it recognizes.
+    A text classifier classifies each TEXT. A language model continues --prompt. A
+    sequence-to-sequence network writes a text for each TEXT. A network for sequences of words
+    prints the sequence that it recognizes.
 
-    A text classifier classifies each TEXT; a language model continues --prompt; and for a
-    sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
-    file with the columns that the network was trained on, or - for standard input. A series is
-    forecast from its last rows. A network on ratings recommends to --user the items with the
-    largest outputs, without those that the user has rated. A network that generates images draws
-    --samples into one PNG file.
-
-    A detector prints class, score and box of each object, the left, upper, right and lower edge in
-    pixels; --out draws them. An autoencoder prints the code of each example and the mean squared
-    error of its reconstruction. A network that generates images draws --samples.
+    A detector prints class, score and box of each object (the left, upper, right and lower edge in
+    pixels); --out draws them. An autoencoder prints the code of each example and the mean squared
+    error of its reconstruction. A network that generates images writes --samples N images into the
+    PNG file --out. A network trained on ratings recommends items to --user: those with the largest
+    outputs, except for items that the user has rated.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE

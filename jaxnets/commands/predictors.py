@@ -91,7 +91,7 @@ def check_flags(given: dict[str, Any], saved: runs.SavedRun, kind: Predictor) ->
 
 
 def _recommended(saved: runs.SavedRun, user: str | None = None, top: int = 10) -> list[str]:
-    """A line for each item that is recommended, the best first."""
+    """Returns a line for each recommended item, the best first."""
     assert saved.ratings is not None
     (number,) = saved.ratings.numbered("user", [user])
     data = reports.data_of(saved)
@@ -128,9 +128,9 @@ def _translated(
     beam_size: int = 1,
     length_penalty: float = 1.0,
 ) -> list[str]:
-    """What the network writes for each text."""
+    """Returns the text that the network writes for each text."""
     if saved.encoder is None:
-        raise InputError("run", "a folder with the text.json of its texts", "none")
+        raise InputError("run", "a run directory with text.json", "none")
     source = saved.encoder(inputs)
     found = translate(
         saved.model,
@@ -149,9 +149,9 @@ def _drawn(
     out: Path | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Writes images that the network draws, and returns a line with their file."""
+    """Writes images that the network generates, and returns a line with their file."""
     if samples is None:
-        raise InputError("samples", "the number of images to draw", "none")
+        raise InputError("samples", "the number of images to generate", "none")
     if out is None:
         raise InputError("out", "a PNG file to write, as in --out samples.png", "none")
     path, count = writable(out, "out"), getattr(saved.model, "num_classes", None)
@@ -233,7 +233,7 @@ def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Exampl
 
 
 def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
-    """A sequence of classes in words; digits and letters without spaces."""
+    """Returns a sequence of classes as text; digits and letters are not separated."""
     names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
     between = "" if all(len(name) == 1 for name in names) else " "
     return between.join(names[label] for label in labels)

@@ -66,9 +66,8 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
     kernels: the weights of the first layer. activations: the outputs of each layer for a test
     example. histograms: the distribution of weights and gradients in each layer. embedding: the
     inputs of the last layer, or the codes of an autoencoder, for many test examples, projected to
-    two dimensions. graph: the layers
-    in order, with the shapes of their outputs. attention: the tokens to
-    which a sequence-to-sequence network attends before each token that it writes.
+    two dimensions. graph: the layers in order, with the shapes of their outputs. attention: the
+    attention weight of each source token for each token that a sequence-to-sequence network writes.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     saved = opened(run)
@@ -182,7 +181,7 @@ def _embedding(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
 
 def _attention(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
     if not isinstance(saved.model, TRANSLATORS) or saved.encoder is None:
-        raise InputError("run", "one that writes a text for another", type(saved.model).__name__)
+        raise InputError("run", "a sequence-to-sequence network", type(saved.model).__name__)
     data, number = data_of(saved, "run"), given.get("index", 0)
     if not 0 <= number < len(data.test):
         raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)

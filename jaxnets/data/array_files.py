@@ -110,7 +110,8 @@ def _check_packing(name: str, entry: zipfile.ZipInfo) -> None:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed by a method that NumPy does not use")
     if entry.file_size > (entry.compress_size + 1) * _MOST_PACKED:
-        raise ValueError(f"{name} of {entry.file_size} bytes in {entry.compress_size} bytes")
+        sizes = f"{entry.file_size} bytes, but only {entry.compress_size} compressed bytes"
+        raise ValueError(f"{name} has {sizes}")
 
 
 def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
@@ -118,7 +119,7 @@ def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], b
     head = io.BytesIO(file.read(_MOST_HEADER))
     version = np.lib.format.read_magic(head)
     if version not in _HEADERS:
-        raise ValueError(f"version {version} of the format, for records with named fields")
+        raise ValueError(f"version {version} of the .npy format is not supported")
     shape, fortran, dtype = _HEADERS[version](head)
     if any(side < 0 for side in shape):
         raise ValueError(f"an array of shape {shape}")

@@ -26,7 +26,7 @@ def find(
     seed: int = 0,
     reading: tables.Reading | None = None,
 ) -> Source | None:
-    """Finds a data set by name in a folder, which may be its own or contain it; None if absent.
+    """Finds a data set by name in its own folder or in the parent folder; None if not found.
 
     Args:
         name: one of ``jaxnets.data.known.KNOWN``, or the name of the data set's folder or file.
@@ -93,8 +93,8 @@ def open_path(
 def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
     """Opens the data set at a path from the user; returns None if no layout fits.
 
-    One file of a data set of several files stands for their folder. A folder stands for its
-    subfolder ``raw``, or for the single table or ``.npz`` file in it.
+    If the path is one of several files of a data set, their folder is opened. If it is a folder,
+    its subfolder ``raw``, or the single table or ``.npz`` file in it, may be opened instead.
 
     Args:
         path: an existing file or folder.

@@ -45,7 +45,7 @@ def find(name: str, data_dir: Path | None = None) -> Source | None:
 
 
 def at(path: Path) -> Source | None:
-    """Opens the prepared data set at a path, its folder or that of a version, or returns None.
+    """Opens a prepared data set, by its folder or that of a version; returns None if it is not one.
 
     Args:
         path: an existing file or folder.
@@ -228,7 +228,7 @@ def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
         expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads texts"
         raise InputError("name", expected, repr(name))
     if text and not is_text:
-        raise InputError("name", "a set of texts", repr(name))
+        raise InputError("name", "a data set of texts", repr(name))
     return keys
 
 

@@ -209,7 +209,9 @@ def load(
         return _labelled(whole, labels, seed, unlabelled)
     for argument, value in (("stride", stride), ("tokens", tokens)):
         if value is not None:
-            raise InputError(argument, f"None, as {shown(str(name))} is not a set of texts", value)
+            raise InputError(
+                argument, f"None, as {shown(str(name))} is not a data set of texts", value
+            )
     table_encoder = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
@@ -378,13 +380,13 @@ def _load_texts(
     encoder: Any,
 ) -> TextDataset:
     own = finding.OPTIONS.get(name, ())
-    _check_absent({k: v for k, v in given.items() if k not in own}, name, "a set of texts")
+    _check_absent({k: v for k, v in given.items() if k not in own}, name, "a data set of texts")
     given = {argument: given[argument] for argument in own if given[argument] is not None}
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
-        raise InputError(name, "a table, as the encoder is a TableEncoder", "a set of texts")
+        raise InputError(name, "a table, as the encoder is a TableEncoder", "a data set of texts")
     if isinstance(encoder, RatingsEncoder):
-        raise InputError(name, "ratings, as the encoder is a RatingsEncoder", "a set of texts")
+        raise InputError(name, "ratings, as the encoder is a RatingsEncoder", "a data set of texts")
     check_encoder(encoder)
     return finding.load(name, root, test_fraction, seed, encoder, **given)
 

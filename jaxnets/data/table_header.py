@@ -26,7 +26,7 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
         header: the user's choice; None detects it.
 
     Raises:
-        InputError: if the row may be a header or an example.
+        InputError: if it is unclear whether the row is a header or an example.
     """
     if header is not None:
         return header

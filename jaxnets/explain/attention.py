@@ -1,4 +1,4 @@
-"""Which tokens of a source a network attends to before each token that it writes."""
+"""The attention weights of sequence-to-sequence networks."""
 
 import functools
 from collections.abc import Sequence

@@ -35,7 +35,7 @@ class Program:
         inputs_scaler: standardizes raw numbers before the transform; None for no scaler.
         labels_scaler: a scaler whose inverse converts outputs to the labels' units; None for no
             scaler.
-        about: further entries of the description, as values of JSON, such as the names of classes.
+        about: further entries of the description, as JSON values, such as the names of classes.
         batch: the fixed number of examples; None for any number.
 
     Raises:
@@ -64,7 +64,7 @@ class Program:
             if not isinstance(getattr(self, name), Standardizer | None):
                 raise InputError(name, "a Standardizer, or None", getattr(self, name))
         if not isinstance(self.about, Mapping):
-            raise InputError("about", "a dict of values of JSON", self.about)
+            raise InputError("about", "a dict of JSON values", self.about)
         if self.batch is not None:
             check_positive("batch", self.batch)
         object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
@@ -140,7 +140,7 @@ def description_of(program: Any) -> str:
     try:
         return json.dumps(program.description(), ensure_ascii=False, indent=2)
     except (TypeError, RecursionError, OverflowError) as error:
-        raise InputError("about", "values of JSON", str(error)) from error
+        raise InputError("about", "JSON values", str(error)) from error
 
 
 def outputs_named(outputs: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxnets.kernels import dropout, native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# Each thread keeps a buffer for the keys and values of a head, which the second limits.
+# The second number limits the buffer in which each thread keeps the keys and values of a head.
 _MOST_MASKS, _MOST_NUMBERS = 4, 2**20
 
 

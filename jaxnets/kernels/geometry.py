@@ -97,7 +97,7 @@ class Window:
         return np.arange(self.count(size)) * self.stride - self.padding
 
     def counted(self, size: int, count_include_pad: bool) -> np.ndarray:
-        """Returns the number of elements of each window that its mean counts."""
+        """Returns the number of elements over which the mean of each window is taken."""
         first = self.starts(size)
         # As in PyTorch, positions that ceil_mode adds beyond the padding never count.
         last = np.minimum(first + self.kernel, size + self.padding)
@@ -109,7 +109,7 @@ class Window:
 def window_sizes(
     windows: Sequence[Window], sizes: Sequence[int], count_include_pad: bool
 ) -> np.ndarray:
-    """Returns the number of elements that each window's mean counts, [1, ..., 1].
+    """Returns the number of elements over which each window's mean is taken, [1, ..., 1].
 
     Args:
         windows: the windows along each spatial axis.

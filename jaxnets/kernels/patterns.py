@@ -227,7 +227,7 @@ def _pool(node: Node) -> Pool | None:
     sizes, steps, dilation = (node.parameters[f"window_{name}"] for name in names)
     padding, spread = node.parameters["padding"], node.parameters["base_dilation"]
     windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
-    # The kernels pad both sides alike, as PyTorch does.
+    # The kernels pad both sides equally, as PyTorch does.
     even = all(low == high for low, high in padding) and set(spread) == {1}
     if not even or len(windows) < 3 or {windows[0], windows[-1]} != {Window(1, 1)}:
         return None

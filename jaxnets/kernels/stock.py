@@ -35,7 +35,7 @@ NORMALIZATIONS: tuple[Form, ...] = (
 )
 _MEAN_OF_SQUARES: Form = ("div", "sum of squares", "count of squares")
 _VARIANCE: Form = ("max", 0.0, ("sub", _MEAN_OF_SQUARES, ("square", "mean")))
-#: The forms of what the names above stand for.
+#: The expression for each name that is used in the forms above.
 _STATISTICS = {
     "mean": _MEAN,
     "var": _VARIANCE,
@@ -45,7 +45,7 @@ _STATISTICS = {
 
 
 def batch_norm(x: Any, scale: Any, bias: Any, *, eps: float) -> tuple[jax.Array, ...]:
-    """Returns what ``flax.nnx.BatchNorm`` computes, the mean and the variance over the batch."""
+    """Returns the outputs of ``flax.nnx.BatchNorm``, and the mean and variance over the batch."""
     y, mean, var = _normalized(x, scale, bias, eps, range(x.ndim - 1))
     return y, mean.reshape(-1), var.reshape(-1)
 

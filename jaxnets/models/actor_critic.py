@@ -18,7 +18,7 @@ class ActorCritic(nnx.Module):
         observations: number of values in an observation.
         actions: number of actions.
         hidden: number of units of a hidden layer.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:

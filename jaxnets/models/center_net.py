@@ -41,7 +41,7 @@ class CenterNet(nnx.Module):
         in_channels: number of channels of the images.
         width: number of channels after the first convolution; the others have two or four times as
             many.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:

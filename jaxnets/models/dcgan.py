@@ -35,7 +35,7 @@ class Generator(nnx.Module):
         nc: number of channels of the images.
         image_size: height and width of the images, a multiple of 4.
         num_classes: number of classes, or None to ignore classes.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -108,7 +108,7 @@ class Discriminator(nnx.Module):
         nc: number of channels of the images.
         image_size: height and width of the images, a multiple of 4.
         num_classes: number of classes, or None to ignore classes.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -179,7 +179,7 @@ class DCGAN(nnx.Module):
         nc: number of channels of the images.
         image_size: height and width of the images, a multiple of 4.
         num_classes: number of classes, or None to ignore classes.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -269,8 +269,8 @@ def generator_loss(model: DCGAN, batch: Mapping[str, Any], key: jax.Array) -> ja
 
     Args:
         model: a ``DCGAN``.
-        batch: see ``discriminator_loss``. The number and the classes of the samples are those of the
-            images.
+        batch: see ``discriminator_loss``. There are as many samples as images, with the same
+            classes.
         key: the random key of the noise.
     """
     labels = _labels_of(model, batch)

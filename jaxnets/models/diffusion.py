@@ -61,7 +61,7 @@ class Diffusion(nnx.Module):
         num_classes: number of classes, or None to ignore classes.
         timesteps: T, the number of steps in which noise is added.
         schedule: see ``signal``.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:

@@ -37,7 +37,7 @@ class GPT(nnx.Module):
         bias: whether linear layers and normalizations have biases.
         tie_weights: whether the head's weight is the token embedding, as in GPT-2.
         approximate: ``"none"`` for the exact GELU, as in nanoGPT; ``"tanh"`` as in GPT-2.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -94,7 +94,7 @@ class GPT(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         parts, block = self.transformer, self.transformer.h[0]
         return {
             "vocab_size": parts.wte.num_embeddings,
@@ -204,7 +204,7 @@ class Block(nnx.Module):
         dropout: probability of dropping a value.
         bias: whether linear layers and normalizations have biases.
         approximate: see ``GPT``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 
@@ -247,7 +247,7 @@ class CausalSelfAttention(nnx.Module):
         n_head: number of heads.
         dropout: probability of dropping an attention weight, and an output.
         bias: whether the projections have biases.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 
@@ -308,7 +308,7 @@ class FeedForward(nnx.Module):
         dropout: probability of dropping an output.
         bias: whether the linear layers have biases.
         approximate: see ``GPT``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 

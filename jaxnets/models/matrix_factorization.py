@@ -48,7 +48,7 @@ class MatrixFactorization(nnx.Module):
         mean: μ, the mean of the training ratings; 0 for implicit feedback, where the prediction
             is a logit.
         init_std: standard deviation of the initial factors.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -82,7 +82,7 @@ class MatrixFactorization(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "num_users": self.user_factors.num_embeddings,
             "num_items": self.item_factors.num_embeddings,

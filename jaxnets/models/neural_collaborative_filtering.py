@@ -33,7 +33,7 @@ class NeuMF(nnx.Module):
         factors: size of the vectors of GMF.
         features: the size of the input of the MLP, which is even, followed by the output size of
             each layer.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -83,7 +83,7 @@ class NeuMF(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "num_users": self.user_gmf.num_embeddings,
             "num_items": self.item_gmf.num_embeddings,

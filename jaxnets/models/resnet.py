@@ -24,7 +24,7 @@ class Residual(nnx.Module):
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
     """
 

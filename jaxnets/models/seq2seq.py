@@ -30,7 +30,7 @@ class Seq2Seq(nnx.Module):
         embedding_dim: size of the vector of a token.
         hidden_dim: H, size of the state of each direction and of the decoder.
         dropout: probability of dropping, in training, a value of a token's vector.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -63,7 +63,7 @@ class Seq2Seq(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "vocab_size": self.encoder.embedding.num_embeddings,
             "embedding_dim": self.encoder.embedding.embedding_dim,
@@ -131,7 +131,7 @@ class Encoder(nnx.Module):
         embedding_dim: see ``Seq2Seq``.
         hidden_dim: see ``Seq2Seq``.
         dropout: see ``Seq2Seq``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 
@@ -157,7 +157,7 @@ class Attention(nnx.Module):
     Args:
         query_size: size of the query.
         key_size: size of each key.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 
@@ -190,7 +190,7 @@ class Decoder(nnx.Module):
         embedding_dim: see ``Seq2Seq``.
         hidden_dim: see ``Seq2Seq``.
         dropout: see ``Seq2Seq``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 

@@ -21,7 +21,7 @@ class SpeechCNN(nnx.Module):
         num_classes: number of classes.
         bands: values of a frame, a multiple of 4.
         channels: channels of the first convolution; the others have twice and four times as many.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -54,7 +54,7 @@ class SpeechCNN(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         sizes = {"bands": self.bands, "channels": self.bn1.num_features}
         return {"num_classes": self.fc.out_features, **sizes}
 

@@ -50,7 +50,7 @@ class SpeechGRU(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "num_classes": self.fc.out_features,
             "bands": self.gru.input_size,

@@ -22,7 +22,7 @@ class SpeechRecognizer(nnx.Module):
         bands: values of a frame.
         channels: channels of the convolutions.
         hidden_dim: size of the hidden state of each direction.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -51,7 +51,7 @@ class SpeechRecognizer(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         return {
             "num_classes": self.fc.out_features - 1,
             "bands": self.bands,

@@ -38,7 +38,7 @@ class TransformerClassifier(nnx.Module):
         norm_first: whether each layer normalizes its input rather than its output.
         output: ``"sigmoid"`` for probabilities, ``"logits"``; None for the sigmoid of a single
             output, and logits of several.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -84,7 +84,7 @@ class TransformerClassifier(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         layer = self.encoder.layers[0]
         return {
             "vocab_size": self.embedding.num_embeddings,

@@ -30,7 +30,7 @@ class TransformerSeq2Seq(nnx.Module):
         dim_feedforward: size of the hidden layer in each layer.
         dropout: probability of every dropout.
         norm_first: whether each layer normalizes its input rather than its output.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -71,7 +71,7 @@ class TransformerSeq2Seq(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         layers = self.transformer.decoder.layers
         return {
             "vocab_size": self.generator.out_features,

@@ -26,7 +26,7 @@ class TimeBlock(nnx.Module):
         inputs: number of channels of x.
         outputs: number of channels of y.
         size: size of the vector of the step.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
     """
 
@@ -63,7 +63,7 @@ class UNet(nnx.Module):
             quarter of the resolution.
         num_classes: number of classes, or None to ignore classes.
         timesteps: number of steps.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:

@@ -29,7 +29,7 @@ class VAE(nnx.Module):
         likelihood: the distribution of a pixel given a code: ``"bernoulli"``, of which the decoder
             computes the logits, or ``"gaussian"`` with standard deviation 0.1, of which the
             decoder computes the means.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:

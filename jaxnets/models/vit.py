@@ -43,7 +43,7 @@ class ViT(nnx.Module):
             output and an output of each linear layer in the MLPs.
         num_classes: number of classes.
         in_channels: channels of the images.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
 
     Raises:
@@ -93,7 +93,7 @@ class ViT(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         size, _, channels = self.image_shape
         layers = [layer for _, layer in self.encoder.layers.named_children()]
         return {
@@ -128,7 +128,7 @@ class Encoder(nnx.Module):
         hidden_dim: see ``ViT``.
         mlp_dim: see ``ViT``.
         dropout: see ``ViT``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 
@@ -170,7 +170,7 @@ class EncoderBlock(nnx.Module):
         hidden_dim: see ``ViT``.
         mlp_dim: see ``ViT``.
         dropout: see ``ViT``.
-        rngs: where the initial values are drawn from.
+        rngs: the random streams for the initial values.
         param_dtype: the dtype of the parameters.
     """
 

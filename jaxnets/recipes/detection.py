@@ -15,7 +15,7 @@ from jaxnets.recipes.tested import tested
 from jaxnets.training import minimize
 from jaxnets.training.evaluation import EVALUATION_BATCH
 
-#: The augmentations that leave every object where it is.
+#: The augmentations that do not move objects.
 _IN_PLACE = ("none", "jitter")
 #: The weight of the sizes in the loss: objects here are a few places wide, in the paper dozens.
 SIZE_WEIGHT = 0.3

@@ -182,7 +182,7 @@ def application(saved: SavedRun, limits: Limits | None = None) -> Any:
     if not isinstance(limits, Limits | None):
         raise InputError("limits", "Limits, or None", limits)
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
-        raise InputError("run", "a classifier or a regression", "a network that writes text")
+        raise InputError("run", "a classifier or a regression", "a network that generates text")
     check_served(saved)
     starlette = require("starlette.applications", extra="serve", feature="serving")
     responses = require("starlette.responses", extra="serve", feature="serving")

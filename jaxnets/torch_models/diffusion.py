@@ -85,5 +85,5 @@ class Diffusion(nn.Module):
         self.unet = UNet(in_channels, channels, num_classes, timesteps)
 
     def forward(self, images: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns the noise in images [batch, channels, height, width] after ``time`` [batch]."""
+        """Predicts the noise in images [batch, channels, height, width] at steps [batch]."""
         return self.unet(images, time, labels)

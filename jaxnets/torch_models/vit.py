@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class EncoderBlock(nn.Module):
-    """Attention and a feed-forward network, each after layer normalization and plus its input."""
+    """Pre-norm attention and feed-forward network, each with a residual connection."""
 
     def __init__(self, num_heads: int, hidden_dim: int, mlp_dim: int, dropout: float) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class InTurn:
     Attributes:
         steps: the steps.
         names: one name for each step, the prefix of its metrics' names.
-        every: for each step, the number of batches from one time it is taken to the next.
+        every: for each step a number n; the step is taken on every n-th batch.
     """
 
     steps: tuple[Step, ...]

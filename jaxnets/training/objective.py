@@ -38,7 +38,7 @@ Objective = Callable[[nnx.Module, Batch, jax.Array], Any]
 #: The loss of a batch and its metrics, by name.
 Measured = dict[str, Metric]
 
-_AFTER = 2**31  # apart from the places of transforms, of which ``Compose`` makes keys
+_AFTER = 2**31  # not the number of a transform, from which ``Compose`` derives a key
 _EXPECTED_LOSS = "a function that returns a floating-point scalar, the mean over the batch"
 _EXPECTED = "a function of (model, batch, key) that returns the loss, or the loss and metrics"
 
