@@ -221,8 +221,8 @@ def _best_forward(y: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
 def _best_backward(residuals: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     y, bias, top = residuals
     g = jnp.where(top > 0, g, 0)  # the gradient of ReLU
-    # Only the first of equal maxima receives the gradient. If it is none of the first three, it is
-    # the last one.
+    # Only the first of equal maxima receives the gradient. The last value receives what the first
+    # three did not.
     parts, left = [], g
     for place in range(3):
         wins = y[:, place] + bias[None] == top
