@@ -1,7 +1,7 @@
 """Draw digits with a denoising diffusion model.
 
 Teaches:    ``Diffusion`` learns to predict the noise in an image; its sampler removes noise step by
-            step, in few steps or in as many as it learnt.
+            step, in a few steps or in as many as it was trained with.
 Data:       MNIST, included; 2,000 images to test with.
 Settings:   a small U-Net that is given the classes, Adam with one cycle of the learning rate up to
             0.002, batch 64, 2 epochs.

@@ -61,7 +61,8 @@ _FLAGS = (
     click.option(
         "--control/--no-control",
         default=True,
-        help="Also train PyTorch a second time, with another number of threads.",
+        help="Also train PyTorch a second time, with another number of threads and with reversed "
+        "batches, to show the effect of rounding.",
     ),
     click.option(
         "--timing/--no-timing",
@@ -116,7 +117,7 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     For each seed, both networks start from the same weights and train on the same batches in the
     same order, with the same optimizer, in float32. The report in --out contains the accuracy of
     each seed, the paired difference with a test of equivalence, the differences of the training
-    losses (also of two PyTorch runs with different numbers of threads, for comparison), the
+    losses (also of two PyTorch runs that differ only by rounding, for comparison), the
     predictions that differ, and time and memory.
 
     Dropout is off in both networks, as the frameworks draw different masks. Images are augmented

@@ -49,7 +49,8 @@ class Terms:
             other framework's mean test loss.
         peer: the other framework, such as ``"torch"``.
         device: PyTorch's device; None for a GPU if JAX computes on one, else the CPU.
-        control: whether to train PyTorch a second time, with another number of threads.
+        control: whether to train PyTorch a second time, with another number of threads and reversed
+            batches.
         timing: whether to measure the time of one separate run in each framework.
         command: see ``Comparison``.
     """
@@ -186,7 +187,7 @@ class _UnderWay:
         return side
 
     def _control(self) -> Control | None:
-        """Trains PyTorch a second time with another number of threads, if pairs are compared."""
+        """Trains PyTorch a second time, with differences by rounding, if pairs are compared."""
         if not (self.terms.control and self.paired and isinstance(self.other, Torch)):
             return None
         control = self.other.control()

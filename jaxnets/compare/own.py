@@ -115,8 +115,9 @@ def run(
         margin: the largest difference that counts as equivalent, of accuracy (0 to 1) or of the
             test loss. None for 0.003, or 1 % of PyTorch's mean test loss. Not allowed with
             ``step``, where it is 1 % of PyTorch's mean of each metric.
-        control: whether to train PyTorch a second time, with another number of threads; with
-            ``step``, from weights that differ in their last bit.
+        control: whether to train PyTorch a second time, with another number of threads and the
+            examples of each batch in reverse order; with ``step``, from weights that differ in
+            their last bit.
         timing: whether to measure the time of one separate run in each framework; ignored with
             ``step``.
         device: PyTorch's device, such as ``"cpu"``; None for a GPU if JAX computes on one.

@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """A second PyTorch run with another number of threads, which shows the effect of rounding.
+    """A second PyTorch run that differs only by rounding: other threads and reversed batches.
 
     Attributes:
         threads: the number of threads of the compared run, and that of the control run.

@@ -19,7 +19,7 @@ def pictures(split: Split, audio: AudioFormat) -> Split:
         audio: their format.
 
     Returns:
-        Images, uint8 [N, 40, frames, 1], white at the loudest place of each, and the labels.
+        Images, uint8 [N, 40, frames, 1], in which the maximum of each is white, and the labels.
     """
     waveforms = split.inputs["sound"] if isinstance(split.inputs, dict) else split.inputs
     rate = audio.sample_rate

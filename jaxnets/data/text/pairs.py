@@ -1,4 +1,4 @@
-"""Pairs of texts, from one of which a network writes the other."""
+"""Pairs of a source text and a target text, for sequence to sequence."""
 
 import datetime
 import os
@@ -40,14 +40,14 @@ def pairs(
     seed: int = 0,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """Pairs from a file in UTF-8 with a pair in each line: the source, a tab, the target.
+    """Loads pairs from a UTF-8 file with one pair in each line: the source, a tab, the target.
 
     Args:
         path: the file, such as ``pairs.tsv``.
         tokens: what both texts are split into.
-        held_out: share of the pairs to test with.
-        seed: draws them.
-        encoder: an encoder to use instead of one that is learnt from these pairs.
+        held_out: fraction of the pairs to test with.
+        seed: seed of the selection.
+        encoder: an encoder to use instead of one that is learned from these pairs.
 
     Returns:
         See ``paired``.
@@ -84,18 +84,18 @@ def paired(
     seed: int = 0,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """A data set of pairs of texts, with a part held out.
+    """Makes a data set of pairs of texts, and holds out some of them.
 
     Both texts have one vocabulary, whose third token, ``</s>``, follows the last token of a target.
 
     Args:
         name: the name of the data set.
-        sources: the texts to read.
-        targets: the text to write for each.
-        tokenizer: splits both into tokens.
-        held_out: share of the pairs to test with.
-        seed: draws them.
-        encoder: an encoder to use instead of one that is learnt from these pairs.
+        sources: the source texts.
+        targets: the target text for each source.
+        tokenizer: the tokenizer of both.
+        held_out: fraction of the pairs to test with.
+        seed: seed of the selection.
+        encoder: an encoder to use instead of one that is learned from these pairs.
 
     Returns:
         Inputs int32 [N, S], the sources; labels int32 [N, T], the targets, each with ``END`` after
@@ -130,7 +130,7 @@ def paired(
 
 
 def target_texts(encoder: TextEncoder, targets: np.ndarray) -> list[str]:
-    """The texts of targets, each up to its end.
+    """Decodes targets to texts, each up to its end token.
 
     Args:
         encoder: the encoder of the pairs.
@@ -188,17 +188,17 @@ def dates(
     seed: int = 0,
     encoder: TextEncoder | None = None,
 ) -> TextDataset:
-    """Dates in English words, to be written as ISO 8601: "the third of May 1998", "1998-05-03".
+    """Makes pairs of a date in English and in ISO 8601: "the third of May 1998", "1998-05-03".
 
     The dates are drawn without replacement from those of 1900 to 2099, so a date that is held out
-    is not in the training part in another form. Ten forms occur, some with the name of the weekday
-    and some with the year in words. The same count gives the same dates.
+    is not in the training split in another form. There are ten forms, some with the name of the
+    weekday and some with the year in words. The same count gives the same dates.
 
     Args:
         count: number of dates, up to 73,049.
-        held_out: share of the dates to test with.
-        seed: draws them.
-        encoder: an encoder to use instead of one that is learnt from these dates.
+        held_out: fraction of the dates to test with.
+        seed: seed of the selection.
+        encoder: an encoder to use instead of one that is learned from these dates.
 
     Returns:
         See ``paired``; the tokens are characters.
@@ -228,7 +228,7 @@ def dates(
 
 
 def written(date: datetime.date, form: int) -> str:
-    """A date in English words.
+    """Returns a date in English words.
 
     Args:
         date: the date.
