@@ -168,7 +168,7 @@ def test_a_subfolder_for_each_class(tmp_path):
 def test_several_sample_rates_are_refused_or_converted(tmp_path):
     write_digits(tmp_path, digits=2, indices=6)
     write_wav(tmp_path / "1_zoe_9.wav", tone(300, 0.1, 16000), 16000)
-    with pytest.raises(InputError, match=r"1_zoe_9.wav: expected 8000 Hz, as .*sample_rate= brin"):
+    with pytest.raises(InputError, match=r"1_zoe_9.wav: expected 8000 Hz, as .*sample_rate= conv"):
         load(tmp_path)
     data = load(tmp_path, sample_rate=4000)
     assert data.audio.sample_rate == 4000
