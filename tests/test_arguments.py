@@ -38,6 +38,7 @@ from jaxnets.control import CartPole
 from jaxnets.data import text
 from jaxnets.detection import Detections
 from jaxnets.models import MLP, VAE, LanguageModel, Seq2Seq
+from tests import tier
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -692,7 +693,7 @@ def strange(path, parameter):
     yield from SIMPLE.get(parameter.annotation, [])
 
 
-@pytest.mark.parametrize("path", BUILDERS)
+@pytest.mark.parametrize("path", tier.one_in(2, BUILDERS))
 def test_nothing_of_another_kind_gets_in(path, no_work):
     given = good(path)
     for parameter in parameters(BUILDERS[path]):

@@ -242,6 +242,7 @@ def test_a_network_is_compared_with_its_port():
             np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_lenet_agrees():
     def lenet(rngs):
         return LeNet(num_classes=CLASSES, rngs=rngs)

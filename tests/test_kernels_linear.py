@@ -17,6 +17,7 @@ from jaxnets.layers import Linear
 from jaxnets.models import MLP
 from jaxnets.training import initialize, minimize, supervised, train_step
 from jaxnets.training.epoch import predicted
+from tests import tier
 from tests.kernels import assert_close, calls, precisions
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
@@ -71,7 +72,9 @@ def everything(function, layers, x):
 
 
 @precisions(3e-6, 1e-13)
-@pytest.mark.parametrize(("batch", "sizes"), SHAPES)
+@pytest.mark.parametrize(
+    ("batch", "sizes"), tier.one_in(2, [pytest.param(*shape) for shape in SHAPES])
+)
 def test_equal_to_one_layer_after_the_other(batch, sizes, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
         layers, x = make(sizes, dtype), examples(batch, sizes[0], dtype)

@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnets.kernels import linear_layer, native
 from jaxnets.kernels.linear_layer import layer, serves
+from tests import tier
 from tests.kernels import assert_close, calls, precisions
 
 #: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, more than are
@@ -65,7 +66,7 @@ def everything(function, *inputs):
 
 
 @precisions(1e-5, 1e-12)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", tier.one_in(2, SHAPES))
 def test_equal_to_xla(shape, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
         relu = len(shape[0]) == 1

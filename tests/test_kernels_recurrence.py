@@ -100,7 +100,7 @@ SOME = [
 ]
 
 
-@pytest.mark.parametrize("case", tier.by_tier(tier.usually(SOME, SOME[::3]), EVERY))
+@pytest.mark.parametrize("case", tier.by_tier(tier.usually(SOME, SOME[::6]), EVERY))
 def test_equal_to_xla(case, every):
     kind, shape, dtype, tolerance = case
     batch, _, inputs, hidden = shape

@@ -89,7 +89,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
         assert (np.abs(value).max() == 0) == idle, path
 
 
-@pytest.mark.parametrize("name", tier.usually(CASES, ["mlp", "cifar-resnet-b", "text-lstm"]))
+@pytest.mark.parametrize("name", tier.usually(CASES, ["mlp", "text-lstm"]))
 def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(name):
     case = CASES[name]
     data = Dataset(

@@ -6,11 +6,12 @@ from flax import nnx
 
 from jaxnets.models import GPT, LanguageModel
 from jaxnets.sampling import sample
+from tests import tier
 
 PROMPT = np.array([3, 7, 2], np.int32)
 
 
-@pytest.fixture(scope="module", params=["lstm", "gru", "gpt"])
+@pytest.fixture(scope="module", params=["lstm", tier.slow("gru"), "gpt"])
 def model(request):
     if request.param == "gpt":
         return GPT(9, 8, 2, 2, 8, dropout=0.5, rngs=nnx.Rngs(0))

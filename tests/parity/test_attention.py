@@ -219,7 +219,7 @@ def test_encoder_layer_equals_torch(
 
 
 @DTYPES
-@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("normed", [tier.slow(False), True])
 def test_encoder_equals_torch(dtype, normed):
     ours, theirs = encoder_layers(dtype, 8, 2, 6)
     our_norm = layers.LayerNorm(8, param_dtype=dtype) if normed else None
@@ -251,7 +251,10 @@ def padding(batch, length):
     return mask
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [(np.float32, "boolean"), (np.float64, "float")])
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [pytest.param(np.float32, "boolean", marks=pytest.mark.slow), (np.float64, "float")],
+)
 def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
     ours = layers.TransformerDecoderLayer(8, 2, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)
     theirs = torch.nn.TransformerDecoderLayer(8, 2, 6, 0.0, batch_first=True)
@@ -270,7 +273,10 @@ def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
     )
 
 
-@pytest.mark.parametrize(("dtype", "hints"), [(np.float32, True), (np.float64, False)])
+@pytest.mark.parametrize(
+    ("dtype", "hints"),
+    [pytest.param(np.float32, True, marks=pytest.mark.slow), (np.float64, False)],
+)
 def test_transformer_with_masks_equals_torch(dtype, hints):
     """By masks, as PyTorch wants them, and by hints alone."""
     ours = layers.Transformer(8, 2, 1, 1, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)

@@ -162,7 +162,7 @@ def drawn():
 
 
 @pytest.mark.parametrize(
-    "options", [WOLFE | {"lr": 0.5, "max_iter": 6}, {"lr": 0.05, "max_iter": 8}]
+    "options", [WOLFE | {"lr": 0.5, "max_iter": 6}, tier.slow({"lr": 0.05, "max_iter": 8})]
 )
 def test_fit_takes_pytorchs_steps(options):
     model, twin, (x, y) = Network(), TorchNetwork(), drawn()

@@ -81,7 +81,12 @@ def floating(array):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "reduction"), [(np.float32, "mean"), (np.float64, "sum"), (np.float64, "none")]
+    ("dtype", "reduction"),
+    [
+        pytest.param(np.float32, "mean", marks=pytest.mark.slow),
+        (np.float64, "sum"),
+        (np.float64, "none"),
+    ],
 )
 def test_losses_equal_torch(dtype, reduction):
     """All in one program."""

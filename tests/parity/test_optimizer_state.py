@@ -137,12 +137,14 @@ OPTIMIZERS = {
 }
 
 # Layouts and optimizers know nothing of each other: not each pair of them is gone through.
-RUNS = [("matrices" if case == "muon" else "perceptron", case) for case in OPTIMIZERS] + [
+RUNS = [
+    pytest.param("matrices" if case == "muon" else "perceptron", case) for case in OPTIMIZERS
+] + [
     pytest.param(network, case, marks=[pytest.mark.slow] * (network == "recurrent"))
     for network in ("convolutional", "recurrent")
     for case in ("sgd-dampening", "nadam", "rmsprop-all")
 ]
-RUNS.append(("convolutional", "adafactor"))
+RUNS.append(pytest.param("convolutional", "adafactor"))
 
 
 @pytest.fixture(params=tier.usually(["float64", "float32"], ["float64"]))
@@ -275,7 +277,7 @@ def our_bits(state):
     return [(path, str(leaf.dtype), np.asarray(leaf).tobytes()) for path, leaf in leaves]
 
 
-@pytest.mark.parametrize(("network", "case"), RUNS)
+@pytest.mark.parametrize(("network", "case"), tier.one_in(2, RUNS))
 def test_training_begun_in_torch_continues_here(network, case, dtype):
     run = both(network, dtype)
     optimizer = theirs(case, run.twin)

@@ -185,7 +185,7 @@ def test_gradients_by_hand_equal_torch(kind, dtype, large, monkeypatch):
 
 @DTYPES
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", [True, tier.slow(False)])
 def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
     whatever_comes(monkeypatch)
     options = {"num_layers": 2, "bidirectional": True, "bias": bias}
@@ -295,7 +295,12 @@ def test_cells_step_by_step_equal_the_layer_in_float64(kind):
 @pytest.mark.parametrize("by_kernels", [True, False])
 @pytest.mark.parametrize("case", tier.one_in(2, ["infinite state", "weights of 1e30"]))
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [("GRU", np.float32), ("LSTM", np.float32), ("GRU", np.float64)]
+    ("kind", "dtype"),
+    [
+        pytest.param("GRU", np.float32, marks=pytest.mark.slow),
+        ("LSTM", np.float32),
+        ("GRU", np.float64),
+    ],
 )
 def test_what_is_not_finite_is_so_in_the_same_places(kind, dtype, case, by_kernels):
     """A gate that is closed is zero, and zero times infinity is NaN, forward and backward."""
