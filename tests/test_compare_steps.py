@@ -152,8 +152,8 @@ def test_a_forgotten_detach_is_found_by_what_it_does_to_the_generator():
     (found,) = comparison.findings
     assert (found.step, found.layer.split(".")[0]) == (1, "generator")
     assert re.search("4 of 8 weights differ, most in generator.*directions", found.text)
-    assert comparison.departure("critic_loss").step == 1
-    assert comparison.departure("critic_loss").apart > 1e-3
+    assert comparison.divergence("critic_loss").step == 1
+    assert comparison.divergence("critic_loss").relative_difference > 1e-3
     assert repr(comparison).splitlines()[-1] == f"  {found.text}"
 
 
@@ -298,15 +298,15 @@ def test_a_loss_that_is_not_finite_is_found():
     assert (found[1].statistic, found[1].step) == ("loss", 0)
 
 
-def test_one_step_that_differs_by_chance_is_no_departure(honest):
+def test_one_step_that_differs_by_chance_is_no_divergence(honest):
     steps = {**honest.ours[0].steps, "loss": honest.ours[0].steps["loss"].copy()}
     steps["loss"][2] *= 1.1
     changed = dataclasses.replace(honest.ours[0], steps=steps)
-    assert dataclasses.replace(honest, ours=(changed, honest.ours[1])).departure("loss") is None
+    assert dataclasses.replace(honest, ours=(changed, honest.ours[1])).divergence("loss") is None
     steps["loss"][3:5] *= 1.1
-    departure = dataclasses.replace(honest, ours=(changed, honest.ours[1])).departure("loss")
-    assert (departure.step, departure.seed) == (2, 3)
-    assert departure.apart == pytest.approx(0.1, rel=0.1)
+    divergence = dataclasses.replace(honest, ours=(changed, honest.ours[1])).divergence("loss")
+    assert (divergence.step, divergence.seed) == (2, 3)
+    assert divergence.relative_difference == pytest.approx(0.1, rel=0.1)
 
 
 def test_a_difference_of_means_is_found(honest):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnets.kernels import explain, native, with_kernels
-from jaxnets.kernels.activation import gelu, serves
+from jaxnets.kernels.activation import gelu, supports
 from jaxnets.layers import GELU
 from jaxnets.layers.activation_functions import exact_gelu
 from tests.kernels import assert_close, precisions
@@ -73,13 +73,13 @@ def test_a_layer_reaches_the_kernel():
 
 
 def test_what_the_kernel_takes():
-    assert serves(jnp.zeros(3))
-    assert serves(jnp.zeros((2, 3), np.float32))
-    assert not serves(jnp.zeros(()))
-    assert not serves(jnp.zeros((0, 3)))
-    assert not serves(jnp.zeros(3, jnp.float16))
+    assert supports(jnp.zeros(3))
+    assert supports(jnp.zeros((2, 3), np.float32))
+    assert not supports(jnp.zeros(()))
+    assert not supports(jnp.zeros((0, 3)))
+    assert not supports(jnp.zeros(3, jnp.float16))
     with native.aside():
-        assert not serves(jnp.zeros(3))
+        assert not supports(jnp.zeros(3))
 
 
 @pytest.mark.slow

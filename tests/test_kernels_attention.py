@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets.kernels import native
-from jaxnets.kernels.attention import Settings, attention, serves
+from jaxnets.kernels.attention import Settings, attention, supports
 from jaxnets.kernels.rewrite import explain
 from jaxnets.layers.attention import attend
 from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
@@ -75,7 +75,7 @@ def test_equal_to_xla(shape, dtype, tolerance, causal):
     with jax.enable_x64(dtype == np.float64):
         settings = Settings(shape[3], causal=causal, safe=True)
         inputs, masks = by_shape(shape, dtype, masks=not causal or shape[0] == 9)
-        assert serves(inputs, masks, None, settings)
+        assert supports(inputs, masks, None, settings)
         ours = everything(kernel(settings), inputs, masks)
         assert_close(ours, everything(plainly(settings), inputs, masks), tolerance)
 
@@ -124,7 +124,7 @@ def test_dropout_of_weights():
     def run(function):
         return everything(lambda inputs, masks: function(inputs, masks, key), (x,), ())
 
-    assert serves((x,), (), key, settings)
+    assert supports((x,), (), key, settings)
     ours = run(kernel(settings))
     assert_close(ours, run(plainly(settings)), 1e-5)
     others = everything(kernel(Settings(2, causal=True)), (x,), ())
@@ -179,7 +179,7 @@ def test_what_the_kernel_takes():
         batch, length, source, heads, size = shape
         widths = ((batch, n, heads * size) for n in (length, source, source))
         inputs = tuple(jax.ShapeDtypeStruct(sizes, dtype) for sizes in widths)
-        return serves(inputs, masks, None, Settings(heads))
+        return supports(inputs, masks, None, Settings(heads))
 
     assert by()
     assert by((1, 1, 1, 1, 1))

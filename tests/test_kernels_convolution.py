@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnets.kernels import native
-from jaxnets.kernels.convolution import convolution, serves
+from jaxnets.kernels.convolution import convolution, supports
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.xla_convolution import by_xla
 from tests import quick_compilation
@@ -86,7 +86,7 @@ def check(case, relu, dtype=np.float64, tolerance=1e-12):
     x, kernel, where = CASES[case]
     x, kernel, bias = arrays(x, kernel, kernel[-1:], dtype=dtype)
     bias = None if case == "all" else bias
-    assert serves(x, kernel, where)
+    assert supports(x, kernel, where)
     (_, made), gradients = everything(by_kernel(where, relu), x, kernel, bias)
     (_, expected), theirs = everything(plainly(where, relu), x, kernel, bias)
     assert_close((made, gradients), (expected, theirs), tolerance)
@@ -209,7 +209,7 @@ def test_what_nobody_asks_for_is_not_computed():
 def test_what_the_kernels_take():
     def by(x=(2, 4, 4, 3), kernel=(3, 3, 3, 5), where=None, dtype=np.float32):
         where = where or geometry()
-        return serves(jnp.zeros(x, dtype), jnp.zeros(kernel, dtype), where)
+        return supports(jnp.zeros(x, dtype), jnp.zeros(kernel, dtype), where)
 
     assert by()
     assert by(dtype=np.float64)

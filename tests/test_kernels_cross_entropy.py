@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets import losses
 from jaxnets.kernels import explain, native, with_kernels
-from jaxnets.kernels.cross_entropy import cross_entropy, serves
+from jaxnets.kernels.cross_entropy import cross_entropy, supports
 from jaxnets.losses.classification import class_losses
 from tests.kernels import assert_close
 
@@ -111,7 +111,7 @@ def test_the_loss_reaches_the_kernel():
 
 def test_what_the_kernel_takes():
     def by(logits=(4, 3), labels=(4,), dtype=np.float32, integers=np.int32):
-        return serves(jnp.zeros(logits, dtype), jnp.zeros(labels, integers))
+        return supports(jnp.zeros(logits, dtype), jnp.zeros(labels, integers))
 
     assert by()
     assert by((2, 4, 3), (2, 4), np.float64, np.int64)
@@ -134,7 +134,7 @@ def test_only_where_the_dtype_of_the_logits_represents_every_label(dtype, most):
     labels = jax.ShapeDtypeStruct((2,), np.int32)
     logits = [jax.ShapeDtypeStruct((2, classes), dtype) for classes in (most, most + 1)]
     ready = native.ready("cross_entropy", logits[0])
-    assert [serves(one, labels) for one in logits] == [ready, False]
+    assert [supports(one, labels) for one in logits] == [ready, False]
 
 
 def test_the_largest_class_in_bfloat16():

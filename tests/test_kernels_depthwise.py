@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnets.kernels import native
-from jaxnets.kernels.depthwise import depthwise, serves
+from jaxnets.kernels.depthwise import depthwise, supports
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.xla_convolution import by_xla_operations
 from tests.kernels import assert_close, calls
@@ -106,7 +106,7 @@ def test_sums_over_all_taps(name):
     with jax.enable_x64(True):
         where, given = of_case(name)
         relu = name in ("ragged", "few channels", "stride", "seven", "sequence")
-        assert serves(given[0], given[1], where)
+        assert supports(given[0], given[1], where)
         assert_close(found(where, relu, *given), expected(where, relu, *given), 1e-12)
 
 
@@ -183,7 +183,7 @@ def test_what_nobody_asks_for_is_not_computed():
 def test_what_the_kernel_takes():
     def by(x=(2, 5, 5, 4), kernel=(3, 3, 1, 4), dtype=jnp.float32, **options):
         given = (jax.ShapeDtypeStruct(shape, dtype) for shape in (x, kernel))
-        return serves(*given, geometry(options.pop("groups", 4), axes=len(x) - 2, **options))
+        return supports(*given, geometry(options.pop("groups", 4), axes=len(x) - 2, **options))
 
     assert by()
     assert by(kernel=(3, 3, 1, 8))

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxnets.kernels import native
-from jaxnets.kernels.dropout import dropout, serves
+from jaxnets.kernels.dropout import dropout, supports
 from jaxnets.kernels.rewrite import explain
 from jaxnets.layers import Dropout, Dropout2d
 from jaxnets.layers.dropout import drop
@@ -41,7 +41,7 @@ def test_the_same_numbers_are_dropped(rate, shape):
 
         return jax.jit(jax.value_and_grad(run, has_aux=True))(x)
 
-    assert serves(x, KEY)
+    assert supports(x, KEY)
     ours, theirs = everything(kernel(rate)), everything(plainly(rate))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, theirs)
     np.testing.assert_array_equal(ours[0][1] == 0, theirs[0][1] == 0)
@@ -79,18 +79,18 @@ def test_many_at_once_have_the_bits_of_one():
 
 
 def test_what_the_kernel_takes():
-    assert serves(numbers(1), KEY)
-    assert not serves(numbers(0), KEY)
-    assert not serves(numbers(1), jax.random.key(0, impl="rbg"))
-    assert not serves(numbers(1), jax.random.split(KEY, 2))
-    assert not serves(jnp.zeros(3, jnp.float16), KEY)
-    assert not serves(jax.ShapeDtypeStruct((2**16, 2**16), jnp.float32), KEY)
+    assert supports(numbers(1), KEY)
+    assert not supports(numbers(0), KEY)
+    assert not supports(numbers(1), jax.random.key(0, impl="rbg"))
+    assert not supports(numbers(1), jax.random.split(KEY, 2))
+    assert not supports(jnp.zeros(3, jnp.float16), KEY)
+    assert not supports(jax.ShapeDtypeStruct((2**16, 2**16), jnp.float32), KEY)
     with jax.threefry_partitionable(False):
-        assert not serves(numbers(1), KEY)
+        assert not supports(numbers(1), KEY)
     with jax.enable_x64(True):
-        assert not serves(numbers(1), KEY)
+        assert not supports(numbers(1), KEY)
     with native.aside():
-        assert not serves(numbers(1), KEY)
+        assert not supports(numbers(1), KEY)
 
 
 def test_layers():

@@ -161,7 +161,7 @@ def test_what_the_kernels_take():
     def by(batch=16, sizes=(6, 5), dtype=jnp.float32, other=None):
         x = jnp.zeros((batch, sizes[0]), dtype)
         kernels = [jnp.zeros(pair, other or dtype) for pair in itertools.pairwise(sizes)]
-        return native_linear.serves(x, kernels, [kernel[0] for kernel in kernels])
+        return native_linear.supports(x, kernels, [kernel[0] for kernel in kernels])
 
     assert by()
     assert not by(batch=15)

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxnets.kernels import linear_layer, native
-from jaxnets.kernels.linear_layer import layer, serves
+from jaxnets.kernels.linear_layer import layer, supports
 from tests import tier
 from tests.kernels import assert_close, calls, precisions
 
@@ -71,7 +71,7 @@ def test_equal_to_xla(shape, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
         relu = len(shape[0]) == 1
         inputs = arrays(shape, dtype, bias=shape[1] != 50)
-        assert serves(*inputs)
+        assert supports(*inputs)
         ours = everything(kernels(relu), *inputs)
         assert_close(ours, everything(plainly(relu), *inputs), tolerance)
 
@@ -142,7 +142,7 @@ def test_what_the_kernels_take(monkeypatch):
     def by(rows=(16,), inputs=32, outputs=32, dtype=jnp.float32, other=None):
         shapes = (*rows, inputs), (inputs, outputs), (outputs,)
         x, *parameters = (jax.ShapeDtypeStruct(shape, other or dtype) for shape in shapes)
-        return serves(jax.ShapeDtypeStruct(x.shape, dtype), *parameters)
+        return supports(jax.ShapeDtypeStruct(x.shape, dtype), *parameters)
 
     assert by()
     assert by((4, 4))

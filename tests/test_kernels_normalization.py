@@ -13,8 +13,8 @@ from jaxnets.kernels import native
 from jaxnets.kernels.normalization import (
     batch_norm,
     layer_norm,
-    serves_batch_norm,
-    serves_layer_norm,
+    supports_batch_norm,
+    supports_layer_norm,
 )
 from jaxnets.layers import normalization as layers
 from tests import quick_compilation
@@ -100,7 +100,7 @@ def check_batch_norm(case, dtype=np.float64, tolerance=1e-12, parameters=True):
     shape, relu, residual = IMAGES[case]
     x, *added = arrays(shape, *[shape] * residual, dtype=dtype)
     scale, bias = arrays(*[shape[-1:]] * 2, dtype=dtype) if parameters else (None, None)
-    assert serves_batch_norm(x, scale, bias, *added)
+    assert supports_batch_norm(x, scale, bias, *added)
     ours, theirs = kernel_batch_norm(relu, residual), plain_batch_norm(relu, residual)
     check(ours, theirs, (x, scale, bias, *added), tolerance)
 
@@ -109,7 +109,7 @@ def check_layer_norm(case, dtype=np.float64, tolerance=1e-12, parameters=True):
     shape, axes, residual = ROWS[case]
     x, *added = arrays(shape, *[shape] * residual, dtype=dtype)
     scale, bias = arrays(*[shape[-axes:]] * 2, dtype=dtype) if parameters else (None, None)
-    assert serves_layer_norm(x, scale, bias, *added)
+    assert supports_layer_norm(x, scale, bias, *added)
     ours, theirs = kernel_layer_norm(axes, residual), plain_layer_norm(axes, residual)
     check(ours, theirs, (x, scale, bias, *added), tolerance)
 
@@ -268,10 +268,10 @@ def test_what_nobody_asks_for_is_not_kept():
     assert "tensor<6xf64>" in jax.jit(jax.grad(answer)).lower(x).as_text()
 
 
-@pytest.mark.parametrize("serves", [serves_batch_norm, serves_layer_norm])
-def test_what_the_kernels_take(serves):
+@pytest.mark.parametrize("supports", [supports_batch_norm, supports_layer_norm])
+def test_what_the_kernels_take(supports):
     def by(shape=(4, 3), dtype=np.float32, scale=np.float32):
-        return serves(jnp.zeros(shape, dtype), jnp.zeros(3, scale), None)
+        return supports(jnp.zeros(shape, dtype), jnp.zeros(3, scale), None)
 
     assert by()
     assert by(dtype=np.float64, scale=np.float64)

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxnets import kernels, layers
 from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Window
-from jaxnets.kernels.pooling import avg_pool, max_pool, serves
+from jaxnets.kernels.pooling import avg_pool, max_pool, supports
 from tests.kernels import assert_close, calls
 from tests.parity.oracle import images_first, images_last
 
@@ -52,7 +52,7 @@ def kernel(name, shape, options):
     """The layer, and the function that takes its place."""
     layer = getattr(layers, f"{name}Pool{len(shape) - 2}d")(**options)
     windows = layer._windows(jnp.zeros(shape))
-    assert serves(jax.ShapeDtypeStruct(shape, np.float32), windows)
+    assert supports(jax.ShapeDtypeStruct(shape, np.float32), windows)
     if name == "Max":
         return layer, max_pool(windows, layer)
     given = {"count_include_pad": layer.count_include_pad, "divisor": layer.divisor_override}
@@ -140,7 +140,7 @@ def test_what_the_kernels_take():
     by_two = (Window(2, 2),) * 2
 
     def by(shape=(2, 6, 6, 4), windows=by_two, dtype=jnp.float32):
-        return serves(jax.ShapeDtypeStruct(shape, dtype), windows)
+        return supports(jax.ShapeDtypeStruct(shape, dtype), windows)
 
     assert by()
     assert by((2, 6, 4), (Window(2, 2),))

@@ -216,7 +216,7 @@ def test_what_the_kernels_take():
         kernels = jnp.zeros((24, size), weights), jnp.zeros((size, size), weights)
         initial = (jnp.zeros((batch, size), weights),)
         directions = [Direction(kernels, (None, None), initial)] * len(reverse)
-        return recurrence.serves("tanh", reverse, jnp.zeros((batch, time, 24), dtype), directions)
+        return recurrence.supports("tanh", reverse, jnp.zeros((batch, time, 24), dtype), directions)
 
     assert by()
     assert by(batch=1024)

@@ -171,7 +171,7 @@ def in_a_way(way, monkeypatch):
     """What is to be done to a function before it is differentiated."""
     if way is None:
         return lambda function: function
-    monkeypatch.setattr("jaxnets.kernels.recurrence.serves", lambda *_: False)
+    monkeypatch.setattr("jaxnets.kernels.recurrence.supports", lambda *_: False)
     monkeypatch.setattr("jaxnets.kernels.patterns.LARGE", way)
     return with_kernels
 

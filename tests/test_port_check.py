@@ -108,7 +108,7 @@ def test_a_difference_is_found(wrong, what, where):
     assert "<-" in str(found)
 
 
-def test_a_departure_names_its_layer():
+def test_a_divergence_names_its_layer():
     assert proof("number").failure.endswith("; fc is the first layer that differs")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxnets.compare.records import Finding
-from jaxnets.compare.step_records import Departure, StepComparison
+from jaxnets.compare.step_records import Divergence, StepComparison
 
 _OF_UPDATES = 1e-4  # least relative difference of an update that counts
 _ALONE = 1e-2  # the same if no metric diverges
@@ -89,11 +89,11 @@ def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...
         first: the changes by the first step.
     """
     found = _not_finite(comparison)
-    departures = [comparison.departure(metric) for metric in comparison.metrics]
-    known = [one for one in departures if one is not None]
-    known.sort(key=lambda one: (one.step, -one.apart))
+    divergences = [comparison.divergence(metric) for metric in comparison.metrics]
+    known = [one for one in divergences if one is not None]
+    known.sort(key=lambda one: (one.step, -one.relative_difference))
     if known:
-        return (*found, _of_departures(known, first))
+        return (*found, _of_divergences(known, first))
     differing = first.worst(_ALONE)
     if differing is not None:
         text = f"The metrics agree, but the weights do not. {first.in_words()}"
@@ -117,7 +117,7 @@ def _not_finite(comparison: StepComparison) -> list[Finding]:
     return found
 
 
-def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
+def _of_divergences(known: list[Divergence], first: FirstStep) -> Finding:
     """Makes a finding of the metrics that diverge first, as the others may follow from them."""
     one, *others = known
     also = [other.metric for other in others if other.step == one.step]
@@ -126,7 +126,7 @@ def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
     sentences = [
         f"The first metric to diverge is {where}, at step {one.step} (seed {one.seed}): "
         f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch. The relative "
-        f"difference is {one.apart:.1e}; rounding explains up to {one.explained:.0e}."
+        f"difference is {one.relative_difference:.1e}; rounding explains up to {one.explained:.0e}."
     ]
     sentences += [f"Other metrics diverge later: {_listed(later)}."] if later else []
     if first.draws:

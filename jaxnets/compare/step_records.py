@@ -41,7 +41,7 @@ class Course:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Departure:
+class Divergence:
     """The first step at which a metric differs by more than rounding explains.
 
     Attributes:
@@ -50,7 +50,8 @@ class Departure:
         seed: the seed of the pair.
         ours: the metric of jaxnets at that step; NaN if it was not measured.
         theirs: the metric of PyTorch at that step; NaN if it was not measured.
-        apart: the difference relative to PyTorch's value; infinite if only one is finite.
+        relative_difference: the difference divided by PyTorch's value; infinite if only one is
+            finite.
         explained: the largest relative difference that rounding explains.
     """
 
@@ -59,7 +60,7 @@ class Departure:
     seed: int
     ours: float
     theirs: float
-    apart: float
+    relative_difference: float
     explained: float
 
 
@@ -111,13 +112,14 @@ class StepComparison:
     def in_words(self, metric: str) -> str:
         """Returns a line with a metric's means in the last epoch and its largest difference."""
         mean = [np.mean(self.last(metric, side)) for side in (self.ours, self.theirs)]
-        found = self.departure(metric)
+        found = self.divergence(metric)
         if found is None:
-            apart = self.apart(metric)
+            apart = self.relative_differences(metric)
             largest = np.max(apart, where=np.isfinite(apart), initial=0.0)
             ending = f"differs by at most {largest:.1e}, which rounding explains"
         else:
-            ending = f"diverges at step {found.step} (seed {found.seed}) by {found.apart:.1e}"
+            where = f"step {found.step} (seed {found.seed})"
+            ending = f"diverges at {where} by {found.relative_difference:.1e}"
         return f"{mean[0]:.6g} and {mean[1]:.6g} in the last epoch; {ending}"
 
     def last(self, metric: str, side: tuple[Course, ...]) -> list[float]:
@@ -129,7 +131,7 @@ class StepComparison:
         ours, theirs = (self.last(metric, side) for side in (self.ours, self.theirs))
         return paired(ours, theirs, _MARGIN * float(np.mean(np.abs(theirs))))
 
-    def apart(self, metric: str) -> np.ndarray:
+    def relative_differences(self, metric: str) -> np.ndarray:
         """Returns the differences of a metric relative to PyTorch's values, float [seeds, steps].
 
         The denominator is the larger of the value at the step and the median over the steps, as a
@@ -151,9 +153,9 @@ class StepComparison:
         chance = np.nan_to_num(_relative(self.control.steps[metric], theirs), posinf=np.inf)
         return np.maximum(least, _BEYOND * np.maximum.accumulate(chance))
 
-    def departure(self, metric: str) -> Departure | None:
+    def divergence(self, metric: str) -> Divergence | None:
         """Finds the first of three successive steps at which a metric diverges; None if none."""
-        explained, apart = self.explained(metric), self.apart(metric)
+        explained, apart = self.explained(metric), self.relative_differences(metric)
         starts = [_start(one, explained) for one in apart]
         found = [
             (step, -apart[row, step], row) for row, step in enumerate(starts) if step is not None
@@ -161,13 +163,13 @@ class StepComparison:
         if not found:
             return None
         step, _, row = min(found)
-        return Departure(
+        return Divergence(
             metric=metric,
             step=step,
             seed=self.ours[row].seed,
             ours=float(self.ours[row].steps[metric][step]),
             theirs=float(self.theirs[row].steps[metric][step]),
-            apart=float(apart[row, step]),
+            relative_difference=float(apart[row, step]),
             explained=float(explained[step]),
         )
 

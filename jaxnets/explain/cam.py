@@ -11,7 +11,7 @@ from jaxnets.arrays import ArrayLike, InputError, check_bool, check_choice
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain.layers import layer_of, outputs_and_layer
-from jaxnets.explain.questions import Question, Target, asked, selected
+from jaxnets.explain.targets import Request, Target, checked_request, selected
 from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.layers.convolution import Conv1d, Conv2d, Conv3d
 from jaxnets.layers.interpolation import interpolate
@@ -59,11 +59,11 @@ def grad_cam(
     check_bool("relu_attributions", relu_attributions)
     if interpolate_mode is not None:
         check_choice("interpolate_mode", interpolate_mode, ("bilinear", "nearest"))
-    question = asked(model, inputs, target, transform)
+    request = checked_request(model, inputs, target, transform)
     call = layer_of(
         model,
-        question.state,
-        question.inputs,
+        request.state,
+        request.inputs,
         layer,
         _CONVOLUTIONS,
         "convolution",
@@ -71,12 +71,12 @@ def grad_cam(
         transform=transform,
     )
     shapes = [array.shape for array in call.outputs]
-    if len(shapes) != 1 or not 3 <= len(shapes[0]) <= 5 or shapes[0][0] != len(question.inputs):
+    if len(shapes) != 1 or not 3 <= len(shapes[0]) <= 5 or shapes[0][0] != len(request.inputs):
         got = f"{call.name} with {list(map(list, shapes))}"
         raise InputError("layer", "a layer with outputs [batch, height, width, channels]", got)
     try:
         return _grad_cam(
-            question, call.name, call.outputs[0], relu_attributions, interpolate_mode, transform
+            request, call.name, call.outputs[0], relu_attributions, interpolate_mode, transform
         )
     except jax.errors.UnexpectedTracerError as error:
         raise InputError("layer", "a layer that is called outside of a scan", call.name) from error
@@ -84,14 +84,14 @@ def grad_cam(
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
 def _grad_cam(
-    question: Question,
+    request: Request,
     name: str,
     output: Any,
     relu: bool,
     mode: str | None,
     transform: Transform | None,
 ) -> jax.Array:
-    state, inputs, target = question
+    state, inputs, target = request
     x = applied(transform, inputs)
 
     def total(added: jax.Array, state: TrainState, x: jax.Array, target: Any) -> Any:

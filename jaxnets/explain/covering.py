@@ -15,7 +15,15 @@ from jaxnets.arrays import ArrayLike, InputError, check_positive, entries
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain.integrated import as_baselines
-from jaxnets.explain.questions import Question, Target, after, asked, per_example, score, settled
+from jaxnets.explain.targets import (
+    Request,
+    Target,
+    after,
+    checked_request,
+    per_example,
+    score,
+    settled,
+)
 
 
 def occlusion(
@@ -52,16 +60,16 @@ def occlusion(
     Raises:
         InputError: see ``saliency``; or if the windows do not fit.
     """
-    question = asked(model, inputs, target, transform)
-    x = after(transform, question.inputs)
+    request = checked_request(model, inputs, target, transform)
+    x = after(transform, request.inputs)
     window = _window(sliding_window_shapes, x.shape[1:])
     steps = _strides(strides, window, x.shape[1:])
     counts = [
         -(-(size - w) // step) + 1 for size, w, step in zip(x.shape[1:], window, steps, strict=True)
     ]
     starts = np.array(list(itertools.product(*map(range, counts)))) * np.array(steps)
-    cover = as_baselines(baselines, question.inputs, transform)
-    return _occlusion(question, starts.astype(np.int32), cover, window, transform)
+    cover = as_baselines(baselines, request.inputs, transform)
+    return _occlusion(request, starts.astype(np.int32), cover, window, transform)
 
 
 def _window(given: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -94,13 +102,13 @@ def _strides(given: Any, window: tuple[int, ...], shape: tuple[int, ...]) -> tup
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _occlusion(
-    question: Question,
+    request: Request,
     starts: jax.Array,
     cover: jax.Array,
     window: tuple[int, ...],
     transform: Transform | None,
 ) -> jax.Array:
-    state, inputs, target = question
+    state, inputs, target = request
     x = applied(transform, inputs)
     cover = jnp.broadcast_to(cover, x.shape)
     target = settled(state, x, target)

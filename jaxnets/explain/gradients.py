@@ -10,7 +10,7 @@ from jax import lax
 from jaxnets.arrays import ArrayLike, check_bool, check_number, check_positive, check_seed
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.compose import applied
-from jaxnets.explain.questions import Question, Target, asked, gradient, settled
+from jaxnets.explain.targets import Request, Target, checked_request, gradient, settled
 
 
 def saliency(
@@ -50,12 +50,12 @@ def saliency(
         True
     """
     check_bool("abs", abs)
-    return _saliency(asked(model, inputs, target, transform), abs, transform)
+    return _saliency(checked_request(model, inputs, target, transform), abs, transform)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _saliency(question: Question, abs: bool, transform: Transform | None) -> jax.Array:
-    state, inputs, target = question
+def _saliency(request: Request, abs: bool, transform: Transform | None) -> jax.Array:
+    state, inputs, target = request
     found = gradient(state, applied(transform, inputs), target)
     return jnp.abs(found) if abs else found
 
@@ -83,12 +83,12 @@ def input_x_gradient(
     Raises:
         InputError: see ``saliency``.
     """
-    return _input_x_gradient(asked(model, inputs, target, transform), transform)
+    return _input_x_gradient(checked_request(model, inputs, target, transform), transform)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _input_x_gradient(question: Question, transform: Transform | None) -> jax.Array:
-    state, inputs, target = question
+def _input_x_gradient(request: Request, transform: Transform | None) -> jax.Array:
+    state, inputs, target = request
     x = applied(transform, inputs)
     return x * gradient(state, x, target)
 
@@ -130,20 +130,20 @@ def smooth_grad(
     check_positive("nt_samples", nt_samples)
     check_number("stdevs", stdevs, least=0)
     check_seed("seed", seed)
-    question = asked(model, inputs, target, transform)
-    return _smooth_grad(question, seed, stdevs, nt_samples, abs, transform)
+    request = checked_request(model, inputs, target, transform)
+    return _smooth_grad(request, seed, stdevs, nt_samples, abs, transform)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _smooth_grad(
-    question: Question,
+    request: Request,
     seed: int,
     stdevs: float,
     nt_samples: int,
     abs: bool,
     transform: Transform | None,
 ) -> jax.Array:
-    state, inputs, target = question
+    state, inputs, target = request
     x = applied(transform, inputs)
     target = settled(state, x, target)
     key = jax.random.key(seed)

@@ -12,7 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxnets.arrays import ArrayLike, InputError, called, describe, printable
 from jaxnets.data.transforms import Transform
-from jaxnets.explain.questions import after, spec_of
+from jaxnets.explain.targets import after, spec_of
 from jaxnets.figures import new_figure, save, writable
 from jaxnets.interop.watching import watched
 from jaxnets.kernels import native

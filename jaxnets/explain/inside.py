@@ -23,7 +23,7 @@ from jaxnets.arrays import (
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain.layers import LayerCall, layer_calls, layer_inputs, layer_named
-from jaxnets.explain.questions import after, spec_of
+from jaxnets.explain.targets import after, spec_of
 from jaxnets.interop.watching import watched
 from jaxnets.optional import require
 from jaxnets.training.evaluation import for_prediction

@@ -20,7 +20,7 @@ from jaxnets.arrays import (
 from jaxnets.data.transforms import Transform
 from jaxnets.explain.inside import activations, by_path, parameter_gradients
 from jaxnets.explain.layers import layer_calls, layer_named
-from jaxnets.explain.questions import after, spec_of
+from jaxnets.explain.targets import after, spec_of
 from jaxnets.figures import new_figure, save, writable
 from jaxnets.interop.entries import nodes
 from jaxnets.training.evaluation import for_prediction

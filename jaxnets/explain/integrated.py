@@ -14,11 +14,11 @@ from jaxnets.arrays import ArrayLike, InputError, as_array, check_choice, check_
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain.layers import embedding_of, with_layer
-from jaxnets.explain.questions import (
-    Question,
+from jaxnets.explain.targets import (
+    Request,
     Target,
     after,
-    asked,
+    checked_request,
     gradient,
     score,
     selected,
@@ -87,9 +87,9 @@ def integrated_gradients(
         True
     """
     points = quadrature(method, n_steps)
-    question = asked(model, inputs, target, transform)
-    start = as_baselines(baselines, question.inputs, transform)
-    return _integrated_gradients(question, start, points, transform)
+    request = checked_request(model, inputs, target, transform)
+    start = as_baselines(baselines, request.inputs, transform)
+    return _integrated_gradients(request, start, points, transform)
 
 
 def as_baselines(baselines: Any, inputs: jax.Array, transform: Transform | None) -> jax.Array:
@@ -150,9 +150,9 @@ def _integral(
 
 @functools.partial(jax.jit, static_argnums=3)
 def _integrated_gradients(
-    question: Question, start: jax.Array, points: Any, transform: Transform | None
+    request: Request, start: jax.Array, points: Any, transform: Transform | None
 ) -> IntegratedGradients:
-    state, inputs, target = question
+    state, inputs, target = request
     x = applied(transform, inputs)
     start = jnp.broadcast_to(start, x.shape)
     target = settled(state, x, target)
@@ -199,23 +199,23 @@ def token_attributions(
     """
     points = quadrature(method, n_steps)
     check_integer("baselines", baselines, least=0)
-    question = asked(model, inputs, target, None, floats=False)
-    if question.inputs.ndim != 2 or question.inputs.dtype.kind not in "iu":
-        raise InputError("inputs", "integers [batch, time]", describe(question.inputs))
-    name, rows = embedding_of(model, question.state, question.inputs, layer)
+    request = checked_request(model, inputs, target, None, floats=False)
+    if request.inputs.ndim != 2 or request.inputs.dtype.kind not in "iu":
+        raise InputError("inputs", "integers [batch, time]", describe(request.inputs))
+    name, rows = embedding_of(model, request.state, request.inputs, layer)
     if baselines >= rows:
         raise InputError("baselines", f"a token from 0 to {rows - 1}", baselines)
-    if (least := int(question.inputs.min())) < 0 or int(question.inputs.max()) >= rows:
-        got = least if least < 0 else int(question.inputs.max())
+    if (least := int(request.inputs.min())) < 0 or int(request.inputs.max()) >= rows:
+        got = least if least < 0 else int(request.inputs.max())
         raise InputError("inputs", f"tokens from 0 to {rows - 1}", got)
-    return _token_attributions(question, points, name, baselines)
+    return _token_attributions(request, points, name, baselines)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _token_attributions(
-    question: Question, points: Any, name: str, baseline: int
+    request: Request, points: Any, name: str, baseline: int
 ) -> IntegratedGradients:
-    state, tokens, target = question
+    state, tokens, target = request
     end, start = _vectors(state, tokens, name, baseline)
 
     def output(x: jax.Array, state: TrainState, target: Any) -> jax.Array:

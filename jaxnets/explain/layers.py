@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, shortened
 from jaxnets.data.transforms import Transform
-from jaxnets.explain.questions import after
+from jaxnets.explain.targets import after
 from jaxnets.interop.entries import nodes
 from jaxnets.interop.watching import watched
 from jaxnets.training.objective import outputs_of

@@ -85,11 +85,11 @@ class Trace:
         if self.first is None:
             lines.append(f"no layer differs by more than {self.tolerance:g}")
         else:
-            lines.append(self.departure)
+            lines.append(self.divergence)
         return "\n".join(lines)
 
     @property
-    def departure(self) -> str:
+    def divergence(self) -> str:
         """A sentence that names the first layer whose outputs differ; empty if all agree."""
         if self.first is None:
             return ""

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.interop import stock, table
+from jaxnets.interop import flax_layers, table
 from jaxnets.interop.links import Leaf, Link
 from jaxnets.layers.parametrization import Parametrized
 
@@ -116,7 +116,7 @@ def entries(model: nnx.Module) -> list[Entry]:
     taken: set[str] = set()  # paths with an entry, as a link may include weights of inner layers
     reached: set[int] = set()
     for path, name, node in nodes(model):
-        if isinstance(node, stock.STRANGERS) and _unreached(node, reached):
+        if isinstance(node, flax_layers.STRANGERS) and _unreached(node, reached):
             got = f"{type(node).__name__} at {path.rstrip('.') or 'the top'}"
             raise InputError("model", "layers with a counterpart in PyTorch", got)
         for link in _links(node):
@@ -136,8 +136,8 @@ def _links(node: Any) -> list[Link]:
     """Returns the links of one layer, without those of which the layer lacks an array."""
     links = [leaf.link(attribute) for attribute, leaf in table.leaves(node).items()]
     for kind in type(node).__mro__:
-        if kind in stock.LINKS:
-            links += stock.LINKS[kind](node)
+        if kind in flax_layers.LINKS:
+            links += flax_layers.LINKS[kind](node)
             break
     links = [link for link in links if all(_is_weight(_value(node, part)) for part in link.ours)]
     known = {part for link in links for part in link.ours}

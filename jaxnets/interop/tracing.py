@@ -156,8 +156,8 @@ def _our_calls(
         except (InputError, TypeError, ValueError) as error:
             expected = f"what {type(model).__name__} takes, or to_ours= to bring them to our layout"
             got = f"{', '.join(map(describe, arrays))}, with which {error}"
-            if departure := trace(calls).departure:  # an earlier layer may be the cause
-                got += f"; {departure}"
+            if divergence := trace(calls).divergence:  # an earlier layer may be the cause
+                got += f"; {divergence}"
             raise InputError("inputs", expected, got) from error
     return calls
 

@@ -10,7 +10,7 @@ from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 
-def serves(x: Shaped) -> bool:
+def supports(x: Shaped) -> bool:
     """Whether the kernels of ``gelu`` can run this, and are faster than XLA's operations."""
     return x.ndim > 0 and math.prod(x.shape) > 0 and native.ready("activation", x)
 

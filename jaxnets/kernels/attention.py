@@ -33,7 +33,7 @@ class Settings:
     rate: float = 0.0
 
 
-def serves(
+def supports(
     inputs: Sequence[Shaped], masks: Sequence[Shaped], key: Shaped | None, settings: Settings
 ) -> bool:
     """Whether the kernel of ``attention`` supports these arguments of its function."""

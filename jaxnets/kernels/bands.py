@@ -21,7 +21,7 @@ _FEW = 16
 _COLUMNS = 44
 
 
-def pays(x: Shaped, kernel: Shaped) -> bool:
+def is_faster(x: Shaped, kernel: Shaped) -> bool:
     """Whether a banded product is faster on a CPU for x [N, ..., C] and kernel [..., C, O]."""
     return x.dtype in (jnp.float32, jnp.float64) and min(kernel.shape[-2:]) < _FEW
 

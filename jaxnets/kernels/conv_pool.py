@@ -16,9 +16,9 @@ from jaxnets.kernels.xla_convolution import by_xla
 _LEAST_EXAMPLES = 8
 
 
-def pays(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
+def is_faster(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     """Whether ``conv_relu_pool`` supports a convolution, and is faster than separate kernels."""
-    if not (geometry.dense and x.ndim == 4 and bands.pays(x, kernel) and bands.pools(kernel)):
+    if not (geometry.dense and x.ndim == 4 and bands.is_faster(x, kernel) and bands.pools(kernel)):
         return False
     sizes = zip(x.shape[1:3], geometry.padding, kernel.shape[:2], strict=True)
     return all(n + sum(pads) > reach for n, pads, reach in sizes)  # at least one pooling window
@@ -33,7 +33,7 @@ def conv_relu_pool(
     over the channels, which are fewer than a vector has elements.
 
     Args:
-        geometry: the geometry of the convolution; see ``pays``.
+        geometry: the geometry of the convolution; see ``is_faster``.
         pool: the pool alone.
 
     Returns:
@@ -47,7 +47,7 @@ def conv_relu_pool(
         return bands.convolve_and_pool(x, kernel, bias, geometry.padding)
 
     def run(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        if not serves(x, kernel, bias):  # without a compiler, or for few examples
+        if not supports(x, kernel, bias):  # without a compiler, or for few examples
             return bands.where_finite(by_product, apart)(x, kernel, bias)
         rows, columns = (n // 2 for n in bands.size(x, kernel, geometry.padding))
         before = geometry.padding[0][0], geometry.padding[1][0]
@@ -56,7 +56,7 @@ def conv_relu_pool(
     return run
 
 
-def serves(x: Shaped, kernel: Shaped, bias: Shaped) -> bool:
+def supports(x: Shaped, kernel: Shaped, bias: Shaped) -> bool:
     """Whether the kernels of ``conv_pool`` can run this, and are faster than XLA's operations."""
     return len(x) >= _LEAST_EXAMPLES and native.ready("conv_pool", x, kernel, bias)
 

@@ -14,7 +14,7 @@ from jaxnets.kernels.gradients import with_gradient
 _MOST_WEIGHTS = 2**23
 
 
-def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
+def supports(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     """Whether the kernels of ``convolution`` can run this, and are faster than XLA's operations.
 
     Args:

@@ -13,7 +13,7 @@ from jaxnets.kernels.gradients import with_gradient
 Losses = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def serves(logits: Shaped, labels: Shaped) -> bool:
+def supports(logits: Shaped, labels: Shaped) -> bool:
     """Whether the kernels of ``cross_entropy`` can run this, and are faster than XLA's operations.
 
     Args:

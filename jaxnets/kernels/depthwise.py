@@ -16,7 +16,7 @@ from jaxnets.kernels.gradients import with_gradient
 _MOST_TAPS = 2**10
 
 
-def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
+def supports(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     """Whether the kernels of ``depthwise`` can run this, and are faster than XLA's operations.
 
     Args:

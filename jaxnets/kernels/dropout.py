@@ -12,7 +12,7 @@ from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 
-def serves(x: Shaped, key: Shaped) -> bool:
+def supports(x: Shaped, key: Shaped) -> bool:
     """Whether the kernel of ``dropout`` draws the same numbers as ``jax.random.bernoulli``."""
     return x.dtype == np.float32 and draws(x.shape, key) and native.ready("dropout", x)
 

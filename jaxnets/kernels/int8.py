@@ -12,7 +12,7 @@ from jaxnets.kernels.gradients import with_gradient
 _INSTRUCTIONS = "avx512_vnni", "avx512bw"
 
 
-def serves(scale: Shaped) -> bool:
+def supports(scale: Shaped) -> bool:
     """Whether the kernel of ``linear`` can run, and is faster than XLA's products."""
     return native.processor_has(*_INSTRUCTIONS) and native.ready("int8", scale)
 

@@ -19,15 +19,15 @@ _MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
 _ONE_BY_ONE, _LARGE = range(32, 128), 2**16
 
 
-def serves(x: Shaped, kernels: Sequence[Shaped], biases: Sequence[Shaped]) -> bool:
+def supports(x: Shaped, kernels: Sequence[Shaped], biases: Sequence[Shaped]) -> bool:
     """Whether the kernels of ``chain`` can run these layers, and are faster than XLA's products."""
-    pays = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
+    pays_off = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
     weights = sum(math.prod(kernel.shape) for kernel in kernels)
     outputs = len(x) * sum(kernel.shape[1] for kernel in kernels)
     fits = weights <= _MOST_WEIGHTS and outputs <= _MOST_OUTPUTS
     if len(x) in _ONE_BY_ONE and weights >= _LARGE:
         return False
-    return pays and fits and native.ready("linear", x, *kernels, *biases)
+    return pays_off and fits and native.ready("linear", x, *kernels, *biases)
 
 
 def _by_layer(kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> list[jax.Array]:

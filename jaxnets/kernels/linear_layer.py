@@ -18,13 +18,13 @@ _LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
 _THIN, _LARGE = 2, 2**19
 
 
-def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
+def supports(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
     """Whether the kernels of ``layer`` can run this, and are faster than XLA's products."""
     rows, size = math.prod(x.shape[:-1]), math.prod(kernel.shape)
     many = rows >= _LEAST_ROWS and rows * size >= _LEAST_PRODUCTS
-    pays = many or (rows <= _THIN and size >= _LARGE)
+    pays_off = many or (rows <= _THIN and size >= _LARGE)
     return (
-        pays
+        pays_off
         and min(kernel.shape) >= _LEAST_COLUMNS
         and native.ready("linear_layer", x, kernel, *bias)
     )

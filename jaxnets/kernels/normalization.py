@@ -41,7 +41,7 @@ def _serve(x: Shaped, others: tuple[Shaped | None, ...]) -> bool:
     return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
 
 
-def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
+def supports_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
     """Whether the kernels of ``batch_norm`` can run this, and are faster than XLA's operations.
 
     Args:
@@ -99,7 +99,7 @@ def batch_norm(
     return _of_parameters(with_gradient(run, keep, pull_back, plain))
 
 
-def serves_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
+def supports_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
     """Whether the kernels of ``layer_norm`` can run this, and are faster than XLA's operations.
 
     Args:

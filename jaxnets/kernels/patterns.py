@@ -16,6 +16,7 @@ from jax import lax
 from jaxnets.kernels import (
     activation,
     attention,
+    composites,
     conv_pool,
     convolution,
     cross_entropy,
@@ -27,7 +28,6 @@ from jaxnets.kernels import (
     normalization,
     pooling,
     recurrence,
-    stock,
 )
 from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Geometry, Shaped, Window
@@ -179,9 +179,9 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
 def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool) -> Function:
     """Returns the fastest function of x, the kernel and the bias or None, for these shapes."""
     plain = partial(by_xla_operations, geometry, relu)
-    if depthwise.serves(x, kernel, geometry):
+    if depthwise.supports(x, kernel, geometry):
         return depthwise.depthwise(geometry, plain, relu=relu)
-    if convolution.serves(x, kernel, geometry):
+    if convolution.supports(x, kernel, geometry):
         return convolution.convolution(geometry, plain, relu=relu)
     return plain
 
@@ -195,9 +195,9 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool(reader)
     if pool is None or pool.windows != (Window(2, 2),) * 2 or pool.sums:
         return None
-    if not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
+    if not _whole(reader.outputs[0]) or not conv_pool.is_faster(x, kernel, geometry):
         return None
-    if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
+    if convolution.supports(x, kernel, geometry) and not conv_pool.supports(x, kernel, layer.bias):
         return None  # for few examples, separate kernels are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool.plain)
 
@@ -244,7 +244,7 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
     pool, (x,) = _pool(node), node.inputs
     if pool is None or not isinstance(x, Value):
         return None
-    if not _whole(x) or not pooling.serves(x, pool.windows):
+    if not _whole(x) or not pooling.supports(x, pool.windows):
         return None
     if pool.sums:
         about, run = "sums over windows", pooling.avg_pool(pool.windows, pool.plain, divisor=1)
@@ -258,7 +258,7 @@ def _linear(graph: Graph, node: Node) -> Node | None:
     layers = _layers(graph, node)
     kernels = [layer.inputs[1] for layer in layers]
     biases = [layer.bias for layer in layers if layer.bias is not None]
-    if len(layers) < 2 or not linear.serves(layers[0].inputs[0], kernels, biases):
+    if len(layers) < 2 or not linear.supports(layers[0].inputs[0], kernels, biases):
         return _one_linear(graph, node)
     x, sizes = layers[0].inputs[0], [kernel.shape[1] for kernel in kernels]
 
@@ -293,7 +293,7 @@ def _one_linear(graph: Graph, node: Node) -> Node | None:
     if layer is None or not _is_linear(node, layer):
         return None
     (x, kernel), bias = layer.inputs, [] if layer.bias is None else [layer.bias]
-    if not linear_layer.serves(x, kernel, *bias):
+    if not linear_layer.supports(x, kernel, *bias):
         return None
 
     def plain(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
@@ -332,48 +332,48 @@ def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> j
 
 def _max_pool(mark: Mark, x: Value) -> Function | None:
     windows = mark.settings["windows"]
-    return pooling.max_pool(windows, mark.plain) if pooling.serves(x, windows) else None
+    return pooling.max_pool(windows, mark.plain) if pooling.supports(x, windows) else None
 
 
 def _avg_pool(mark: Mark, x: Value) -> Function | None:
     windows, given = mark.settings["windows"], dict(mark.settings)
     del given["windows"]
-    return pooling.avg_pool(windows, mark.plain, **given) if pooling.serves(x, windows) else None
+    return pooling.avg_pool(windows, mark.plain, **given) if pooling.supports(x, windows) else None
 
 
 def _attend(
     mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...], key: Value | None
 ) -> Function | None:
     settings = attention.Settings(**mark.settings)
-    if not attention.serves(inputs, masks, key, settings):
+    if not attention.supports(inputs, masks, key, settings):
         return None
     return attention.attention(settings, mark.plain)
 
 
 def _class_losses(mark: Mark, logits: Value, labels: Value) -> Function | None:
-    if not cross_entropy.serves(logits, labels):
+    if not cross_entropy.supports(logits, labels):
         return None
     return cross_entropy.cross_entropy(mark.plain)
 
 
 def _gelu(mark: Mark, x: Value) -> Function | None:
-    return activation.gelu(mark.plain) if activation.serves(x) else None
+    return activation.gelu(mark.plain) if activation.supports(x) else None
 
 
-def _stock_gelu(graph: Graph, node: Node) -> Node | None:
+def _jax_gelu(graph: Graph, node: Node) -> Node | None:
     """Matches ``jax.nn.gelu(x, approximate=False)``."""
     product = graph.only_reader(node.outputs[0])
-    found = product and stock.fitted(graph, product.outputs[0], stock.GELU)
+    found = product and composites.fitted(graph, product.outputs[0], composites.GELU)
     x = found["x"] if found else None
-    if product is None or not isinstance(x, Value) or not _whole(x) or not activation.serves(x):
+    if product is None or not isinstance(x, Value) or not _whole(x) or not activation.supports(x):
         return None
     run = activation.gelu(partial(jax.nn.gelu, approximate=False))
     return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
 
 
-def _stock_normalization(graph: Graph, node: Node) -> Node | None:
+def _flax_normalization(graph: Graph, node: Node) -> Node | None:
     """Matches a normalization layer of Flax."""
-    layer = stock.normalization(graph, node)
+    layer = composites.normalization(graph, node)
     if layer is None or layer.mark is None or not all(map(_whole, layer.inputs)):
         return None
     return MARKED[layer.mark.name](graph, layer, layer.mark)
@@ -381,7 +381,7 @@ def _stock_normalization(graph: Graph, node: Node) -> Node | None:
 
 def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
     scale, _, _, x, _, weight = node.inputs
-    if not isinstance(scale, Value) or not int8.serves(scale):
+    if not isinstance(scale, Value) or not int8.supports(scale):
         return None
     about = f"product of int8 {_size(x)} and {_size(weight)}"
     run = _flat(mark, int8.linear(mark.plain))
@@ -394,7 +394,7 @@ def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
     The call has no ``examples``, because it would draw other bits for a part of the batch.
     """
     x, key = mark.given(node.inputs)
-    if mark.settings["alike"] or not dropout.serves(x, key):
+    if mark.settings["alike"] or not dropout.supports(x, key):
         return None
     function = dropout.dropout(mark.settings["rate"], mark.plain)
     about = f"dropout of {_size(x)}"
@@ -448,7 +448,7 @@ def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     relu = is_relu(reader)
     if reader is not None and relu:
         (y,) = reader.outputs
-    if not normalization.serves_batch_norm(x, scale, bias, *added):
+    if not normalization.supports_batch_norm(x, scale, bias, *added):
         return None
 
     def plain(x: Any, scale: Any, bias: Any, *added: Any) -> tuple[jax.Array, ...]:
@@ -482,7 +482,7 @@ def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
         same = all(one.shape == x.shape and _whole(one) for one in maker.inputs)
         if same:
             terms, made = list(maker.inputs), [y, x]
-    if not normalization.serves_layer_norm(terms[0], scale, bias, *terms[1:]):
+    if not normalization.supports_layer_norm(terms[0], scale, bias, *terms[1:]):
         return None
 
     def plain(x: Any, scale: Any, bias: Any, *added: Any) -> Any:
@@ -509,7 +509,7 @@ def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     x, directions, lengths = mark.given(node.inputs)
     cell, reverse = mark.settings["cell"], mark.settings["reverse"]
     function: Function
-    if _on_cpus() and recurrence.serves(cell, reverse, x, directions):
+    if _on_cpus() and recurrence.supports(cell, reverse, x, directions):
         function = recurrence.recurrence(cell, reverse, mark.plain)
         about = f"{'bidirectional ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
     else:
@@ -549,10 +549,10 @@ def _call(
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
-    "erfc": _stock_gelu,
+    "erfc": _jax_gelu,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
-    "rsqrt": _stock_normalization,
+    "rsqrt": _flax_normalization,
 }
 #: Patterns by the name of a marked function.
 MARKED: dict[str, MarkedPattern] = {

@@ -16,7 +16,7 @@ from jaxnets.kernels.gradients import with_gradient
 _MOST_PLACES = 255
 
 
-def serves(x: Shaped, windows: Sequence[Window]) -> bool:
+def supports(x: Shaped, windows: Sequence[Window]) -> bool:
     """Whether the kernels can pool x, and are faster than XLA's operations.
 
     Args:

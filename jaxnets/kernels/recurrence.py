@@ -25,7 +25,7 @@ _SAVED_GATES = {"lstm": 5, "gru": 4}
 Finals = tuple[tuple[jax.Array, ...], ...]
 
 
-def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence[Any]) -> bool:
+def supports(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence[Any]) -> bool:
     """Whether the kernels of ``recurrence`` can run this, and are faster than XLA's loop."""
     if any(one.projection is not None for one in directions):  # an LSTM with ``proj_size``
         return False
@@ -33,9 +33,9 @@ def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence
         return False
     batch, time, inputs = x.shape
     hidden = len(directions[0].kernels[1])
-    pays = batch * time >= (_LEAST_STEPS if batch > _FEW else _LEAST_STEPS_OF_FEW)
+    pays_off = batch * time >= (_LEAST_STEPS if batch > _FEW else _LEAST_STEPS_OF_FEW)
     arrays = jax.tree.leaves(directions)
-    return pays and inputs + hidden <= _MOST_FEATURES and native.ready("recurrence", x, *arrays)
+    return pays_off and inputs + hidden <= _MOST_FEATURES and native.ready("recurrence", x, *arrays)
 
 
 def recurrence(

@@ -38,7 +38,7 @@ def by_xla_operations(
 
 def _convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     general = partial(by_xla, geometry=geometry)
-    if geometry.dense and x.ndim <= 4 and bands.pays(x, kernel):
+    if geometry.dense and x.ndim <= 4 and bands.is_faster(x, kernel):
         return bands.where_finite(partial(_by_bands, padding=geometry.padding), general)(x, kernel)
     return general(x, kernel)
 

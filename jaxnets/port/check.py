@@ -231,8 +231,8 @@ def prove(
         if proof.verdict == "exact":
             return proof
         failure = failure or _described(proof.worst)
-        departure = _first_difference(model, torch_module, given, orders)
-    return dataclasses.replace(proof, failure=f"{failure}{departure}")
+        divergence = _first_difference(model, torch_module, given, orders)
+    return dataclasses.replace(proof, failure=f"{failure}{divergence}")
 
 
 def _frozen(module: Any, known: Collection[str]) -> set[str]:
@@ -269,7 +269,7 @@ def _first_difference(
             trace = trace_difference(model, module, list(inputs), to_ours=to_ours)
     except Exception as error:  # the generated code may raise anything
         return f"; layer by layer: {why(error)}"
-    return f"; {trace.departure}" if trace.departure else ""
+    return f"; {trace.divergence}" if trace.divergence else ""
 
 
 @dataclass

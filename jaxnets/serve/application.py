@@ -17,7 +17,7 @@ from jaxnets.optional import require
 from jaxnets.runs import SavedRun
 from jaxnets.serve.batches import Batches, Busy
 from jaxnets.serve.explanation import explanation
-from jaxnets.serve.questions import answer, check_served, question
+from jaxnets.serve.requests import check_served, parsed, response
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
 _POLICY += "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -99,20 +99,20 @@ class _Service:
         await self.batches.stop()
         self._explainer.shutdown(wait=False, cancel_futures=True)
 
-    async def answered(self, request: Any) -> dict[str, Any]:
+    async def responses_to(self, request: Any) -> dict[str, Any]:
         """Returns the response to a request to predict."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind != "application/json":
             raise Refused(415, "content-type: expected application/json")
         body = await self._body(request)
-        read = functools.partial(question, self.saved, body, self.limits.examples)
+        read = functools.partial(parsed, self.saved, body, self.limits.examples)
         # parsing a short body takes less time than starting a thread
         examples, options = read() if len(body) < _SHORT else await asyncio.to_thread(read)
         outputs = await self.batches.ask(examples)
-        answers = [answer(self.saved, output) for output in outputs]
+        responses = [response(self.saved, output) for output in outputs]
         if options["explain"]:
-            await self._explain(answers, examples, outputs)
-        return {"predictions": answers}
+            await self._explain(responses, examples, outputs)
+        return {"predictions": responses}
 
     async def _body(self, request: Any) -> bytes:
         most = self.limits.body
@@ -129,7 +129,7 @@ class _Service:
         raise Refused(413, f"body: expected at most {most:,} bytes")
 
     async def _explain(
-        self, answers: list[dict], examples: list[np.ndarray], outputs: list[np.ndarray]
+        self, responses: list[dict], examples: list[np.ndarray], outputs: list[np.ndarray]
     ) -> None:
         """Adds to each prediction its explanation and its input."""
         if len(examples) > _EXPLAINED:
@@ -139,7 +139,7 @@ class _Service:
         self._explaining += len(examples)
         loop = asyncio.get_running_loop()
         try:
-            for made, example, output in zip(answers, examples, outputs, strict=True):
+            for made, example, output in zip(responses, examples, outputs, strict=True):
                 explain = functools.partial(explanation, self.saved, example, output)
                 made["explanation"] = await loop.run_in_executor(self._explainer, explain)
                 made["given"] = self._given(example)
@@ -224,7 +224,7 @@ async def _response(service: _Service, request: Any) -> tuple[int, dict[str, Any
     """Returns the status and the JSON of a response, or of an error message."""
     seconds = service.limits.seconds
     try:
-        return 200, await asyncio.wait_for(service.answered(request), seconds)
+        return 200, await asyncio.wait_for(service.responses_to(request), seconds)
     except Refused as error:
         return error.status, {"error": str(error)}
     except InputError as error:

@@ -1,8 +1,8 @@
 """Training with several processes: how they connect, and how they end if one is lost.
 
-Every process connects to process 0 and keeps the connection open (see ``meeting``). If a connection
-closes without a goodbye message, that process is lost. All others then end with an error message,
-because their collective operations would wait for it forever.
+Every process connects to process 0 and keeps the connection open (see ``rendezvous``). If a
+connection closes without a goodbye message, that process is lost. All others then end with an error
+message, because their collective operations would wait for it forever.
 """
 
 import atexit
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_positive
-from jaxnets.training import meeting
+from jaxnets.training import rendezvous
 from jaxnets.training.bridge import Bridge
 from jaxnets.training.interrupts import Interrupted
 
@@ -70,7 +70,7 @@ def joined(
     local_devices = None
     if coordinator is None:
         coordinator, processes, process_id, local_devices = _detected(patience)
-    host, port = meeting.address(coordinator)
+    host, port = rendezvous.address(coordinator)
     check_positive("processes", processes)
     assert processes is not None
     check_integer("process_id", process_id, least=0, most=processes - 1)
@@ -81,10 +81,10 @@ def joined(
     with contextlib.ExitStack() as open_until_the_end:
         if process_id == 0:
             # JAX's service listens on the same port after ``gather`` has closed it.
-            lines = meeting.gather(port, coordinator, processes, patience)
+            lines = rendezvous.gather(port, coordinator, processes, patience)
             address = f"localhost:{port}"
         else:
-            lines = {0: meeting.report(host, port, processes, process_id, patience)}
+            lines = {0: rendezvous.report(host, port, processes, process_id, patience)}
             bridge = open_until_the_end.enter_context(Bridge(host, port, patience))
             address = f"127.0.0.1:{bridge.port}"
         watch = Watch(process_id, lines)

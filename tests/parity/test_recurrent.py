@@ -203,7 +203,7 @@ def whatever_comes(monkeypatch):
 
 
 def without_kernels(monkeypatch, large):
-    monkeypatch.setattr("jaxnets.kernels.recurrence.serves", lambda *_: False)
+    monkeypatch.setattr("jaxnets.kernels.recurrence.supports", lambda *_: False)
     monkeypatch.setattr("jaxnets.kernels.patterns.LARGE", large)
 
 

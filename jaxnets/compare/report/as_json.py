@@ -34,7 +34,7 @@ def as_json(comparison: Comparison | StepComparison) -> str:
         each = {
             metric: {
                 "equivalence": dataclasses.asdict(comparison.equivalence(metric)),
-                "departure": _as_dict(comparison.departure(metric)),
+                "divergence": _as_dict(comparison.divergence(metric)),
             }
             for metric in comparison.metrics
         }

@@ -67,11 +67,11 @@ def _metrics(comparison: StepComparison) -> Iterator[Block]:
 
 
 def _row(comparison: StepComparison, metric: str) -> list[str]:
-    found, departure = comparison.equivalence(metric), comparison.departure(metric)
+    found, divergence = comparison.equivalence(metric), comparison.divergence(metric)
     means = [
         np.mean(comparison.last(metric, side)) for side in (comparison.ours, comparison.theirs)
     ]
-    apart = comparison.apart(metric)
+    apart = comparison.relative_differences(metric)
     interval = "–"
     if found.interval is not None:
         interval = " to ".join(minus(f"{end:.2g}") for end in found.interval)
@@ -81,7 +81,7 @@ def _row(comparison: StepComparison, metric: str) -> list[str]:
         minus(f"{found.difference:.2g}"),
         interval,
         "–" if np.isnan(apart).all() else power(float(np.nanmax(apart))),
-        "–" if departure is None else f"{departure.step:,}",
+        "–" if divergence is None else f"{divergence.step:,}",
     ]
 
 
@@ -108,7 +108,7 @@ def draw(comparison: StepComparison, metric: str) -> "Drawing":
                 name = None if place else FRAMEWORKS[course.framework]
                 known = np.isfinite(course.steps[metric])
                 above.plot(steps[known], course.steps[metric][known], label=name, **look)
-        for apart in comparison.apart(metric):
+        for apart in comparison.relative_differences(metric):
             known = np.isfinite(apart)
             below.plot(steps[known], np.maximum(apart[known], FLOOR), color=OURS, lw=1.2)
         explained = comparison.explained(metric)

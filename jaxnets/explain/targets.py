@@ -37,7 +37,7 @@ _NUMBERS = int | np.integer | np.ndarray | jax.Array | list | tuple
 _TARGET = "the number of a class, one for each example, a function of the outputs, or None"
 
 
-class Question(NamedTuple):
+class Request(NamedTuple):
     """The arguments of a compiled explanation.
 
     Attributes:
@@ -51,15 +51,15 @@ class Question(NamedTuple):
     target: Any
 
 
-def asked(
+def checked_request(
     model: nnx.Module,
     inputs: Any,
     target: Target,
     transform: Transform | None,
     *,
     floats: bool = True,
-) -> Question:
-    """Checks the arguments of an explanation, and returns them as a ``Question``.
+) -> Request:
+    """Checks the arguments of an explanation, and returns them as a ``Request``.
 
     Args:
         model: any ``nnx.Module``.
@@ -91,7 +91,7 @@ def asked(
         got=describe(x),
     )
     chosen = _checked_target(target, outputs, len(inputs))
-    return Question(state, as_array("inputs", inputs), chosen)
+    return Request(state, as_array("inputs", inputs), chosen)
 
 
 def after(transform: Transform | None, inputs: Any) -> jax.ShapeDtypeStruct:
@@ -161,7 +161,7 @@ def selected(outputs: jax.Array, target: Any) -> jax.Array:
 
     Args:
         outputs: the outputs, [batch] or [batch, classes]; of any shape if the target is a function.
-        target: see ``Question``.
+        target: see ``Request``.
     """
     if callable(target):
         return target(outputs)

@@ -18,7 +18,7 @@ FORMS = ("inputs", "images", "texts", "rows")
 _OPTIONS = ("explain", "invert")
 
 
-def question(saved: SavedRun, body: bytes, most: int) -> tuple[list[np.ndarray], dict[str, Any]]:
+def parsed(saved: SavedRun, body: bytes, most: int) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Parses a request.
 
     Args:
@@ -104,7 +104,7 @@ def _array(saved: SavedRun, values: Any) -> np.ndarray:
     return narrow
 
 
-def answer(saved: SavedRun, output: np.ndarray, top: int = 10) -> dict[str, Any]:
+def response(saved: SavedRun, output: np.ndarray, top: int = 10) -> dict[str, Any]:
     """Returns the prediction for one example, for the response.
 
     Args:
