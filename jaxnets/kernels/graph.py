@@ -3,7 +3,7 @@
 Only this module depends on the structure of JAX's jaxprs.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,15 +85,13 @@ class Graph:
     def __init__(self, traced: Any) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[Value, Any] = {}
-        self._readers: Counter[Operand] = Counter()
-        self._reader: dict[Operand, Node] = {}
+        self._readers: defaultdict[Operand, list[Node | None]] = defaultdict(list)
         self._maker: dict[Operand, Node] = {}
         self._taken: set[Operand] = set()
         self.inputs = [_value(variable) for variable in traced.jaxpr.invars]
         self.outputs = self._inline(traced, self.inputs)
-        # Outputs count as two readers, so that no pattern fuses them into an intermediate value.
-        self._readers.update(self.outputs)
-        self._readers.update(self.outputs)
+        for value in self.outputs:
+            self._readers[value].append(None)  # so that no pattern fuses it with its reader
 
     def _inline(self, traced: Any, inputs: Sequence[Operand]) -> list[Operand]:
         known: dict[Any, Operand] = dict(zip(traced.jaxpr.invars, inputs, strict=True))
@@ -119,8 +117,8 @@ class Graph:
 
     def _add(self, node: Node) -> None:
         self.nodes.append(node)
-        self._readers.update(node.inputs)
-        self._reader.update(dict.fromkeys(node.inputs, node))
+        for value in node.inputs:
+            self._readers[value].append(node)
         self._maker.update(dict.fromkeys(node.outputs, node))
 
     def maker(self, value: Operand) -> Node | None:
@@ -133,8 +131,13 @@ class Graph:
         A kernel may fuse an operation with the one after it only if nothing else needs the value
         between them.
         """
-        reader = self._reader[value] if self._readers[value] == 1 else None
+        readers = self.readers(value)
+        reader = readers[0] if len(readers) == 1 else None
         return reader if reader is not None and self.is_free(reader) else None
+
+    def readers(self, value: Operand) -> Sequence[Node | None]:
+        """Returns the operations that read a value; None stands for the outputs of the graph."""
+        return self._readers.get(value, ())
 
     def is_free(self, node: Node) -> bool:
         """Whether no call replaces an operation yet."""

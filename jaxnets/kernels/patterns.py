@@ -28,6 +28,7 @@ from jaxnets.kernels import (
     normalization,
     pooling,
     recurrence,
+    written_attention,
 )
 from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Geometry, Shaped, Window
@@ -51,7 +52,7 @@ class Layer(NamedTuple):
     Attributes:
         inputs: x and the kernel.
         output: the output of the last operation.
-        bias: the vector that is added, or None.
+        bias: the array that is added to each row of the product, usually a vector, or None.
         relu: whether ReLU follows.
     """
 
@@ -96,7 +97,7 @@ def _layer(graph: Graph, node: Node) -> Layer | None:
         return None
     bias, reader = None, graph.only_reader(y)
     if reader is not None and reader.kind == "add":
-        bias = _vector(graph, _other(reader, y), y)
+        bias = _bias(graph, _other(reader, y), y, _output_axes(node))
         if bias is not None:
             (y,) = reader.outputs
             reader = graph.only_reader(y)
@@ -110,25 +111,34 @@ def _other(node: Node, value: Operand) -> Operand:
     return first if second is value else second
 
 
-def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
-    """Returns the vector that is broadcast along the last axis to make an array, or None.
+def _output_axes(product: Node) -> int:
+    """Returns the number of axes that a product with a kernel adds: 1, or more for heads."""
+    if product.kind != "dot_general":
+        return 1
+    (_, summed), _ = product.parameters["dimension_numbers"]
+    return max(1, len(product.inputs[1].shape) - len(summed))
+
+
+def _bias(graph: Graph, value: Operand, of: Value, axes: int = 1) -> Value | None:
+    """Returns the array that is broadcast along the last axes to make another, or None.
 
     A bias reaches the addition through any sequence of reshapes and broadcasts, which are followed
     backwards here.
     """
-    size = of.shape[-1]
+    sizes = of.shape[len(of.shape) - axes :]
     while isinstance(value, Value) and value.dtype == of.dtype:
-        if value.shape == (size,):
-            return value if len(of.shape) > 1 else None
+        if value.shape == sizes:
+            return value if len(of.shape) > axes else None
         maker = graph.maker(value)
-        if value.shape[-1:] != (size,) or maker is None:
+        if value.shape[-axes:] != sizes or maker is None:
             return None
         (source, *_) = maker.inputs
-        if not isinstance(source, Value) or math.prod(source.shape) != size:
+        if not isinstance(source, Value) or math.prod(source.shape) != math.prod(sizes):
             return None
         if maker.kind == "broadcast_in_dim":
-            last = maker.parameters["broadcast_dimensions"][-1:]
-            if last != (len(value.shape) - 1,) or source.shape[-1:] != (size,):
+            last = tuple(range(len(value.shape) - axes, len(value.shape)))
+            places = tuple(maker.parameters["broadcast_dimensions"][-axes:])
+            if places != last or source.shape[-axes:] != sizes:
                 return None
         elif maker.kind not in ("reshape", "pvary"):
             return None
@@ -288,12 +298,19 @@ def _layers(graph: Graph, node: Node) -> list[Layer]:
 
 
 def _one_linear(graph: Graph, node: Node) -> Node | None:
-    """Matches a linear layer with any number of batch axes, with or without bias and ReLU."""
+    """Matches a linear layer with any number of batch axes, with or without bias and ReLU.
+
+    The kernel may have several axes of inputs or outputs, such as one of heads and one of features.
+    """
     layer = _layer(graph, node)
-    if layer is None or not _is_linear(node, layer):
+    rows = layer and _rows(node, layer)
+    if not layer or not rows:
         return None
     (x, kernel), bias = layer.inputs, [] if layer.bias is None else [layer.bias]
-    if not linear_layer.supports(x, kernel, *bias):
+    size, outputs = math.prod(kernel.shape[:rows]), kernel.shape[rows:]
+    shapes = [(*x.shape[: x.ndim - rows], size), (size, math.prod(outputs))]
+    shapes += [(math.prod(outputs),)] * len(bias)
+    if not linear_layer.supports(*(jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes)):
         return None
 
     def plain(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
@@ -301,9 +318,17 @@ def _one_linear(graph: Graph, node: Node) -> Node | None:
         y = y + bias[0].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y
         return jax.nn.relu(y) if layer.relu else y
 
-    about = f"linear {kernel.shape[0]} → {kernel.shape[1]}" + (" and ReLU" if layer.relu else "")
+    about = f"linear {size} → {math.prod(outputs)}" + (" and ReLU" if layer.relu else "")
     run = linear_layer.layer(layer.relu, plain)
-    return _call(about, [x, kernel, *bias], layer.output, run, borrows=True)
+    if rows == len(outputs) == 1:
+        return _call(about, [x, kernel, *bias], layer.output, run, borrows=True)
+
+    def flat(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        x = x.reshape(*x.shape[: x.ndim - rows], size)
+        y = run(x, kernel.reshape(size, -1), *(each.reshape(-1) for each in bias))
+        return y.reshape(*y.shape[:-1], *outputs)
+
+    return _call(about, [x, kernel, *bias], layer.output, flat)
 
 
 def _before_relu(graph: Graph, layer: Layer) -> Value:
@@ -316,12 +341,23 @@ def _before_relu(graph: Graph, layer: Layer) -> Value:
     return value
 
 
+def _rows(node: Node, layer: Layer) -> int:
+    """Returns the number of axes in the sums of a linear layer; 0 for another product.
+
+    They are the last axes of x and the first ones of the kernel.
+    """
+    x, kernel = layer.inputs
+    (of_x, of_kernel), batch = node.parameters["dimension_numbers"]
+    count = len(of_x)
+    last = tuple(of_x) == tuple(range(x.ndim - count, x.ndim))
+    first = tuple(of_kernel) == tuple(range(count))
+    fits = last and first and not any(map(tuple, batch)) and x.ndim > count < kernel.ndim
+    return count if fits and _whole(x) and _whole(kernel) else 0
+
+
 def _is_linear(node: Node, layer: Layer) -> bool:
     """Whether a product is one of x [..., inputs] and a matrix [inputs, outputs]."""
-    x, kernel = layer.inputs
-    contracted, batch = node.parameters["dimension_numbers"]
-    last = tuple(map(tuple, contracted)) == ((x.ndim - 1,), (0,)) and not any(map(tuple, batch))
-    return last and x.ndim > 1 and kernel.ndim == 2 and _whole(x) and _whole(kernel)
+    return _rows(node, layer) == 1 and layer.inputs[1].ndim == 2
 
 
 def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
@@ -550,6 +586,7 @@ PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
     "erfc": _jax_gelu,
+    "exp": written_attention.matched,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
     "rsqrt": _flax_normalization,
