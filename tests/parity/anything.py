@@ -1,4 +1,4 @@
-"""One training run twice: as ``fit`` does it, and as PyTorch's users write it."""
+"""Runs a training twice: with ``fit``, and as a loop in PyTorch."""
 
 import functools
 import importlib.util
@@ -18,9 +18,9 @@ from jaxnets.training import Step, fit
 from jaxnets.training.objective import as_metrics, size_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EPOCHS, STEPS, BATCH = 2, 3, 8  # epochs, steps of each, examples in a step
+EPOCHS, STEPS, BATCH = 2, 3, 8  # epochs, steps per epoch, examples per step
 COUNT = STEPS * BATCH  # examples
-#: What ``fit`` and the PyTorch loop have alike.
+#: Settings of ``fit`` that correspond to the PyTorch loop.
 SETTINGS = {"epochs": EPOCHS, "batch_size": BATCH, "progress": "none"}
 
 
@@ -30,15 +30,15 @@ class Case:
 
     Attributes:
         build: (rngs=…, param_dtype=…) → the model.
-        data: dtype → a ``Split`` of ``COUNT`` examples. Noise is among the columns, as PyTorch
-            draws other numbers.
+        data: dtype → a ``Split`` of ``COUNT`` examples. Random numbers are columns of the data, as
+            PyTorch would draw different ones.
         step: how ``fit`` trains the model.
-        twin: makes the model in PyTorch, with attributes of the same names.
-        loop: (network, batches) → each step's metrics, by the names that the step gives them. The
-            batches are what a ``DataLoader`` gives: inputs, or inputs and labels if there are any;
-            tensors, or tuples or dictionaries of them; images are [batch, channels, height, width].
-            None for a case that is not compared with PyTorch, such as one that draws from its key;
-            ``twin`` too.
+        twin: creates the model in PyTorch, with attributes of the same names.
+        loop: (network, batches) → the metrics of each step, by their names in ``step``. The batches
+            are those of a ``DataLoader``: inputs, or inputs and labels if there are any; tensors,
+            or tuples or dictionaries of them; images are [batch, channels, height, width].
+            ``twin`` and ``loop`` are None for a case that is not compared with PyTorch, such as
+            one that draws random numbers from its key.
         shuffle: whether the order changes from epoch to epoch.
     """
 
@@ -52,7 +52,7 @@ class Case:
 
 @functools.cache
 def example(name: str) -> Any:
-    """The module of an example."""
+    """Imports the module of an example."""
     spec = importlib.util.spec_from_file_location(f"examples.{name}", EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -62,7 +62,7 @@ def example(name: str) -> Any:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Each:
-    """A metric that is not combined: of many batches one value each."""
+    """A metric that is not combined over batches: it has one value for each."""
 
     metric: Any
 
@@ -75,7 +75,7 @@ class Each:
 
 @dataclass(frozen=True)
 class Watched:
-    """A step that measures for each of its batches what another step measures over all of them."""
+    """Wraps a step, and also measures its metrics separately for each batch."""
 
     step: Step
 
@@ -93,7 +93,7 @@ class Watched:
 
 
 def train(case: Case, dtype=np.float32, **options):
-    """Trains as ``fit`` does; with ``seeds`` a model of each."""
+    """Trains with ``fit``; with ``seeds``, one model for each seed."""
     build = functools.partial(case.build, param_dtype=dtype)
     model = build if "seeds" in options else build(rngs=nnx.Rngs(options.get("seed", 0)))
     return fit(
@@ -102,7 +102,7 @@ def train(case: Case, dtype=np.float32, **options):
 
 
 def each_step(run) -> dict[str, np.ndarray]:
-    """What each step of a run measured, by name, [steps, …]."""
+    """The metrics of each step of a run by name, [steps, …]."""
     names = [name for name in run.history[0].train if name.startswith("each_")]
     return {
         name.removeprefix("each_"): np.concatenate([epoch.train[name] for epoch in run.history])
@@ -111,7 +111,7 @@ def each_step(run) -> dict[str, np.ndarray]:
 
 
 def train_in_torch(case: Case, dtype=np.float32):
-    """Trains as PyTorch does, from the same weights; returns each step's metrics, the network."""
+    """Trains in PyTorch from the same weights; returns the metrics of each step and the network."""
     network = case.twin().to(torch.float64 if dtype == np.float64 else torch.float32)
     network.load_state_dict(to_torch(case.build(rngs=nnx.Rngs(0), param_dtype=dtype)))
     found = list(case.loop(network, batches(case.data(dtype), case.shuffle)))
@@ -119,7 +119,7 @@ def train_in_torch(case: Case, dtype=np.float32):
 
 
 def batches(data: Split | Draws, shuffle: bool) -> Iterator[Any]:
-    """The batches of all epochs, in the order of ``fit``; of ``Draws`` the number of each step."""
+    """Yields the batches of all epochs in the order of ``fit``; for ``Draws``, the step numbers."""
     if isinstance(data, Draws):
         yield from range(EPOCHS * data.steps)
         return
@@ -130,6 +130,6 @@ def batches(data: Split | Draws, shuffle: bool) -> Iterator[Any]:
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """An array as PyTorch has it: images with channels first, classes as int64."""
+    """Converts an array to PyTorch's conventions: images with channels first, classes as int64."""
     tensor = torch.tensor(np.moveaxis(array, -1, 1) if array.ndim == 4 else array)
     return tensor if tensor.is_floating_point() else tensor.long()

@@ -1,4 +1,4 @@
-"""Cases for ``test_anything``: frozen parts, a penalty, an environment, a state that is carried."""
+"""Cases for ``test_anything``: frozen parts, a penalty, an environment, a carried state."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ def classes(count):
 
 
 def with_statistics(model):
-    """The model with running statistics that are not those of a new layer."""
+    """Replaces the initial running statistics of a model, and returns it."""
     rng = np.random.default_rng(0)
     for norm in (model.norm1, model.norm2):
         for statistic, low, high in ((norm.mean, -0.2, 0.2), (norm.var, 0.05, 0.2)):
@@ -89,7 +89,7 @@ class TorchPair(torch.nn.Module):
 def build_pair(*, rngs, param_dtype=np.float32):
     options = {"rngs": rngs, "param_dtype": param_dtype}
     teacher = with_statistics(distillation.Teacher(channels=2, **options))
-    teacher.fc.kernel[...] *= 10  # otherwise the probabilities hardly differ at the temperature
+    teacher.fc.kernel[...] *= 10  # otherwise the softened probabilities are almost equal
     return distillation.Pair(teacher, MLP((784, 6, 10), **options))
 
 
@@ -202,7 +202,7 @@ L1_PENALTY = Case(
 
 
 def push(state, right):
-    """One step of Gymnasium's CartPole, of one episode."""
+    """One step of Gymnasium's CartPole in one episode."""
     _, x_speed, angle, angle_speed = state
     force = 10.0 if right else -10.0
     temp = (force + 0.05 * angle_speed**2 * angle.sin()) / 1.1
@@ -249,7 +249,7 @@ def train_policy(network, batches):
 
 
 def randomness(dtype):
-    """The starts, near the edge so that some of the poles fall, and the numbers that decide."""
+    """Initial states from which some poles fall, and the numbers that select the pushes."""
     rng = np.random.default_rng(0)
     start = rng.uniform(-0.1, 0.1, (COUNT, 4)), rng.uniform(size=(COUNT, 30))
     return {"start": start[0].astype(dtype), "uniform": start[1].astype(dtype)}
@@ -264,7 +264,7 @@ REINFORCE = Case(
 )
 
 REINFORCE_DRAWN = Case(
-    build=lambda rngs, param_dtype: MLP((4, 8, 1), rngs=rngs),  # it draws numbers of float32
+    build=lambda rngs, param_dtype: MLP((4, 8, 1), rngs=rngs),  # it draws float32 numbers
     data=lambda dtype: Draws(STEPS),
     step=reinforce.step,
 )
@@ -288,7 +288,7 @@ class TorchReader(torch.nn.Module):
 def train_reader(network, batches):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
     for inputs, labels in batches:
-        if inputs["begins"].any():  # an epoch
+        if inputs["begins"].any():  # a new epoch
             network.hidden.zero_()
             network.cell_state.zero_()
         optimizer.zero_grad()
@@ -303,7 +303,7 @@ def train_reader(network, batches):
 
 
 def text():
-    """A text that gives COUNT windows in as many streams as a batch has windows."""
+    """A text of COUNT windows in BATCH streams."""
     letters = np.random.default_rng(0).integers(0, VOCABULARY, COUNT * WINDOW + 1)
     return truncated_bptt.in_streams(letters.astype(np.int32), BATCH, WINDOW)
 

@@ -1,4 +1,4 @@
-"""Parity tests may use float64; every array in them states its dtype."""
+"""Settings of the parity tests, which may use float64 and state the dtype of every array."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ import torch
 
 from tests.parity import oracle
 
-# The tests run in as many processes as there are cores.
+# Tests run in one process per core.
 torch.set_num_threads(1)
 
 
-#: What is compared with torch as XLA optimises it for users: whole runs, optimizers, and the layers
-#: that are more than products and element-wise operations.
+#: Modules whose float32 tests use XLA's optimizations, as users do: whole runs, optimizers, and
+#: layers that are more than products and element-wise operations.
 OPTIMIZED = ("convolution", "optimizers", "pooling", "recurrent", "runs")
 
 
@@ -26,9 +26,10 @@ def x64():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Optimises what users run, which is float32; float64 shows that the formulas are the same.
+    """Enables XLA's optimizations for the float32 tests of some modules.
 
-    Optimising takes half of the time of these tests.
+    Users train in float32, while float64 checks the formulas. Optimizing takes half of the time of
+    these tests.
     """
     module = item.module.__name__.rpartition("test_")[2]
     optimized = module in OPTIMIZED and "float64" not in item.name
@@ -40,7 +41,7 @@ def pytest_runtest_call(item):
 
 
 def pytest_sessionfinish(session):
-    """Writes what was measured, one file a worker, where --measured names a folder."""
+    """Writes the measured differences into the folder of ``--measured``, one file per worker."""
     folder = session.config.getoption("--measured")
     if folder is not None and oracle.MEASURED:
         worker = getattr(session.config, "workerinput", {}).get("workerid", "main")

@@ -1,4 +1,4 @@
-"""Networks of images for ``test_anything``: several optimizers, inputs, outputs, or no labels."""
+"""Image networks for ``test_anything``: several optimizers, inputs or outputs, or no labels."""
 
 import functools
 import itertools
@@ -48,7 +48,7 @@ def keys(seed=0):
 
 
 def noise(key, *shape, like):
-    """What a step draws from a key, as a tensor of a dtype."""
+    """The normal numbers that a step draws from a key, as a tensor with the dtype of ``like``."""
     dtype = np.float64 if like.dtype == torch.float64 else np.float32
     return as_tensor(np.asarray(jax.random.normal(key, shape, dtype)))
 
@@ -62,7 +62,7 @@ def train_gan(network, batches, seed=0):
     of_discriminator = adam(discriminator.parameters())
     of_generator = adam(generator.parameters())
     cross_entropy = functional.binary_cross_entropy_with_logits
-    size = generator.embedding.embedding_dim  # that of the noise
+    size = generator.embedding.embedding_dim  # of the noise
     for (image, label), key in zip(batches, keys(seed), strict=False):
         of_discriminator.zero_grad()
         drawn = noise(jax.random.fold_in(key, 0), len(image), size, like=image)
@@ -102,7 +102,8 @@ GAN = Case(
 
 
 def train_diffusion(network, batches, seed=0, optimizer=None):
-    # Not Adam: with groups of one channel, the gradient of a bias before a normalization is zero.
+    # With groups of one channel, a bias before a normalization has a gradient of zero except for
+    # rounding, which Adam would amplify.
     optimizer = optimizer or torch.optim.SGD(network.parameters(), lr=0.1)
     steps, none = len(network.unet.table), network.unet.label.num_embeddings - 1
     shares = torch.tensor(signal(steps, "cosine"))

@@ -1,4 +1,4 @@
-"""Networks with their PyTorch twins, layer by layer under the same names."""
+"""Networks and their PyTorch counterparts, whose layers have the same names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ RNGS = nnx.Rngs(0)
 
 @dataclass(frozen=True)
 class Pair:
-    """A network, its twin, and the shape of PyTorch's inputs (the size of a vocabulary if ints)."""
+    """A network, its PyTorch counterpart, and the shape of the inputs, which may be tokens."""
 
     ours: Callable[[], nnx.Module]
     theirs: Callable[[], nn.Module]
@@ -117,7 +117,7 @@ class TorchResNet(nn.Module):
 
 
 class First(nnx.Module):
-    """The outputs alone of a recurrent layer, which bears the name ``rnn``."""
+    """Returns only the outputs of a recurrent layer, which is the attribute ``rnn``."""
 
     def __init__(self, rnn):
         self.rnn = rnn
@@ -197,7 +197,7 @@ class TorchCollections(nn.Module):
 
 
 class Attention(nnx.Module):
-    """A layer of Flax's attention; ``other`` has keys and values of another size."""
+    """Two of Flax's attention layers; ``other`` has keys and values of another size."""
 
     def __init__(self, use_bias):
         options = {"rngs": RNGS, "decode": False, "use_bias": use_bias}
@@ -331,7 +331,7 @@ OTHERS = {
     ),
 }
 
-#: Flax's recurrent cells, which have one bias: PyTorch's two come back as another pair.
+#: Flax's recurrent cells have one bias. Converting it back to PyTorch gives another pair of biases.
 ONE_BIAS = {
     "stock-lstm": Pair(
         lambda: First(flax_rnn(nnx.OptimizedLSTMCell)),

@@ -1,4 +1,4 @@
-"""The layers of ``jaxnets.interop.table`` as they are compared with PyTorch's: a literal list."""
+"""Cases for the comparison of the layers of ``jaxnets.interop.table`` with PyTorch's."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,20 +14,20 @@ from jaxnets.interop.table import LAYERS
 
 
 class Integers(NamedTuple):
-    """Integers from 0 to below ``count``."""
+    """Integers from 0 to ``count`` - 1."""
 
     shape: tuple[int, ...]
     count: int
 
 
 class Ties(NamedTuple):
-    """Few different values, and zero twice as often, so that there are ties and kinks are hit."""
+    """Few different values, and zero twice as often, for ties and kinks."""
 
     shape: tuple[int, ...]
     values: tuple[float, ...] = (-1.0, 0.0, 0.0, 0.5, 1.0)
 
 
-#: What a layer is called with: the shape of normal numbers, or values.
+#: An input of a layer: the shape of random normal numbers, or values.
 Input = tuple[int, ...] | Integers | Ties | np.ndarray
 
 
@@ -36,15 +36,15 @@ class Case:
     """One layer as it is made and called, in PyTorch and here.
 
     Attributes:
-        name: the layer's.
-        arguments: of both constructors; a ``Case`` stands for the layer that it makes.
-        inputs: what the layer is called with, in PyTorch's layout.
-        options: arguments of both constructors by name.
-        ours: arguments by name of our constructor, in addition to or instead of others.
+        name: name of the layer.
+        arguments: positional arguments of both constructors; a ``Case`` is replaced by its layer.
+        inputs: inputs of the layer in PyTorch's layout.
+        options: keyword arguments of both constructors.
+        ours: keyword arguments of our constructor, which are added or take precedence.
         theirs: the same for PyTorch's.
-        call: arguments of both calls by name.
+        call: keyword arguments of both calls.
         unbatched: whether the inputs have no batch axis before the channels.
-        drawn: why only evaluation mode is compared: which tests look at what is drawn.
+        drawn: why only evaluation mode is compared: the tests of the random numbers.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Case:
         return f"{self.name}({', '.join(words)})"
 
     def built_arguments(self, build: Callable[["Case"], Any]) -> list[Any]:
-        """The arguments by position, with layers where cases stand for them."""
+        """The positional arguments, in which layers replace cases."""
         return [build(one) if isinstance(one, Case) else one for one in self.arguments]
 
     def values(self) -> list[np.ndarray]:
@@ -75,20 +75,20 @@ class Case:
         return [_drawn(given, random) for given in self.inputs]
 
     def to_ours(self, array: np.ndarray) -> np.ndarray:
-        """From PyTorch's layout of an input or an output to ours."""
+        """Converts an input or an output from PyTorch's layout to ours."""
         axis = 0 if self.unbatched else 1
         moves = LAYERS[self.name].spatial and array.ndim > axis
         return np.moveaxis(array, axis, -1) if moves else array
 
     def from_ours(self, array: np.ndarray) -> np.ndarray:
-        """From our layout to PyTorch's."""
+        """Converts an input or an output from our layout to PyTorch's."""
         axis = 0 if self.unbatched else 1
         moves = LAYERS[self.name].spatial and array.ndim > axis
         return np.moveaxis(array, -1, axis) if moves else array
 
 
 def our_layer(case: Case, **others: Any) -> nnx.Module:
-    """Our layer of a case; of the other arguments it gets those that its constructor has."""
+    """Our layer of a case; it gets those of the other arguments that its constructor has."""
     make = LAYERS[case.name].ours
     taken = inspect.signature(make.__init__).parameters
     extra = {name: value for name, value in others.items() if name in taken}
@@ -106,13 +106,13 @@ def _drawn(given: Input, random: np.random.Generator) -> np.ndarray:
     return random.normal(size=given)
 
 
-#: Where the pieces of piecewise activations meet, each twice, and what is far from there.
+#: The kinks of piecewise activations, each twice, and points far from them.
 KINKS = np.repeat([-20.0, -6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 20.0, 21.0], 2)
 KINKS = KINKS.reshape(4, 6)
-#: Where the windows of a fractional pool are, for two examples of three channels.
+#: Random positions of the windows of a fractional pool, for two examples of three channels.
 SAMPLES = np.random.default_rng(0).random((2, 3, 3))
 FIVE_BY_SIX = {"output_size": [5, 6]}
-#: Rows, of which one is of zeros, one is shorter than any eps, and one has several maxima.
+#: Rows that include zeros, a norm smaller than every eps, and several equal maxima.
 VECTORS = np.random.default_rng(1).normal(size=(6, 4))
 VECTORS[[1, 3, 5]] *= [[0.0], [1e-13], [1.0]]
 VECTORS[4] = [2.0, -2.0, 1.0, 0.0]
@@ -305,7 +305,7 @@ CASES = [
 ]
 #: The first case of each layer.
 FIRST = {case.name: case for case in reversed(CASES)}
-#: Why a layer has no case.
+#: The reasons why layers have no case.
 ELSEWHERE = {
     "Hardsigmoid": "test_activation.py: in float64 PyTorch's slope is rounded to float32",
 }

@@ -1,4 +1,4 @@
-"""PyTorch as the oracle: the same layer, the same weights, the same numbers."""
+"""Compares layers and functions with PyTorch's, with the same weights and inputs."""
 
 import os
 from collections import defaultdict
@@ -17,15 +17,15 @@ from tests import tier
 #: Largest relative difference allowed, by dtype: |ours - torch's| / max |torch's|.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
 
-#: Double precision each time, where the tolerance is narrow, and single with ``-m slow``.
+#: float64, which has the narrow tolerance, runs each time; float32 runs with ``-m slow``.
 DTYPES = pytest.mark.parametrize("dtype", tier.usually([np.float32, np.float64], [np.float64]))
 
-#: By test and dtype: how many arrays were compared, and the largest relative difference found.
+#: By test and dtype: the number of compared arrays, and their largest relative difference.
 MEASURED: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0])
 
 
 def record(dtype, difference: float) -> float:
-    """Notes a difference under the test that is running, for the table of measured maxima."""
+    """Records a difference for the current test, for the table of measured maxima."""
     test = os.environ["PYTEST_CURRENT_TEST"].partition("[")[0].partition(" ")[0]
     entry = MEASURED[test, np.dtype(dtype).name]
     entry[0] += 1
@@ -49,7 +49,7 @@ def relative_difference(ours, theirs) -> float:
 
 
 def assert_equal(ours, theirs, what: str) -> None:
-    """Asserts that an array equals torch's, to the tolerance of its dtype."""
+    """Asserts that an array equals torch's within the tolerance of its dtype."""
     theirs = theirs.detach().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
     assert np.asarray(ours).dtype == theirs.dtype, what
     difference = relative_difference(ours, theirs)
@@ -58,7 +58,7 @@ def assert_equal(ours, theirs, what: str) -> None:
 
 
 def copy_weights(layer: nnx.Module, torch_layer: torch.nn.Module) -> None:
-    """Copies a torch layer's weights into ours, every one of them."""
+    """Copies all weights of a torch layer into ours."""
     load_torch(layer, torch_layer.state_dict())
 
 
@@ -82,14 +82,14 @@ def check_layer(
 ) -> None:
     """Compares outputs, input gradients and parameter gradients of one layer with torch's.
 
-    As the layer is written, and by kernels where there are some for it.
+    The layer runs without kernels, and also with kernels if there are any for it.
 
     Args:
-        layer: ours, with any weights; it gets torch's.
-        torch_layer: the oracle, in the dtype of ``inputs`` and in the mode to be tested.
-        inputs: torch's inputs, of a floating dtype.
-        to_ours: from torch's layout of the inputs to ours (``images_last`` for images).
-        from_ours: from our layout of outputs and input gradients to torch's.
+        layer: our layer, whose weights are replaced by torch's.
+        torch_layer: the reference, in the dtype of ``inputs`` and in the mode to be tested.
+        inputs: inputs in torch's layout, of a floating dtype.
+        to_ours: converts inputs from torch's layout to ours (``images_last`` for images).
+        from_ours: converts outputs and input gradients from our layout to torch's.
     """
     copy_weights(layer, torch_layer)
     x = torch.tensor(inputs, requires_grad=True)
@@ -100,7 +100,7 @@ def check_layer(
     graphdef, parameters, rest = nnx.split(layer, nnx.Param, ...)
 
     def forward(parameters, x):
-        # A copy, since statistics are written and must belong to the trace they are written in.
+        # A copy, because statistics are updated and must belong to the current trace.
         return nnx.merge(graphdef, parameters, rest, copy=True)(x)
 
     ours = jnp.asarray(to_ours(inputs))
@@ -120,12 +120,12 @@ def check_layer(
 def check_function(ours, theirs, *inputs: np.ndarray) -> None:
     """Compares outputs and all gradients of a function of arrays with torch's.
 
-    As the function is written, and by kernels where there are some for it.
+    The function runs without kernels, and also with kernels if there are any for it.
 
     Args:
-        ours: of arrays in torch's layout; ``channels_first`` makes one of a function of images.
-        theirs: of tensors.
-        inputs: what both are called with, of a floating dtype.
+        ours: function of arrays in torch's layout; see ``channels_first`` for images.
+        theirs: function of tensors.
+        inputs: inputs of both functions, of a floating dtype.
     """
     given = [torch.tensor(array, requires_grad=True) for array in inputs]
     expected = theirs(*given)
@@ -148,7 +148,7 @@ def check_function(ours, theirs, *inputs: np.ndarray) -> None:
 
 
 def channels_first(function):
-    """The function with images and other channels-last arrays in torch's layout."""
+    """Converts a function of channels-last arrays to a function of arrays in torch's layout."""
 
     def moved(x, *rest):
         return jnp.moveaxis(function(jnp.moveaxis(x, 1, -1), *rest), -1, 1)
@@ -157,7 +157,7 @@ def channels_first(function):
 
 
 def outputs_and_gradients(function, parameters, x, cotangent):
-    """What a function makes, and what it makes of a cotangent on the way back."""
+    """The outputs of a function, and the gradients that it computes from a cotangent."""
 
     @jax.jit
     def run(parameters, x, cotangent):
@@ -169,6 +169,6 @@ def outputs_and_gradients(function, parameters, x, cotangent):
 
 def of_one_distribution(ours, theirs):
     """The p-value of the two-sample Kolmogorov-Smirnov test."""
-    from scipy import stats  # 55 MB, which a worker without such tests does not need
+    from scipy import stats  # 55 MB, which other workers do not need
 
     return stats.ks_2samp(ours, theirs).pvalue

@@ -45,7 +45,7 @@ ACTIVATIONS = [
     ("GLU",),
     ("GLU", -2),
 ]
-#: Where the pieces of piecewise functions meet, each twice, for GLU's halves.
+#: The kinks of piecewise functions, each twice, for the halves of GLU.
 KINKS = np.repeat([-6.0, -5.0, -3.0, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 6.0, 20.0, 21.0], 2)
 ORDINARY = np.random.default_rng(0).normal(0.0, 3.0, size=24)
 INPUTS = {
@@ -74,7 +74,7 @@ def test_the_channels_are_the_last_axis(name, shape):
 
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_hardsigmoid_equals_torch(inputs):
-    # In float64 torch's slope is a sixth in single precision; ours is a sixth.
+    # In float64, torch's slope is 1/6 rounded to float32; ours is not rounded.
     check_layer(layers.Hardsigmoid(), torch.nn.Hardsigmoid(), INPUTS[inputs].astype(np.float32))
 
 
@@ -98,7 +98,7 @@ def test_prelu_starts_as_torch_does():
     )
 
 
-#: Where the slope of each activation jumps, or where it is written in pieces.
+#: Points where the slope of each activation jumps, or where its definition changes.
 JUMPS = [
     *[(name, (), [0.0]) for name in ["ReLU", "LeakyReLU", "ELU", "CELU", "SELU", "GELU", "SiLU"]],
     *[(name, (), [0.0]) for name in ["Mish", "Sigmoid", "LogSigmoid", "Tanh", "Tanhshrink"]],
@@ -125,7 +125,7 @@ def test_slopes_at_jumps_are_torchs(dtype):
         ours[-1].eval()
         theirs.append(getattr(torch.nn, name)(*arguments).eval())
         jumps = np.array([*jumps, -0.0], dtype)
-        step = np.maximum(np.spacing(np.abs(jumps)), np.finfo(dtype).tiny)  # XLA flushes others
+        step = np.maximum(np.spacing(np.abs(jumps)), np.finfo(dtype).tiny)  # XLA flushes subnormals
         points.append(np.concatenate([jumps - step, jumps, jumps + step]))
     slopes = jax.jit(
         lambda points: [
@@ -135,7 +135,7 @@ def test_slopes_at_jumps_are_torchs(dtype):
     for case, layer, x, slope in zip(JUMPS, theirs, points, slopes, strict=True):
         given = torch.tensor(x, requires_grad=True)
         layer.to(given.dtype)(given).sum().backward()
-        if case[0] == "Hardsigmoid" and dtype == np.float64:  # PyTorch's sixth is a float32
+        if case[0] == "Hardsigmoid" and dtype == np.float64:  # PyTorch's 1/6 is a float32
             np.testing.assert_allclose(slope, given.grad, rtol=1e-7)
         else:
             assert_equal(slope, given.grad, f"slope of {case}")

@@ -1,4 +1,4 @@
-"""``fit`` trains anything: as PyTorch, resumed bit for bit, on devices, many seeds at once."""
+"""Many kinds of training: equal to PyTorch, resumed bit for bit, on devices, with many seeds."""
 
 import functools
 import itertools
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.slow
 
 CASES = {**image_cases.CASES, **anything_more.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
-#: What is tried in float32, as users train, is tried in float64 too by ``--thorough``.
+#: Users train in float32; ``--thorough`` adds float64.
 DTYPES = tier.by_tier([np.float32], [np.float32, np.float64])
 
 
 @pytest.fixture(autouse=True, scope="module")
 def x64():
-    """Enables float64 in every thread, as checkpoints are read in threads of their own."""
+    """Enables float64 in every thread, because checkpoints are read in separate threads."""
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
@@ -37,7 +37,7 @@ def x64():
 
 @functools.cache
 def whole_run(name, dtype=np.float32):
-    """A run of a case without a pause, on one device."""
+    """An uninterrupted run of a case on one device."""
     return train(CASES[name], dtype)
 
 
@@ -62,7 +62,7 @@ def test_each_step_and_the_weights_are_pytorchs(name, dtype):
 
 
 class Ended(Exception):
-    """What ends a run."""
+    """Raised to end a run."""
 
 
 class EndsAfter(Callback):
@@ -88,19 +88,19 @@ def test_a_run_that_was_interrupted_ends_with_the_bits_of_one_that_was_not(name,
             train(CASES[name], save=save, callbacks=[EndsAfter()])
     begun = Begins()
     resumed = train(CASES[name], save=save, resume=True, callbacks=[begun])
-    assert begun.step in (3, 4) if tier.thorough else begun.step == 4  # of 6, 3 in each epoch
+    assert begun.step in (3, 4) if tier.thorough else begun.step == 4  # of 6, 3 per epoch
     assert_same_bits(resumed, whole_run(name))
 
 
 class Begins(Callback):
-    """Notes the step with which a run begins."""
+    """Records the step at which a run begins."""
 
     def begin(self, run):
         self.step = run.step
 
 
 def killed(name, directory):
-    """Has a process train a case until it is killed."""
+    """Trains a case in a child process until it is killed."""
     code = f"""
 import jax
 jax.config.update("jax_enable_x64", True)
@@ -122,7 +122,7 @@ def assert_same_bits(run, other):
 
 
 def bits(state):
-    """The arrays of a state; keys as their words."""
+    """The arrays of a state; random keys are converted to integers."""
     keys = jax.dtypes.prng_key
     return [
         np.asarray(jax.random.key_data(x) if jax.numpy.issubdtype(x.dtype, keys) else x)

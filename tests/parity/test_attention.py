@@ -41,7 +41,7 @@ def draw(shape, dtype, seed=0):
 
 
 def randomized(layer, dtype):
-    """Draws the vectors anew: biases of zero and scales of one would hide where they belong."""
+    """Draws the vectors, because biases of zero and scales of one would hide errors."""
     torch.manual_seed(0)
     for parameter in layer.parameters():
         if parameter.ndim == 1:
@@ -50,7 +50,7 @@ def randomized(layer, dtype):
 
 
 def draw_mask(kind, shape, dtype):
-    """A mask that leaves each query its first key, or None."""
+    """A mask that never excludes the first key, or None."""
     if kind is None:
         return None
     forbidden = draw(shape, dtype, seed=1) > 0.3
@@ -61,7 +61,7 @@ def draw_mask(kind, shape, dtype):
 
 
 def both(masks):
-    """The same keyword arguments for us and for torch."""
+    """The same keyword arguments for our layer and for torch's."""
     given = {name: mask for name, mask in masks.items() if mask is not None}
     return (
         {name: jnp.asarray(mask) for name, mask in given.items()},
@@ -117,7 +117,7 @@ def test_attention_equals_torch(
     }
     kdim, vdim = kdim or dim, vdim or dim
 
-    def split(x):  # the query before, key and value side by side after
+    def split(x):  # the query first, then key and value side by side
         return x[:, :length, :dim], x[:, length:, :kdim], x[:, length:, -vdim:]
 
     inputs = draw((batch, length + source, max(dim, kdim + vdim)), dtype)
@@ -245,7 +245,7 @@ def test_causal_encoder_equals_torch():
 
 
 def padding(batch, length):
-    """The last position of every other sample does not count."""
+    """A mask that excludes the last position of every other sample."""
     mask = np.zeros((batch, length), bool)
     mask[::2, -1] = True
     return mask
@@ -266,7 +266,7 @@ def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
             "memory_key_padding_mask": draw_mask(kind, (2, 4), dtype),
         }
     )
-    check_layer(  # the target before, the memory after
+    check_layer(  # the target first, then the memory
         Called(ours, lambda m, x: m(x[:, :3], x[:, 3:], **our_masks)),
         TorchCalled(randomized(theirs, dtype), lambda m, x: m(x[:, :3], x[:, 3:], **torch_masks)),
         draw((2, 7, 8), dtype),
@@ -278,7 +278,7 @@ def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
     [pytest.param(np.float32, True, marks=pytest.mark.slow), (np.float64, False)],
 )
 def test_transformer_with_masks_equals_torch(dtype, hints):
-    """By masks, as PyTorch wants them, and by hints alone."""
+    """With masks, as PyTorch requires, and with hints alone."""
     ours = layers.Transformer(8, 2, 1, 1, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)
     theirs = torch.nn.Transformer(8, 2, 1, 1, 6, 0.0, batch_first=True)
     masks = {

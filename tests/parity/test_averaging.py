@@ -1,4 +1,4 @@
-"""Averages of weights beside ``torch.optim.swa_utils``, after the same steps."""
+"""Averages of weights compared with ``torch.optim.swa_utils`` after the same steps."""
 
 import jax
 import numpy as np
@@ -129,7 +129,8 @@ def test_a_greedy_soup_keeps_what_does_not_harm():
     for value in (5.0, 1.0, 4.0, 2.5):
         models.append(layers.Linear(1, 1, rngs=nnx.Rngs(0)))
         models[-1].bias[...] = np.array([value], np.float32)
-    # the best is 2.5; with 4, 3.25; that and 1, 2.5; and 5, 3.125
+    # 2.5 is the best; adding 4 gives 3.25. Adding 1 gives 2.5, which is worse, although adding 5 as
+    # well would give 3.125.
     found = greedy_soup(models, lambda model: -abs(float(model.bias[0]) - 3))
     assert found.chosen == (3, 2)
     assert found.score == -0.25

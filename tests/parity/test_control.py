@@ -1,4 +1,4 @@
-"""Updates of deep Q-networks beside the same updates written in PyTorch."""
+"""Updates of deep Q-networks compared with the same updates in PyTorch."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Convolutions against torch: outputs and all gradients, over drawn shapes and options."""
+"""Convolutions compared with torch: outputs and all gradients for random shapes and options."""
 
 from types import SimpleNamespace
 
@@ -23,13 +23,13 @@ from tests.parity.oracle import (
     images_last,
 )
 
-# torch warns that it copies the input there; the numbers are the same.
+# torch warns that it copies the input in this case, which does not change the outputs.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
 
 def check(kind, torch_kind, shape, dtype, **options):
     """Compares our layer and torch's, both built with these options."""
-    # Only shapes: torch's weights come in, and drawing our own would compile for every shape.
+    # Only shapes, as torch's weights are copied; drawing ours would compile a program per shape.
     ours = nnx.eval_shape(lambda: kind(rngs=nnx.Rngs(0), param_dtype=dtype, **options))
     theirs = torch_kind(**options).to(torch.float64 if dtype == np.float64 else torch.float32)
     inputs = np.random.default_rng(0).normal(size=shape).astype(dtype)
@@ -38,7 +38,7 @@ def check(kind, torch_kind, shape, dtype, **options):
 
 @st.composite
 def convolutions(draw, axes):
-    """The options of a convolution and the shape of an input that is just large enough, or more."""
+    """The options of a convolution, and the shape of an input that is at least large enough."""
 
     def per_axis(least, most):
         return draw(st.tuples(*[st.integers(least, most)] * axes))
@@ -57,7 +57,7 @@ def convolutions(draw, axes):
     }
     if options["padding"] == "same":
         options["stride"] = 1
-    # Padding of up to 3 may reflect or wrap around only what is there.
+    # Reflecting or circular padding of up to 3 requires an input of at least that size.
     sizes = zip(options["kernel_size"], options["dilation"], per_axis(0, 4), strict=True)
     sizes = [max(d * (k - 1) + 1, 4) + spare for k, d, spare in sizes]
     if options["padding_mode"] == "zeros" and isinstance(options["padding"], tuple):
@@ -124,7 +124,7 @@ def test_other_axes_equal_torchs(name, shape, options):
     check(getattr(layers, name), getattr(torch.nn, name), shape, np.float32, **options)
 
 
-#: The functions' options by position, after the bias.
+#: Positional options of the functions, after the bias.
 FUNCTIONS = [
     ("conv1d", (2, 1, 1, 2), (7,), (3,)),
     ("conv2d", (2, "valid", (1, 2), 2), (7, 6), (3, 2)),
@@ -137,7 +137,7 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize(("name", "options", "sizes", "kernel"), FUNCTIONS)
 def test_functions_equal_torchs_in_float64(name, options, sizes, kernel):
-    """Weights are laid out as in the layers."""
+    """The weights have the same layout as in the layers."""
     transposed, draw = "transpose" in name, np.random.default_rng(0)
     groups = options[3]
     channels = (4, 6 // groups) if transposed else (6, 4 // groups)
@@ -189,7 +189,7 @@ def transposed_convolutions(draw):
     limits = map(max, options["stride"], options["dilation"])
     options["output_padding"] = tuple(draw(st.integers(0, limit - 1)) for limit in limits)
     spans = zip(options["dilation"], options["kernel_size"], strict=True)
-    # Half of what one pixel leaves on the output may be cut; more would empty a small image.
+    # Padding removes at most half of a kernel's extent; more might leave no output of small images.
     options["padding"] = tuple(draw(st.integers(0, d * (k - 1) // 2)) for d, k in spans)
     size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     return options, (draw(st.integers(1, 3)), options["in_channels"], *size)

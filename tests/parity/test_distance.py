@@ -1,4 +1,4 @@
-"""Norms, distances and categories as functions, beside PyTorch's, also where slopes jump."""
+"""Functions of norms, distances and categories compared with PyTorch's, also at kinks."""
 
 import math
 
@@ -15,7 +15,7 @@ from tests.parity.layer_cases import VECTORS
 from tests.parity.oracle import DTYPES, check_function
 
 POWERS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf]
-#: Next to each other rows that are equal, equal but in one place, and far apart by several maxima.
+#: Rows that equal those of ``VECTORS``, differ in one element, or have several maximal differences.
 OTHERS = VECTORS.copy()
 OTHERS[2, 1] += 1.0
 OTHERS[4] = 0.0

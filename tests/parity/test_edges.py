@@ -1,4 +1,4 @@
-"""What is at the edge of a layer's inputs: empty batches, other ranks, NaN and infinity."""
+"""Edge cases of a layer's inputs: empty batches, other ranks, NaN and infinity."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ RNGS = nnx.Rngs(0)
 
 
 class OurFirst(nnx.Module):
-    """A layer of which the first output counts, called with all inputs the same."""
+    """Returns the first output of a layer, whose inputs are all the same."""
 
     def __init__(self, layer, inputs=1):
         self.layer, self.inputs = layer, inputs
@@ -38,7 +38,7 @@ class TorchFirst(torch.nn.Module):
 
 
 def pair(name, *arguments, **options):
-    """Ours and torch's layer of a name, with the same arguments."""
+    """Our layer and torch's of the same name, with the same arguments."""
     theirs = getattr(torch.nn, name)(*arguments, **options)
     make = getattr(layers, name)
     draws = bool(list(theirs.parameters())) or name.startswith("Dropout")
@@ -154,7 +154,7 @@ def test_an_empty_batch_is_counted_and_leaves_the_statistics():
     assert int(ours.num_batches_tracked[...]) == 1
 
 
-#: Layers, most of all those that compute by products with zeros, for [2, 3, 6, 6] or [2, 3, 6].
+#: Layers, mainly those that may multiply by zeros, for [2, 3, 6, 6] or [2, 3, 6].
 SPREADING = {
     **{name: IMAGES[name] for name in ("conv2d", "conv2d in groups", "conv2d of many")},
     **{name: IMAGES[name] for name in ("max pool that overlaps", "avg pool", "adaptive avg pool")},
@@ -167,7 +167,7 @@ SPREADING = {
     "prelu": IMAGES["prelu"],
     "conv1d": SEQUENCES["conv1d"],
 }
-#: Where it is in PyTorch's layout, and what.
+#: The index of an invalid value in PyTorch's layout, and the value.
 PLACES = {
     "middle": ((1, 1, 3, 3), np.inf),
     "corner": ((0, 0, 0, 0), np.nan),
@@ -181,7 +181,7 @@ def inputs_of(name):
 
 
 def spoil(array, place):
-    """Puts what is not finite in a place, or in the last one before it."""
+    """Sets an element to a value that is not finite; the index is clipped to the shape."""
     index, value = PLACES[place]
     array[tuple(min(i, n - 1) for i, n in zip(index, array.shape, strict=False))] = value
 
@@ -241,9 +241,9 @@ def test_a_batch_of_gradients_looks_once_for_what_is_not_finite():
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 4)])
 @pytest.mark.parametrize("name", ["Dropout2d", "Dropout"])
-@pytest.mark.filterwarnings("ignore:dropout2d")  # by torch, for other ranks than images
+@pytest.mark.filterwarnings("ignore:dropout2d")  # by torch, for ranks other than that of images
 def test_dropout_takes_the_ranks_that_torch_takes(name, shape):
     ours, theirs = getattr(layers, name)(1.0, rngs=RNGS), getattr(torch.nn, name)(1.0)
     inputs = np.ones(shape, np.float32)
-    inputs[0, 0] = np.nan  # which a product with a mask keeps
+    inputs[0, 0] = np.nan  # multiplied by a mask, it would stay NaN
     check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)

@@ -44,7 +44,7 @@ def test_embedding_equals_torch(dtype, rows, features, shape, padding, index_dty
     padding = None if padding is None else max(-rows, min(padding, rows - 1))
     ours = layers.Embedding(rows, features, padding, rngs=nnx.Rngs(0), param_dtype=dtype)
     theirs = torch.nn.Embedding(rows, features, padding).to(torch.tensor(dtype(0)).dtype)
-    # The row of a loaded table may hold anything: it is looked up, and learns nothing.
+    # The padding row of a loaded table may have any values: it is looked up, but not trained.
     torch.nn.init.normal_(theirs.weight)
     indices = np.random.default_rng(0).integers(0, rows, size=shape).astype(index_dtype)
     check_embedding(ours, theirs, indices)

@@ -1,4 +1,4 @@
-"""Ensembles beside the same formulas in PyTorch, and what they refuse."""
+"""Ensembles compared with the same formulas in PyTorch, and their error messages."""
 
 import jax
 import jax.numpy as jnp

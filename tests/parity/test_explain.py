@@ -1,4 +1,4 @@
-"""Attributions beside Captum's on the same weights, and permutation importance beside sklearn's."""
+"""Attributions compared with Captum's, and permutation importance with scikit-learn's."""
 
 import functools
 
@@ -18,7 +18,7 @@ TARGETS = np.array([2, 0, 1])
 
 
 class Cnn(nnx.Module):
-    """Two convolutions, the second of stock Flax within a list."""
+    """Two convolutions; the second is a Flax layer in a list."""
 
     def __init__(self, rngs):
         options = {"rngs": rngs, "param_dtype": np.float64}
@@ -69,7 +69,7 @@ def pair(ours, theirs, inputs):
     return model, module, inputs
 
 
-@functools.cache  # made within a test, which may use float64
+@functools.cache  # created within a test, where float64 is enabled
 def network(name):
     draw = np.random.default_rng(0)
     if name == "cnn":
@@ -95,7 +95,7 @@ def check(ours, theirs, rtol=1e-10):
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max())
 
 
-#: Captum brings the weights of its quadratures to float32.
+#: Captum rounds the weights of its quadratures to float32.
 FLOAT32 = 2e-7
 
 
@@ -168,7 +168,7 @@ def test_occlusion_is_captums(name, window, strides, baseline):
     ours = explain.occlusion(
         model, x, TARGETS, sliding_window_shapes=window, strides=strides, baselines=baseline
     )
-    check(ours, theirs, FLOAT32)  # Captum adds up in float32
+    check(ours, theirs, FLOAT32)  # Captum sums in float32
 
 
 class Words(nnx.Module):

@@ -1,4 +1,4 @@
-"""Layers and networks as ONNX in onnxruntime, for batches of two sizes, beside PyTorch's."""
+"""Layers and networks as ONNX in onnxruntime, for two batch sizes, compared with PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,11 @@ from tests.parity.interop_networks import DIFFERENT
 from tests.parity.layer_cases import FIRST, our_layer
 from tests.parity.test_layer_cases import randomized, torch_layer
 
-onnxruntime.set_default_logger_severity(3)  # it warns of constants that nothing reads
+onnxruntime.set_default_logger_severity(3)  # hides warnings about unused constants
 
 
 class Around(nnx.Module):
-    """A layer that is called with arguments by name; with a parameter, as a program asks for."""
+    """Calls a layer with keyword arguments; has a parameter, which an exported program needs."""
 
     def __init__(self, layer, call):
         self.layer, self.call, self.idle = layer, dict(call), nnx.Param(jnp.zeros(1))

@@ -1,4 +1,4 @@
-"""The functions of ``jaxnets.functional`` that layers call, as they are called in PyTorch."""
+"""The functions of ``jaxnets.functional`` that layers use, called as in PyTorch."""
 
 import inspect
 
@@ -16,7 +16,7 @@ from tests.parity.oracle import assert_equal
 
 RANDOM = np.random.default_rng(0)
 TABLE = RANDOM.normal(size=(5, 3))
-#: What a function takes by position: arrays and settings.
+#: Functions and their positional arguments: arrays and settings.
 CASES = [
     ("relu", KINKS, True),
     ("relu6", KINKS, True),
@@ -51,14 +51,14 @@ def is_float(value):
 
 
 def test_functions_equal_torch():
-    """Values and gradients of all in one program."""
+    """Compares the values and gradients of all functions, computed in one program."""
     given, found = [], []
     for name, *rest in CASES:
         tensors = [torch.tensor(x) if isinstance(x, np.ndarray) else x for x in rest]
         floats = [
             x.requires_grad_() for x in tensors if torch.is_tensor(x) and x.is_floating_point()
         ]
-        tensors = [x * 1 if torch.is_tensor(x) else x for x in tensors]  # no leaf changes in place
+        tensors = [x * 1 if torch.is_tensor(x) else x for x in tensors]  # not in place on leaves
         outputs = getattr(F, name)(*tensors)
         cotangent = np.cos(np.arange(outputs.numel())).reshape(outputs.shape)
         found.append((outputs, torch.autograd.grad(outputs, floats, torch.tensor(cotangent))))
@@ -93,7 +93,7 @@ def test_options_that_are_named_equal_torch():
     assert_equal(found, F.log_softmax(torch.tensor(x), -1, dtype=torch.float64), "log_softmax")
     found = functional.gelu(KINKS, approximate="tanh")
     assert_equal(found, F.gelu(torch.tensor(KINKS), approximate="tanh"), "gelu")
-    # In float64 PyTorch's slope of hardsigmoid is a sixth rounded to float32, but not its value.
+    # In float64, PyTorch rounds the slope 1/6 of hardsigmoid to float32, but not its values.
     assert_equal(functional.hardsigmoid(x, inplace=True), F.hardsigmoid(torch.tensor(x)), "value")
 
 

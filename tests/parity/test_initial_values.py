@@ -59,7 +59,7 @@ LAYERS = {
 
 
 def draws(build) -> dict[str, np.ndarray]:
-    """Every parameter under PyTorch's name, drawn five times over."""
+    """Five draws of every parameter, by PyTorch's name."""
     found: dict[str, list[np.ndarray]] = {}
     for seed in range(5):
         layer = build(nnx.Rngs(seed))

@@ -1,4 +1,4 @@
-"""Initial distributions beside those of ``torch.nn.init``, of kernels [..., I, O]."""
+"""Initial distributions of kernels [..., I, O] compared with those of ``torch.nn.init``."""
 
 import jax
 import jax.numpy as jnp

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not sup
 
 
 def random_twin(pair):
-    """The twin with every weight and statistic drawn, so that none is a zero or a one."""
+    """The PyTorch counterpart with random weights and statistics, so that none is zero or one."""
     torch.manual_seed(0)
     twin = pair.theirs()
     for name, value in twin.state_dict().items():
@@ -59,7 +59,7 @@ def test_weights_come_back_bit_for_bit(name):
     if pair not in ONE_BIAS.values():
         theirs = twin.state_dict()
         if pair is OTHERS["stock"]:
-            theirs["1.num_batches_tracked"].zero_()  # Flax counts no batches
+            theirs["1.num_batches_tracked"].zero_()  # Flax does not count batches
         assert bits(state) == bits(theirs)
     load_torch(second, state)
     assert weights(first) == weights(second)

@@ -1,4 +1,4 @@
-"""Every layer of the table beside PyTorch's: outputs, gradients and buffers in float64."""
+"""Every layer of the table compared with PyTorch's: outputs, gradients and buffers in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def torch_layer(case: Case) -> torch.nn.Module:
 
 
 def randomized(layer: torch.nn.Module) -> None:
-    """Draws vectors and statistics, which often are ones and zeros."""
+    """Draws vectors and statistics, which are often ones and zeros."""
     torch.manual_seed(0)
     for value in layer.state_dict().values():
         if value.is_floating_point() and value.ndim <= 1:
@@ -28,7 +28,7 @@ def randomized(layer: torch.nn.Module) -> None:
 
 
 def check_weights(ours: nnx.Module, theirs: torch.nn.Module) -> None:
-    """PyTorch's weights come and go without a change."""
+    """Asserts that PyTorch's weights are unchanged after loading and converting them back."""
     load_torch(ours, theirs.state_dict())
     back = to_torch(ours)
     assert back.keys() == theirs.state_dict().keys()
@@ -41,13 +41,13 @@ def is_float(array) -> bool:
 
 
 def weights_of(outputs: list[torch.Tensor]) -> list[np.ndarray]:
-    """What the outputs' gradients are, in PyTorch's layout."""
+    """The gradients of the outputs in PyTorch's layout."""
     wide = [np.cos(np.arange(one.numel())).reshape(one.shape) for one in outputs]
     return [w.astype(one.detach().numpy().dtype) for w, one in zip(wide, outputs, strict=True)]
 
 
 def by_torch(layer, inputs, case):
-    """Outputs and gradients; the layer keeps those of its parameters."""
+    """PyTorch's outputs and input gradients; the layer keeps the gradients of its parameters."""
     given = [torch.tensor(array, requires_grad=is_float(array)) for array in inputs]
     outputs = jax.tree.leaves(layer(*given, **case.call))
     floats = [one for one in outputs if one.requires_grad]
@@ -58,7 +58,7 @@ def by_torch(layer, inputs, case):
 
 
 def ours_at_once(layer, inputs, cotangents, case, evaluates):
-    """Outputs, the gradients of inputs and parameters, and the state after, in one program."""
+    """Our outputs, gradients of inputs and parameters, and updated state, in one program."""
     graphdef, parameters, rest = nnx.split(layer, nnx.Param, ...)
     floats = [array for array in inputs if is_float(array)]
 
@@ -131,7 +131,7 @@ def test_layer_equals_torch_in_float64(case):
     check(case)
 
 
-#: Layers that are more than products and element-wise operations, and no other module compares.
+#: Layers that are more than products and element-wise operations, and not in other test modules.
 IN_FLOAT32 = [
     *["AdaptiveLogSoftmaxWithLoss", "BatchNorm3d", "Bilinear", "CrossMapLRN2d", "EmbeddingBag"],
     *["InstanceNorm1d", "InstanceNorm3d", "LocalResponseNorm", "RMSNorm"],

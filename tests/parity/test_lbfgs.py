@@ -1,4 +1,4 @@
-"""LBFGS against ``torch.optim.LBFGS``: its line search, its steps, and training with it."""
+"""LBFGS compared with ``torch.optim.LBFGS``: line search, steps, and training."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ LBFGS = [
 
 
 def bent(params, batch, library):
-    """A loss that is neither quadratic nor far from convex, another one for each batch."""
+    """A loss that is not quadratic, but almost convex, and depends on the batch."""
     total = sum((library.sum(curve * p**2) for p, curve in zip(params, (1, 3), strict=True)), 0.0)
     mixed = params[0] @ params[1] - batch
     return total + library.sum(library.log(1 + mixed**2)) + library.sum(mixed**4) / 9
@@ -50,7 +50,7 @@ def closure_of(optimizer, loss):
 
 @pytest.mark.parametrize("options", tier.one_in(3, LBFGS))
 def test_lbfgs_in_float64(options):
-    """Parameters, iterations and evaluations after each of some steps."""
+    """Compares parameters, iterations and evaluations after each step."""
     draw = np.random.default_rng(0)
     starts, batches = (
         [draw.normal(size=shape) for shape in ((4, 3), (3,))],
@@ -85,7 +85,7 @@ LINES, WAVES, TRIALS = 200, 4, (0, 3, 25)
 
 
 def wavy(t, line, library):
-    """A loss on a line, and its slope: waves on a bowl."""
+    """A loss along a line, waves plus a parabola, and its slope."""
     height, length, phase, bowl = line
     inner = length * t + phase
     loss = library.sum(height * library.cos(inner)) + bowl * (t - 1) ** 2

@@ -1,4 +1,4 @@
-"""Values and gradients of every loss against PyTorch's."""
+"""Values and gradients of every loss compared with PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +15,17 @@ from tests.parity.oracle import DTYPES, assert_equal
 
 EITHER = st.sampled_from([np.float32, np.float64])
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
-#: Five losses are in each example, and so in a program.
+#: Each example has five losses, which are computed in one program.
 TOGETHER = tier.examples(5)
 
 
 def compare(ours, theirs, *arrays):
-    """Compares the loss and its gradients in all arrays; both sides get classes last."""
+    """Compares a loss and its gradients with respect to all arrays; classes are the last axis."""
     compare_all([(ours, theirs, *arrays)])
 
 
 def compare_all(cases):
-    """Does so for several losses in one program."""
+    """Compares several losses, computed in one program."""
     found = []
     for _, theirs, *arrays in cases:
         tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
@@ -52,12 +52,12 @@ def compare_all(cases):
 
 
 def classes_second(tensor):
-    # Contiguous, because some of PyTorch's gradients in two dimensions insist on it.
+    # Some of PyTorch's gradients in two dimensions require contiguous tensors.
     return tensor.movedim(-1, min(1, tensor.ndim - 1)).contiguous()
 
 
 def draw_scores(seed, shape, scale, dtype):
-    """Logits, some of them equal to others."""
+    """Logits, some of which are equal."""
     values = np.random.default_rng(seed).normal(size=shape)
     return (scale * np.round(2 * values) / 2).astype(dtype)
 
@@ -68,7 +68,7 @@ SHAPES = st.sampled_from(
 
 
 def of_classes(draw, name):
-    """A loss of classes here and there, and its outputs."""
+    """Our and PyTorch's version of a loss of classes, and its outputs."""
     dtype, shape, reduction = draw(EITHER), draw(SHAPES), draw(REDUCTIONS)
     seed = draw(st.integers(0, 9))
     generator = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def test_losses_of_classes_equal_torch(name, data):
 
 
 def of_soft_labels(draw):
-    """Cross-entropy here and there, its outputs and its labels."""
+    """Our and PyTorch's cross-entropy, its outputs and its labels."""
     dtype, shape, reduction = draw(EITHER), draw(SHAPES), draw(REDUCTIONS)
     seed, scale = draw(st.integers(0, 9)), draw(st.sampled_from([1, 1e4]))
     smoothing, weighted = draw(st.sampled_from([0.0, 0.1, 0.7])), draw(st.booleans())
@@ -147,7 +147,7 @@ def same(values):
     return values
 
 
-#: Our loss, from numbers to outputs and to labels, which weights it has, and its own options.
+#: By loss: functions from numbers to outputs and to labels, names of weights, further options.
 ELEMENTWISE = {
     "mse_loss": (same, same, ["weight"], {}),
     "l1_loss": (same, same, ["weight"], {}),
@@ -161,12 +161,12 @@ ELEMENTWISE = {
 
 
 def elementwise(draw, name):
-    """A loss here and there, its outputs and its labels."""
+    """Our and PyTorch's version of a loss, its outputs and its labels."""
     to_outputs, to_labels, weights, options = ELEMENTWISE[name]
     name = name.removesuffix(" of logarithms")
     dtype, seed = draw(EITHER), draw(st.integers(0, 9))
     shape = draw(st.sampled_from([(), (0,), (1,), (7,), (5, 1), (4, 3), (2, 3, 4), (3, 0)]))
-    # Halves, so that outputs equal labels and distances equal beta and delta, where slopes jump.
+    # Multiples of 0.5, so that some distances are at the kinks 0, beta and delta.
     outputs, labels = np.round(2 * np.random.default_rng(seed).normal(size=(2, *shape))) / 2
     if name == "binary_cross_entropy_with_logits":
         outputs = outputs * draw(st.sampled_from([1, 1e4]))
@@ -241,7 +241,7 @@ def test_special_values_equal_torch(dtype, case):
 @pytest.mark.parametrize(
     "layout", tier.usually(["padded", "concatenated", "unbatched"], ["padded"])
 )
-@tier.examples(7)  # many lengths in a batch and so few of the slow compilations
+@tier.examples(7)  # few, as compilation is slow; each batch has many lengths
 @given(
     dtype=EITHER,
     data=st.data(),
@@ -263,7 +263,7 @@ def test_ctc_equals_torch(dtype, layout, data, times, longest, reduction, zero_i
     if layout == "concatenated":
         targets = np.concatenate([t[:n] for t, n in zip(targets, target_lengths, strict=True)])
     if layout == "unbatched":
-        target_lengths[:] = longest  # PyTorch takes a target alone for a concatenated one
+        target_lengths[:] = longest  # PyTorch treats a single target as concatenated
         logits, targets = logits[:, 0], targets[0]
         input_lengths, target_lengths = input_lengths[0], target_lengths[0]
     options = {"blank": blank, "reduction": reduction, "zero_infinity": zero_infinity}

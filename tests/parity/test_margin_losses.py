@@ -1,4 +1,4 @@
-"""The losses of margins, pairs, triplets and likelihoods against PyTorch's."""
+"""Losses of margins, pairs, triplets and likelihoods compared with PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxnets import losses
 from tests.parity.oracle import DTYPES, assert_equal
 
 RANDOM = np.random.default_rng(0)
-#: Halves, so that many scores are equal and many margins are met exactly.
+#: Multiples of 0.5, so that many scores are equal and many differences equal the margin.
 SCORES = np.round(2 * RANDOM.normal(size=(4, 5))) / 2
 OTHERS = np.round(2 * RANDOM.normal(size=(4, 5))) / 2
 THIRDS = np.where(RANDOM.random((4, 5)) < 0.5, SCORES, OTHERS)
@@ -32,7 +32,7 @@ def farthest_of_tensors(x, y):
     return (x - y).abs().amax(-1)
 
 
-#: The loss, what it takes by position, and its options.
+#: The loss, its positional arguments, and its options.
 CASES = [
     ("margin_ranking_loss", (SCORES, OTHERS, SIGNS), {"margin": 0.5}),
     ("margin_ranking_loss", (SCORES, OTHERS, SIGNS), {}),
@@ -89,7 +89,7 @@ def floating(array):
     ],
 )
 def test_losses_equal_torch(dtype, reduction):
-    """All in one program."""
+    """Compares all losses, computed in one program."""
     given, found = [], []
     for name, arrays, options in CASES:
         arrays = [array.astype(dtype) if floating(array) else array for array in arrays]

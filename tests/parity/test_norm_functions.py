@@ -1,4 +1,4 @@
-"""Normalizations as functions beside those of ``torch.nn.functional``."""
+"""Normalization functions compared with those of ``torch.nn.functional``."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from jaxnets import functional
 from tests.parity.oracle import DTYPES, assert_equal, images_first, images_last
 
-#: By the function's name: torch's shape, arguments after it, and the shape of weight and bias.
+#: By function: shape of the input in torch's layout, further arguments, shape of weight and bias.
 CASES = {
     "group_norm": ((3, 4, 5), (2,), (4,)),
     "layer_norm": ((3, 4, 5), ((4, 5),), (4, 5)),
@@ -18,7 +18,7 @@ CASES = {
     "instance_norm": ((3, 4, 5), (None, None), (4,)),
     "batch_norm": ((3, 4, 5), (None, None), (4,)),
 }
-#: Whose channels are torch's second axis.
+#: Functions whose channels are the second axis in torch's layout.
 OF_CHANNELS = {"group_norm", "instance_norm", "batch_norm"}
 
 

@@ -19,13 +19,13 @@ from tests.parity.oracle import (
     images_last,
 )
 
-#: Space after [N, C]; the batch has four samples at least, as two or three values per channel
-#: leave an input gradient of rounding errors alone, torch's too.
+#: Spatial axes after [N, C]. A batch has at least four samples: with two or three values per
+#: channel, the input gradient consists of rounding errors, also in torch.
 SPACES = st.lists(st.integers(1, 4), max_size=2).map(tuple)
 
 
 def randomized(layer: torch.nn.Module, dtype) -> torch.nn.Module:
-    """Draws all parameters and statistics, which otherwise are ones and zeros."""
+    """Draws all parameters and statistics, which are ones and zeros initially."""
     layer = layer.to(torch.tensor(np.zeros(0, dtype)).dtype)
     torch.manual_seed(0)
     for value in layer.state_dict().values():
@@ -39,7 +39,7 @@ def draw(shape, dtype) -> np.ndarray:
 
 
 def batch_norms(channels, space, dtype, *options, **keywords):
-    """Ours and torch's BatchNorm for inputs of this many spatial axes."""
+    """Our and torch's BatchNorm for inputs with a number of spatial axes."""
     name = "BatchNorm2d" if len(space) == 2 else "BatchNorm1d"
     ours = getattr(layers, name)(channels, *options, **keywords, param_dtype=dtype)
     return ours, randomized(getattr(torch.nn, name)(channels, *options, **keywords), dtype)
@@ -185,6 +185,6 @@ def test_flax_layers_take_torch_weights(ours, theirs):
 
 def test_flax_batch_norm_takes_torch_weights():
     theirs = randomized(torch.nn.BatchNorm1d(4), np.float32).eval()
-    del theirs.num_batches_tracked  # which flax does not count
+    del theirs.num_batches_tracked  # Flax does not count batches
     ours = nnx.BatchNorm(4, use_running_average=True, rngs=nnx.Rngs(0))
     check_layer(ours, theirs, draw((3, 4), np.float32))

@@ -1,4 +1,4 @@
-"""Training that continues in the other library, from the optimizer state carried across."""
+"""Training that continues in the other library from the converted optimizer state."""
 
 import copy
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from tests.parity.oracle import images_last, relative_difference
 
 BEFORE, AFTER = 7, tier.by_tier(20, 50)
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
-#: Of an optimizer that makes more of rounding in float32, as it rounds to bfloat16.
+#: Tolerance in float32 of an optimizer that amplifies rounding, as it rounds to bfloat16.
 MORE = {"muon": 1e-2}
 
 
@@ -44,7 +44,7 @@ class Perceptron(nnx.Module):
 
 
 class TorchPerceptron(nn.Module):
-    """Registered in another order than ours; the two layers differ in nothing but their names."""
+    """Has the parameters in another order than ours; the two layers differ only in their names."""
 
     def __init__(self):
         super().__init__()
@@ -107,7 +107,7 @@ NETWORKS = {
     "recurrent": (recurrent, TorchRecurrent, (6, 5, 3)),
 }
 
-# By name and options; every slot that an optimizer may have is there.
+# Names and options; they include every slot that an optimizer may have.
 OPTIMIZERS = {
     "sgd": ("SGD", {"lr": 0.01}),
     "sgd-momentum": ("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}),
@@ -136,7 +136,7 @@ OPTIMIZERS = {
     "muon": ("Muon", {"lr": 0.02, "momentum": 0.8}),
 }
 
-# Layouts and optimizers know nothing of each other: not each pair of them is gone through.
+# Layouts and optimizers are independent, so not every pair is tested.
 RUNS = [
     pytest.param("matrices" if case == "muon" else "perceptron", case) for case in OPTIMIZERS
 ] + [
@@ -149,7 +149,7 @@ RUNS.append(pytest.param("convolutional", "adafactor"))
 
 @pytest.fixture(params=tier.usually(["float64", "float32"], ["float64"]))
 def dtype(request):
-    """Both libraries with this dtype as their default."""
+    """Sets the default dtype of both libraries."""
     torch.set_default_dtype(getattr(torch, request.param))
     with jax.enable_x64(request.param == "float64"):
         yield request.param
@@ -158,7 +158,7 @@ def dtype(request):
 
 @dataclass
 class Both:
-    """A network and its twin with the same weights, and the batches that both see."""
+    """A network and its PyTorch counterpart with the same weights, and the batches of both."""
 
     model: nnx.Module
     twin: nn.Module
@@ -176,7 +176,7 @@ class Both:
 
 @cache
 def compiled(network, dtype):
-    """The gradient of the loss in the parameters."""
+    """The gradient of the loss with respect to the parameters."""
     graphdef, _ = nnx.split(NETWORKS[network][0](dtype))
 
     def loss(parameters, x, y):
@@ -187,7 +187,7 @@ def compiled(network, dtype):
 
 @cache
 def drawn(network, dtype):
-    """The network and its twin as they begin, and the batches."""
+    """The initial network, its PyTorch counterpart, and the batches."""
     ours, theirs, shape = NETWORKS[network]
     torch.manual_seed(0)
     model, twin = ours(dtype), theirs()
@@ -239,7 +239,7 @@ def train_ours(both, transformation, state, batches):
 
 
 @cache
-def ours(case, dtype):  # the dtype, since PyTorch's defaults are baked into what is compiled
+def ours(case, dtype):  # per dtype, as compiled programs depend on the default dtype
     name, options = OPTIMIZERS[case]
     return optimizers.OPTIMIZERS[name.lower()](**options)
 
@@ -260,7 +260,7 @@ def check_equal(both, tolerance):
 
 
 def bits(state_dict):
-    """All that an optimizer's state_dict holds, tensors by dtype and bytes."""
+    """The contents of an optimizer's state_dict, with tensors as dtype and bytes."""
 
     def plain(value):
         if isinstance(value, torch.Tensor):
@@ -313,7 +313,7 @@ def test_training_begun_here_continues_in_torch(network, case, dtype):
     train_theirs(run, optimizer, run.batches[BEFORE:])
     check_equal(run, tolerance(case, dtype))
 
-    # And the state that each has come to is the other's.
+    # The final states of both libraries are equal after conversion.
     found = to_torch_optimizer(state, run.model, optimizer, names=run.names)
     expected = optimizer.state_dict()
     assert found["param_groups"] == expected["param_groups"]
@@ -393,7 +393,7 @@ def test_learning_rate_schedules_continue(case, dtype):
     state = train_ours(run, transformation, state, run.batches[BEFORE:middle])
     check_equal(run, TOLERANCE[dtype])
 
-    # And back to another optimizer, whose schedule takes up where ours is.
+    # Back to another PyTorch optimizer, whose schedule continues at the step of ours.
     other = theirs(case, run.twin)
     run.twin.load_state_dict(to_torch(run.model))
     other.load_state_dict(to_torch_optimizer(state, run.model, other, names=run.names))
@@ -405,7 +405,7 @@ def test_learning_rate_schedules_continue(case, dtype):
 
 
 def grouped(twin):
-    """A torch optimizer that decays some parameters alone, and the names in its groups."""
+    """A torch optimizer that decays only some parameters, and the names in its groups."""
     named = dict(twin.named_parameters())
     decayed = [name for name, value in named.items() if value.ndim > 1]
     others = [name for name in named if name not in decayed]
@@ -423,7 +423,7 @@ def test_param_groups_find_each_other(network, dtype):
     optimizer, names = grouped(run.twin)
     train_theirs(run, optimizer, run.batches[:BEFORE])
     load_torch(run.model, run.twin.state_dict())
-    # Ours come in the other order, and behind clipping.
+    # Our groups are in the opposite order, and follow gradient clipping.
     transformation = optax.chain(
         optimizers.clip_grad_value(1e9),
         optimizers.param_groups(
@@ -529,7 +529,7 @@ def nested_bits(value):
 
 @pytest.mark.slow
 def test_lbfgs_continues_in_the_other_library(dtype):
-    """From PyTorch to here, and back; with more pairs than there is room for."""
+    """From PyTorch to JAX and back, with more pairs than the history holds."""
     run = both("matrices", dtype)
     transformation = optimizers.lbfgs(**LBFGS)
     optimizer = torch.optim.LBFGS(run.twin.parameters(), **LBFGS)
@@ -550,7 +550,7 @@ def test_lbfgs_continues_in_the_other_library(dtype):
         else:
             assert nested_bits(value) == nested_bits(source["state"][0][slot]), slot
 
-    if dtype == "float32":  # in which the line search makes much of rounding
+    if dtype == "float32":  # the line search amplifies rounding errors
         return
     lbfgs_theirs(run, optimizer, run.batches[3:5])
     state = lbfgs_ours(run, optimizer_from_torch(source), state, run.batches[3:5])

@@ -1,4 +1,4 @@
-"""The optimizers against ``torch.optim``, each on its own trajectory: gradients are recomputed."""
+"""Optimizers compared with ``torch.optim``; each side computes gradients on its own trajectory."""
 
 import math
 from functools import partial
@@ -34,8 +34,8 @@ TORCH = {
     "sgd": torch.optim.SGD,
 }
 
-# Every option of every optimizer, at PyTorch's default and away from it: numbers that only enter
-# the formula change together, those that change its form are combined with each other.
+# Every option of every optimizer, with PyTorch's default and another value. Numbers that do not
+# change the form of the formula change together; options that change it are combined.
 BETAS = {"betas": (0.7, 0.95), "eps": 1e-3}
 NUMBERS = {
     "adadelta": {"lr": 0.3, "rho": 0.6, "eps": 1e-3},
@@ -73,7 +73,7 @@ FORMS = {
 def combinations(name):
     for numbers, *values in product([{}, NUMBERS[name]], *FORMS[name].values()):
         options = numbers | dict(zip(FORMS[name], values, strict=True))
-        if options.get("weight_decay", 0) is None:  # its own default, which is not 0 for AdamW
+        if options.get("weight_decay", 0) is None:  # use the default, which is not 0 for AdamW
             del options["weight_decay"]
         if options.get("nesterov") and (not options["momentum"] or options["dampening"]):
             continue
@@ -81,7 +81,7 @@ def combinations(name):
 
 
 def each_alone(name):
-    """The default, the other numbers, and each form by itself."""
+    """The defaults, the other numbers, and each option that changes the form."""
     yield from ({}, NUMBERS[name])
     for option, (*_, value) in FORMS[name].items():
         yield {"momentum": 0.9, option: value} if name == "sgd" else {option: value}
@@ -96,9 +96,10 @@ def torch_in_float64():
 
 
 def problem(dtype):
-    """A bumpy slope: the start, and the far-off centre of the bowl and its curvature.
+    """A start, and the center and curvature of a bumpy bowl.
 
-    Far off, because at the bottom an adaptive step is a sign, and chaos hides every equality.
+    The center is distant: near it, adaptive steps depend on the sign of the gradient, which
+    amplifies rounding errors.
     """
     rng = np.random.default_rng(0)
 
@@ -118,7 +119,7 @@ def loss(params, centre, curvature, library):
 
 
 def ours(transformations, dtype, steps):
-    """The parameters after some steps of several optimizers, side by side in one jitted scan."""
+    """The parameters after some steps of several optimizers, computed in one jitted scan."""
     start, bowl = jax.tree.map(jnp.asarray, problem(dtype))
     gradient = jax.vmap(jax.grad(partial(loss, library=jnp)), in_axes=(0, None, None))
 
@@ -181,7 +182,7 @@ def test_every_option_in_float64(name, steps):
 @pytest.mark.parametrize("name", tier.usually(FORMS, USUAL))
 def test_each_option_in_float32(name):
     cases = list(each_alone(name))
-    with jax.enable_x64(False):  # as in a user's program: the step's numbers are float32 as well
+    with jax.enable_x64(False):  # as in users' programs: scalars are float32 as well
         found = ours([getattr(optimizers, name)(**options) for options in cases], np.float32, 50)
     expected = theirs([partial(TORCH[name], **options) for options in cases], np.float32, 50)
     for i, options in enumerate(cases):
@@ -190,7 +191,7 @@ def test_each_option_in_float32(name):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "nadam", "radam"])
 def test_bias_corrections_in_float32(name):
-    """From zero the first parameters are the updates themselves, bare of any large number."""
+    """Parameters start at zero, so that no larger value hides the digits of the updates."""
     gradients = np.random.default_rng(0).uniform(1, 2, size=(8, 5)).astype(np.float32)
     options = {"betas": (0.99, 0.9999), "weight_decay": 0}
     parameter = torch.zeros(5, requires_grad=True)
@@ -209,10 +210,10 @@ def test_bias_corrections_in_float32(name):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_extreme_gradients(name):
-    """Zeros, the tiny and the huge: finite where torch is finite, and the same where it is not."""
+    """Zero, tiny and huge gradients: results are finite, infinite or NaN where torch's are."""
     gradients = np.array([0, 0, 1e-30, 1e-10, -1, 0, 1e10, 1e30, -1e30, 0, 1], np.float32)
     parameter = torch.ones(1, requires_grad=True)
-    # Large steps back and forth show each digit of a power that PyTorch computes in float64.
+    # Large steps back and forth reveal every digit of powers, which PyTorch computes in float64.
     options = {"asgd": {"lambd": 0.0}}.get(name, {})
     optimizer = TORCH[name]([parameter], **options)
     expected = []
@@ -391,7 +392,7 @@ def test_param_groups_in_float64():
     )[0]
 
     def make(params):
-        matrix, one, vector = params  # as jax sorts them
+        matrix, one, vector = params  # in the order of JAX
         groups = [
             {"params": [matrix], "weight_decay": 0.1},
             {"params": [vector], "lr": 0.0005, "nesterov": True},

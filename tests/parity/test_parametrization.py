@@ -1,4 +1,4 @@
-"""Weight and spectral normalization beside ``torch.nn.utils.parametrizations``."""
+"""Weight and spectral normalization compared with ``torch.nn.utils.parametrizations``."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ from jaxnets import layers
 from jaxnets.interop import load_torch, to_numpy, to_torch, trace_difference
 from tests.parity.oracle import DTYPES, assert_equal, check_layer, images_first, images_last
 
-#: A layer's arguments and torch's inputs, and which axes are tried.
+#: By layer: arguments, shape of the inputs in torch's layout, and the axes to test.
 LAYERS = {
     "Linear": ((4, 3), (5, 4), (0, 1)),
     "Conv2d": ((4, 6, 3, 1, 0, 1, 2), (2, 4, 4, 5), (0, 3)),
@@ -21,7 +21,7 @@ LAYERS = {
 
 
 def both(name, kind, dtype=np.float64, **options):
-    """Ours and torch's layer, inputs, and how these are laid out."""
+    """Our layer, torch's, the inputs, and the conversions of their layout."""
     arguments, shape, _ = LAYERS[name]
     ours = getattr(layers, name)(*arguments, rngs=nnx.Rngs(0), param_dtype=dtype)
     theirs = getattr(torch.nn, name)(*arguments).to(torch.tensor(dtype(0)).dtype)
@@ -36,7 +36,7 @@ def both(name, kind, dtype=np.float64, **options):
 
 def check_weights(ours, theirs):
     back = to_torch(ours)
-    assert list(back) == list(theirs.state_dict())  # as optimizers number them
+    assert list(back) == list(theirs.state_dict())  # optimizers number parameters in this order
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(back[name], value, rtol=0, atol=0)
 
@@ -122,7 +122,7 @@ def test_the_largest_singular_value_is_one_at_first():
 
 
 class Ours(nnx.Module):
-    """A network with a split layer, one that PyTorch splits and this does not, and a wrapper."""
+    """Weight and spectral normalization, and a layer that only PyTorch's network normalizes."""
 
     def __init__(self, rngs):
         self.first = layers.WeightNorm(layers.Linear(4, 3, rngs=rngs))

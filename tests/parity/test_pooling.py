@@ -1,4 +1,4 @@
-"""Pooling and flattening against torch: outputs and input gradients."""
+"""Pooling and flattening compared with torch: outputs and input gradients."""
 
 import math
 
@@ -28,7 +28,7 @@ def check(name, inputs, *arguments, **options):
 
 @st.composite
 def pools(draw, axes, dilated):
-    """The options of a pool and the shape of an input with room for a window, or a few."""
+    """The options of a pool, and the shape of an input with at least one window."""
     kernel = draw(st.tuples(*[st.integers(1, 4)] * axes))
     options = {
         "stride": draw(st.none() | st.tuples(*[st.integers(1, 4)] * axes)),
@@ -49,7 +49,7 @@ def pools(draw, axes, dilated):
 @given(data=st.data())
 def test_max_pool_equals_torch(dtype, axes, data):
     kernel, options, shape = data.draw(pools(axes, dilated=True))
-    # Few different values, so that windows have ties; now and then an infinity.
+    # Few different values, so that windows have ties, and some infinities.
     values = np.array([-np.inf, -1.0, 0.0, 0.0, 1.0], dtype)
     inputs = np.random.default_rng(0).choice(values, size=shape)
     check(f"MaxPool{axes}d", inputs, kernel, **options)
@@ -95,7 +95,7 @@ def test_max_pool_passes_nan_on_and_its_gradient_back():
     check("MaxPool2d", inputs, 3, 2, 1)
 
 
-#: The functions, with arguments by position and the shape of an input.
+#: The functions, their positional arguments, and the shape of an input.
 FUNCTIONS = [
     ("adaptive_avg_pool1d", (3,), (2, 2, 7)),
     ("adaptive_avg_pool2d", ((3, None),), (2, 2, 7, 3)),
@@ -156,8 +156,8 @@ def test_arguments_come_in_torchs_order_in_float64():
     check("AvgPool1d", inputs[0], 4, 3, 2, True, False)
 
 
-#: A layer's name and arguments, and the shape of an input: windows that overlap, leave gaps, hang
-#: over the edge or have all of an axis, and bins that overlap.
+#: A layer's name and arguments, and the shape of an input: windows that overlap, leave gaps, exceed
+#: the edge or cover an axis, and bins that overlap.
 WITH_INDICES = [
     ("MaxPool1d", (3, 2, 1, 2, True, True), (2, 3, 10)),
     ("MaxPool2d", ((3, 2), (2, 3), 1, (2, 1), True), (2, 3, 9, 7)),
@@ -222,7 +222,7 @@ def compare(ours, theirs, inputs):
 @DTYPES
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_max_unpool_equals_torch(dtype, axes):
-    """Of windows that overlap some maxima are in one place, whose gradient each has."""
+    """Overlapping windows share some maxima; each window gets the gradient of its maximum."""
     shape = (2, 2, 5, 6, 4)[: 2 + axes]
     inputs = torch.tensor(np.random.default_rng(0).normal(size=shape).astype(dtype))
     maxima, places = getattr(torch.nn, f"MaxPool{axes}d")(3, 2, 1, return_indices=True)(inputs)
@@ -237,10 +237,10 @@ def test_max_unpool_equals_torch(dtype, axes):
 
 @pytest.mark.parametrize("norm_type", [1, 2, 3, 2.5, -1, math.inf, -math.inf])
 def test_norms_of_windows_equal_torchs_in_float64(norm_type):
-    """Also where a window's sum is zero, or negative."""
+    """Includes windows whose sum is zero or negative."""
     random = np.random.default_rng(0)
     inputs = random.choice([-1.0, 0.0, 0.0, 1.0], (2, 3, 6, 5))
-    if norm_type in (2.5, -1):  # of which there is no power, or an infinite one
+    if norm_type in (2.5, -1):  # powers of 0 and of negative numbers are not finite
         inputs = 1 + random.random(inputs.shape)
     check("LPPool2d", inputs, norm_type, (2, 3), (2, 1))
     check("LPPool2d", inputs, norm_type, 3, 2, True)

@@ -1,4 +1,4 @@
-"""Scales, zero points, integers and outputs beside ``torch.ao.quantization``'s."""
+"""Scales, zero points, integers and outputs compared with ``torch.ao.quantization``."""
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def test_a_dynamic_recurrent_layer_is_pytorchs(kind, options):
     x = numbers(3, 5, 6)
     outputs, states = jax.jit(lambda x: small(x))(x)
     expected, theirs_states = made(torch.from_numpy(x))
-    # A state of tanh and sigmoid in float32: an integer of a later step may round another way.
+    # tanh and sigmoid differ by rounding errors, so integers of later steps may differ by one.
     within_a_step(outputs, expected.numpy(), 1 / 127)
     for mine, other in zip(jax.tree.leaves(states), jax.tree.leaves(theirs_states), strict=True):
         within_a_step(mine, other.numpy(), 1 / 127)
@@ -183,7 +183,7 @@ def test_a_static_layer_is_pytorchs(layer, ours, shape, per_channel):
     np.testing.assert_array_equal(mine, weight)
     expected = made(torch.from_numpy(x)).numpy()
     outputs = np.moveaxis(np.asarray(small(x_ours)), -1, 1)
-    # Only PyTorch rounds its outputs, and its biases, and cuts what is beyond their range.
+    # Only PyTorch rounds outputs and biases, and clips outputs to their range.
     step, zero = made.module[0].scale, made.module[0].zero_point
     cut = np.clip(outputs, -zero * step, (127 - zero) * step)
     within_a_step(cut, expected, step)
@@ -223,7 +223,7 @@ def test_fake_quantization_and_its_gradient_are_pytorchs(scheme):
         return y, back(jnp.cos(x))[0], state_after
 
     for number in range(3):
-        x = numbers(4, 5, 2) * np.float32(1 + 3 * number)  # beyond the range of before
+        x = numbers(4, 5, 2) * np.float32(1 + 3 * number)  # beyond the previous range
         given = torch.from_numpy(x).requires_grad_()
         y = other(given)
         y.backward(torch.cos(given.detach()))
@@ -243,7 +243,7 @@ def test_a_layer_in_training_is_pytorchs():
     ours = same_weights(layers.Linear(6, 4, rngs=nnx.Rngs(0)), layer)
     prepared = quantization.prepare_qat(ours)
     x = numbers(3, 6)
-    stub = layer.qconfig.activation()  # of the inputs, which PyTorch has in a stub of its own
+    stub = layer.qconfig.activation()  # quantizes inputs, which is a separate stub in PyTorch
     made(stub(torch.from_numpy(x))).square().sum().backward()
 
     @nnx.jit

@@ -36,16 +36,16 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def undrawn(kind, *arguments, **options):
-    """A layer's shapes: torch's weights come in, and drawing its own compiles for each shape."""
+    """A layer without values: torch's are copied, and drawing them compiles a program per shape."""
     return nnx.eval_shape(lambda: kind(*arguments, **options, rngs=nnx.Rngs(0)))
 
 
 def check(ours, theirs, run_ours, run_theirs, inputs, *, rewritten=False):
-    """Compares all outputs, and the gradients by every input and parameter, with torch's.
+    """Compares all outputs, and the gradients of every input and parameter, with torch's.
 
-    ``run_ours`` and ``run_theirs`` take the module and the inputs; all they return is given a
-    cotangent of its own. Where it is ``rewritten``, a kernel computes ours, or XLA's loop whose
-    gradient is written by hand.
+    ``run_ours`` and ``run_theirs`` take the module and the inputs; each of their outputs gets a
+    separate cotangent. If ``rewritten``, ours is computed by a kernel, or by a loop in XLA with a
+    hand-written gradient.
     """
     copy_weights(ours, theirs)
     tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
@@ -165,7 +165,7 @@ def test_sequences_equal_torch(kind, dtype, data):
 @DTYPES
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
 def test_everything_at_once_equals_torch(kind, dtype):
-    """Two layers in both directions, padded, with a state given: what hypothesis may not draw."""
+    """Two bidirectional layers with padding and an initial state, which hypothesis may not draw."""
     options = {"num_layers": 2, "bidirectional": True}
     lengths = [3, 7, 1, 5]
     check_sequences(kind, dtype, (4, 7, 3, 5), options, given_state=True, lengths=lengths)
@@ -176,7 +176,7 @@ def test_everything_at_once_equals_torch(kind, dtype):
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
 @pytest.mark.parametrize("large", tier.usually([4, 99], [4]))
 def test_gradients_by_hand_equal_torch(kind, dtype, large, monkeypatch):
-    """As they are where there is no kernel, of large batches step by step."""
+    """The gradients without kernels, which are computed step by step for large batches."""
     without_kernels(monkeypatch, large)
     options = {"num_layers": 2, "bidirectional": True, "bias": large == 4}
     sequences = {"given_state": True, "lengths": [3, 7, 1, 5], "rewritten": True}
@@ -196,7 +196,7 @@ def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
 
 
 def whatever_comes(monkeypatch):
-    """Has native kernels take batches that are too small to pay."""
+    """Enables native kernels for batches that are too small to benefit from them."""
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS", 1)
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS_OF_FEW", 1)
     assert native.ready("recurrence", jnp.zeros(1)) == native.check_switch()
@@ -303,7 +303,7 @@ def test_cells_step_by_step_equal_the_layer_in_float64(kind):
     ],
 )
 def test_what_is_not_finite_is_so_in_the_same_places(kind, dtype, case, by_kernels):
-    """A gate that is closed is zero, and zero times infinity is NaN, forward and backward."""
+    """A closed gate is zero, and zero times infinity is NaN, forward and backward."""
     ours, theirs, _ = KINDS[kind]
     with jax.enable_x64(dtype == np.float64):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The residual networks beside PyTorch's: outputs, gradients, statistics, checkpoints."""
+"""Residual networks compared with PyTorch's: outputs, gradients, statistics, checkpoints."""
 
 from collections import OrderedDict
 

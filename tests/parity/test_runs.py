@@ -1,8 +1,8 @@
-"""Whole training runs beside PyTorch's: the same weights and batches, the same losses and weights.
+"""Whole training runs compared with PyTorch's, from the same weights on the same batches.
 
-Every documented network learns real MNIST in float64 with weight decay, momentum or Adam, a
-schedule stepped after each batch, and the last smaller batch. Then some in float32, as users train,
-where rounding grows with the steps and what must agree is what the network says of the test images.
+In float64, losses and weights must agree: every documented network trains on MNIST with weight
+decay, momentum or Adam, a schedule that changes after each batch, and a smaller last batch. In
+float32, rounding errors grow with the steps, and the predictions for the test images must agree.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def coloured(x):
 @dataclass(frozen=True)
 class Run:
     build: Callable
-    inputs: Callable = images  # of normalised images [B, 1, 28, 28], as torch takes them
+    inputs: Callable = images  # of normalized images [B, 1, 28, 28], in torch's layout
     steps: int = 30
     optimizer: str = "sgd"
     lr: float = 0.01
@@ -99,7 +99,7 @@ RUNS = {
 
 
 def ours_and_torchs(run: Run, torch_parameters, steps: int):
-    """The optimizer of a run with its schedule, here and there."""
+    """Our and torch's optimizer of a run, with its schedule."""
     if run.optimizer == "adam":
         schedule = optimizers.cosine_annealing_lr(1e-3, T_max=steps)
         theirs = torch.optim.Adam(torch_parameters, lr=1e-3, weight_decay=1e-4)
@@ -118,27 +118,27 @@ def ours_and_torchs(run: Run, torch_parameters, steps: int):
 
 
 def normalized(images):
-    """Pixels [N, 1, H, W] in float64, of images as MNIST has them."""
+    """Normalized pixels [N, 1, H, W] in float64 of uint8 images [N, H, W, 1]."""
     return (np.moveaxis(images, -1, 1) / 255 - MEAN) / STD
 
 
 mnist = functools.cache(lambda: load("mnist"))
 
 
-@functools.lru_cache(maxsize=1)  # for both sides
+@functools.lru_cache(maxsize=1)  # for both libraries
 def examples(run: Run, dtype, steps: int):
-    """Inputs as torch has them, and labels, for so many steps of which the last is smaller."""
+    """Inputs in torch's layout and labels for a number of steps; the last batch is smaller."""
     train = mnist().train
     count = BATCH * (steps - 1) + SMALLER
-    parts = np.array_split(train.inputs[:count], 20)  # all at once are some hundred megabytes
+    parts = np.array_split(train.inputs[:count], 20)  # all at once need hundreds of megabytes
     inputs = np.concatenate([run.inputs(normalized(part)).astype(dtype) for part in parts])
     labels = run.labels(train.labels[:count])
     return inputs, labels.astype(dtype) if labels.dtype == np.float64 else labels
 
 
 def twins(run: Run, dtype):
-    """Our network and torch's, with torch's initial weights, the same each time."""
-    # Only shapes: torch's weights come in, and drawing our own would compile for every shape.
+    """Our network and torch's, with torch's initial weights from a fixed seed."""
+    # Only shapes, as torch's weights are copied; drawing ours would compile a program per shape.
     model = nnx.eval_shape(lambda: run.build(rngs=nnx.Rngs(0), param_dtype=dtype))
     torch.manual_seed(0)
     network = twin(model).to(torch.float64 if dtype == np.float64 else torch.float32)
@@ -187,13 +187,13 @@ def in_torch(run: Run, dtype, steps: int):
     return np.array(torch_losses), network
 
 
-#: Bytes that a worker may occupy before one of these runs.
+#: Bytes of memory above which a worker frees caches before one of these runs.
 ROOM = 1000 * 2**20
 
 
 @pytest.fixture(autouse=True)
 def room():
-    """These runs take some hundred megabytes, which earlier tests may have left in caches."""
+    """Frees the caches of earlier tests, as these runs need hundreds of megabytes."""
     if resources.resident() > ROOM:
         resources.give_back()
 
@@ -233,7 +233,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
     ours = predict(result.model, test.inputs, transform=transform).argmax(-1)
     theirs = predictions_of(network, run, test)
     agreed, bar = (ours == theirs).mean(), 0.998
-    if agreed < bar:  # rounding grows from step to step: the same run in float64 judges both
+    if agreed < bar:  # rounding errors have grown: compare both with a run in float64
         exact = predictions_of(in_torch(run, np.float64, steps)[1], run, test, np.float64)
         agreed, bar = (ours == exact).mean(), (theirs == exact).mean() - 0.002
         assert bar > 0.985
@@ -244,5 +244,5 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
 def predictions_of(network, run, test, dtype=np.float32):
     x = run.inputs(normalized(test.inputs)).astype(dtype)
     with torch.no_grad():
-        parts = torch.tensor(x).split(500)  # of an LSTM all at once are 300 MB
+        parts = torch.tensor(x).split(500)  # for an LSTM, all at once need 300 MB
         return torch.cat([network(part) for part in parts]).argmax(-1).numpy()

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention as a function, beside PyTorch's, by the kernel and without."""
+"""Scaled dot-product attention compared with PyTorch's, with and without the kernel."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def draw(shape, dtype, seed=0):
 
 
 def forbidding(allowed):
-    """The mask as numbers, which hold both of nothing and of everything."""
+    """Converts a boolean mask to one that is added to the scores."""
     return np.where(allowed, 0.5, -np.inf)
 
 

@@ -1,4 +1,4 @@
-"""The schedules against ``torch.optim.lr_scheduler``, step after step."""
+"""Schedules compared with ``torch.optim.lr_scheduler`` at every step."""
 
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ factors = st.floats(0.05, 1.0)
 
 
 def theirs(make, lr, steps=STEPS, read=lambda group: group["lr"]):
-    """What torch's scheduler sets before each step and after the last."""
+    """The values that torch's scheduler sets before each step and after the last."""
     optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=lr, momentum=0.5)
     scheduler = make(optimizer)
     values = [read(optimizer.param_groups[0])]
@@ -42,7 +42,10 @@ def theirs(make, lr, steps=STEPS, read=lambda group: group["lr"]):
 
 
 def check(schedule, expected, tolerance=1e-12):
-    """Operation by operation: each is compiled once for all the schedules, as steps are as many."""
+    """Compares a schedule with expected values, without jit.
+
+    All schedules have the same number of steps, so each operation is compiled only once.
+    """
     steps = jnp.arange(STEPS + 1, dtype=jnp.int32)
     found = np.asarray(jax.vmap(schedule)(steps))[: len(expected)]
     assert found.dtype == (np.float64 if jax.config.jax_enable_x64 else np.float32)
@@ -110,7 +113,7 @@ one_cycle = {
 
 
 def has_empty_phase(total_steps, pct_start, three_phase, **_):
-    """Where torch divides by zero, at the start or one step past the end."""
+    """Whether torch divides by zero, at the start or one step past the end."""
     ups = 2 if three_phase else 1
     return pct_start * total_steps == 1 or ups * (pct_start * total_steps - 1) == total_steps - 1
 
@@ -147,7 +150,7 @@ def test_one_cycle_momentum(options):
 def test_one_cycle_by_epochs():
     expected = theirs(lambda o: lr_scheduler.OneCycleLR(o, 0.5, None, 10, 7), 0.1, 69)
     check(optimizers.one_cycle_lr(0.5, epochs=10, steps_per_epoch=7), expected)
-    # torch ends in a division by zero one step later; with pct_start 1 there is no way down.
+    # torch divides by zero one step later; with pct_start=1 the rate never decreases.
     expected = theirs(lambda o: lr_scheduler.OneCycleLR(o, 0.5, 50, pct_start=1.0), 0.1, 49)
     check(optimizers.one_cycle_lr(0.5, 50, pct_start=1.0), expected)
 
@@ -237,7 +240,7 @@ def test_chained_scheduler(places):
         )
 
     schedule = optimizers.chained_scheduler([ours(0.2) for ours, *_ in parts])
-    check(schedule, theirs(make, 0.2, 40))  # a cosine goes up again after that
+    check(schedule, theirs(make, 0.2, 40))  # later, a cosine increases again
 
 
 @given(steps_per_epoch=st.integers(1, 40), step_size=st.integers(1, 9))
@@ -363,7 +366,7 @@ def test_a_recipes_one_cycle_moves_on_after_each_step(options):
 
 
 def used_by_a_recipe(scheduler, options):
-    """The learning rate of each step of a recipe; an epoch has two full batches and a rest."""
+    """The learning rate of each step of a recipe; an epoch has two full batches, one smaller."""
     own = dataclasses.replace(
         recipes.recipe("linear-regression"), optimizer_options={"lr": 0.3}, batch_size=8,
         epochs=EPOCHS, scheduler=scheduler, scheduler_options=options,
@@ -392,7 +395,7 @@ def test_every_optimizer_takes_a_schedule_from_its_own_rate():
 
 
 class Rates(Callback):
-    """Writes down the learning rates after each epoch."""
+    """Records the learning rates after each epoch."""
 
     def __init__(self):
         self.seen = []

@@ -1,4 +1,4 @@
-"""Padding, other sizes, grids and folds as functions, beside PyTorch's."""
+"""Functions of padding, resizing, grids and folds compared with PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -93,8 +93,8 @@ def test_interpolate_equals_torch_in_float64(mode, axes, options):
 
 
 FAR = [
-    ((1, 2, 1, 1), {"size": (20, 3)}),  # each input counts in many outputs
-    ((1, 1, 30, 3), {"size": (2, 3), "antialias": True}),  # each output is made of many inputs
+    ((1, 2, 1, 1), {"size": (20, 3)}),  # each input affects many outputs
+    ((1, 1, 30, 3), {"size": (2, 3), "antialias": True}),  # each output depends on many inputs
 ]
 
 
@@ -152,7 +152,7 @@ def test_the_gradient_of_interpolate_scatters_nothing():
 
 
 def draw_grid(axes, dtype):
-    """Positions inside and far outside, and some on pixels, between two of them, and on edges."""
+    """Positions inside and far outside the image, including pixels, midpoints and edges."""
     random = np.random.default_rng(1)
     grid = random.uniform(-2.6, 2.6, (2, *(3, 4, 2)[:axes], axes))
     grid.flat[:20] = random.choice([-3, -2, -1, -0.75, -0.5, 0, 0.25, 0.6, 1, 3], 20)
@@ -171,7 +171,7 @@ SAMPLED = [
 )
 @pytest.mark.parametrize(("axes", "mode"), SAMPLED)
 def test_grid_sample_equals_torch(axes, mode, padding_mode, dtype):
-    aligned = dtype == np.float64  # each in half of the cases
+    aligned = dtype == np.float64  # each value in half of the cases
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": aligned}
     check_image(
         lambda x, grid: F.grid_sample(x, grid, **options),
@@ -203,7 +203,7 @@ def test_grid_sample_in_float64_at_the_edges_of_pixels(mode, padding_mode):
 def test_positions_that_are_not_finite_are_where_torch_has_them(mode, padding_mode):
     options = {"mode": mode, "padding_mode": padding_mode, "align_corners": False}
     grid = np.array([[np.nan, 0], [0, np.inf], [1e30, 0], [0.1, -np.inf], [0.2, 0.3]])[None, None]
-    image = draw((1, 1, 4, 5))  # of these, torch's gradient writes where there is no memory
+    image = draw((1, 1, 4, 5))  # no gradient: torch's writes out of bounds for this grid
     theirs = functional.grid_sample(torch.tensor(image), torch.tensor(grid), **options)
     ours = channels_first(lambda x: F.grid_sample(x, grid, **options))
     assert_equal(ours(image), theirs, "outputs")
@@ -225,7 +225,7 @@ def test_affine_grid_equals_torch(sizes, align_corners, dtype):
 @DTYPES
 @pytest.mark.parametrize("size", [7, 28])
 def test_an_identity_map_has_torchs_gradient_at_pixels(size, dtype):
-    """Each position is a pixel, where the last bit decides which neighbours are interpolated."""
+    """Positions are pixels, where the last bit decides which neighbors are interpolated."""
     identity, image = np.eye(2, 3, dtype=dtype)[None], draw((1, 2, size, size), dtype)
     last = np.moveaxis(image, 1, -1)
 

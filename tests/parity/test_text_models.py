@@ -1,4 +1,4 @@
-"""Text networks beside PyTorch's on packed sequences: outputs, gradients, a run of training."""
+"""Text networks compared with PyTorch's on packed sequences: outputs, gradients and training."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ VOCABULARY, TIME = 13, 9
 
 
 def tokens(count):
-    """Rows of all lengths from 1 to TIME, filled up with 0."""
+    """Rows of random lengths from 1 to TIME, padded with 0."""
     draw = np.random.default_rng(0)
     rows = draw.integers(1, VOCABULARY, size=(count, TIME)).astype(np.int32)
     rows[np.arange(TIME)[None, :] >= draw.integers(1, TIME + 1, size=(count, 1))] = 0
@@ -44,7 +44,7 @@ MODELS = {
 
 
 def task(name, count):
-    """Inputs, labels, and the loss here and there."""
+    """Inputs, labels, and our and PyTorch's loss."""
     inputs, draw = tokens(count), np.random.default_rng(1)
     if name.startswith("language"):
         labels = draw.integers(VOCABULARY, size=(count, TIME)).astype(np.int32)

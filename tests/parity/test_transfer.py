@@ -1,4 +1,4 @@
-"""Transfer beside PyTorch: frozen parameters, parameter groups, LoRA by its definition."""
+"""Transfer learning compared with PyTorch: frozen parameters, parameter groups, LoRA."""
 
 import functools
 import math
@@ -60,7 +60,7 @@ def network():
 
 
 def check_steps(model, step, theirs, optimizer, before=lambda number: None):
-    """Takes six steps on both sides, after which all weights are equal; gives our network."""
+    """Takes six steps in both libraries, compares all weights, and returns our network."""
     load_torch(model, theirs.state_dict())
     state, take = initialize(model, step), jax.jit(train_step, static_argnums=0)
     batch = {"inputs": INPUTS, "labels": LABELS}
@@ -192,7 +192,7 @@ def test_weights_come_as_far_as_they_fit_and_the_rest_is_named(tmp_path):
 
 
 class Trunk(nnx.Module):
-    """Its attributes are in another order than their names."""
+    """A network whose attributes are not in alphabetical order."""
 
     def __init__(self, seed):
         self.trunk = layers.Sequential(

@@ -1,4 +1,4 @@
-"""The Transformers and sequence-to-sequence networks beside PyTorch's: outputs and training."""
+"""Transformers and sequence-to-sequence networks compared with PyTorch's: outputs and training."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ MODELS = {
 
 
 def rows(count, time, draw, full=False):
-    """Rows of tokens of all lengths, filled up with 0."""
+    """Rows of tokens of random lengths, padded with 0."""
     tokens = draw.integers(1, TOKENS, size=(count, time)).astype(np.int32)
     if not full:
         tokens[np.arange(time)[None, :] >= draw.integers(1, time + 1, size=(count, 1))] = 0

@@ -1,4 +1,4 @@
-"""The autoencoder and FixMatch beside PyTorch's: the same weights and batches, the same losses."""
+"""The autoencoder and FixMatch compared with PyTorch, from the same weights on the same batches."""
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ def channels_first(images):
 
 
 def trained_in_torch(network, steps):
-    """The losses of steps of SGD with momentum, each a function of the network."""
+    """The losses of SGD with momentum; each step is a function from the network to its loss."""
     optimizer, found = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), []
     for step in steps:
         optimizer.zero_grad()
