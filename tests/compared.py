@@ -1,4 +1,4 @@
-"""A comparison as the training of a small network gives it, made up."""
+"""Synthetic comparisons that resemble the training of a small network."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from jaxnets.compare.records import (
 
 
 def side(framework, seed, *, apart=0.0, epochs=10, steps=938, examples=10000, regression=False):
-    """One run; ``apart`` is what rounding adds to its first loss."""
+    """One synthetic run; ``apart`` is the relative rounding error of its first loss."""
     shared = np.random.default_rng(seed)
     count = epochs * steps
     at = np.arange(count)
@@ -42,7 +42,7 @@ def side(framework, seed, *, apart=0.0, epochs=10, steps=938, examples=10000, re
 
 
 def comparison(seeds=5, *, regression=False, paired=True, bare=False, names=None, **sizes):
-    """Of an MLP; ``bare`` leaves out all that can be missing."""
+    """The comparison of an MLP; ``bare`` omits all optional parts."""
     sizes = sizes | {"regression": regression}
     pairs = tuple(
         Pair(side("jaxnets", seed, apart=1e-8, **sizes), side("torch", seed, **sizes))

@@ -1,4 +1,4 @@
-"""Strict settings for every test: no silent promotion of dtypes or ranks, warnings are errors."""
+"""Settings of all tests: strict promotion of dtypes and ranks, and fast, cached compilation."""
 
 import functools
 import gc
@@ -16,25 +16,25 @@ from tests import kernels, quick_compilation, resources, tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# The suite compiles many small programs; a second run, and a second worker, find them here.
+# Compiled programs are cached on disk, for other workers and later runs.
 _cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent / ".cache" / "xla"))
-_cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are kept where no group can write
+_cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels require a private folder
 _RESOURCES = _cache.parent / "resources"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
-os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
+os.environ["JAXNETS_CACHE"] = str(_cache)  # for the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
-# Some hundred processes import the package: without its bytecode each compiles it anew.
+# Hundreds of processes import the package. Without cached bytecode, each would compile it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Data sets that the user keeps are of no matter.
+# Tests must not find the data sets of the user.
 os.environ.pop("JAXNETS_DATA", None)
 
-# Torch would keep what oneDNN makes for each of a thousand shapes.
+# Limits the memory of oneDNN, which would cache primitives for a thousand shapes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
-# A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs.
+# Shells make background processes ignore Ctrl-C, which some tests send to child processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
@@ -45,21 +45,22 @@ hypothesis.settings.register_profile(
 )
 
 
-# XLA spends little on each program, as nearly all run once, on a few numbers. Networks and layers
-# that are compared with torch, and what runs in a process of its own, are optimised as for users.
+# Most programs run once on small arrays, so optimizing them would take longer than it saves. Some
+# comparisons with torch, and processes that are started without `quick_compilation.environment`,
+# use XLA's optimizations as users do.
 jax.config.update("jax_disable_most_optimizations", True)
 quick_compilation.install()
 
 
 def pytest_collection_finish():
-    """Has Python look for garbage seldom: tracing leaves little of it among very many objects."""
+    """Makes garbage collection rare: tracing creates many objects, but little garbage."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
 
 
 def _optimized():
-    """Has XLA optimise as it does for users."""
+    """Enables XLA's optimizations, as in users' programs."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
@@ -98,7 +99,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def vectors_of_32_bytes(monkeypatch, tmp_path):
-    """Kernels are compiled anew, as for processors without AVX-512."""
+    """Compiles kernels again for vectors of 32 bytes, as on processors without AVX-512."""
     monkeypatch.setenv("CXX", f"{kernels.QUICK_COMPILER} -DBYTES=32 -mno-avx512f")
     monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))

@@ -1,4 +1,4 @@
-"""Small data sets written into a folder in the formats that people have."""
+"""Writes small data sets into folders, in common formats."""
 
 import gzip
 import pickle
@@ -38,7 +38,7 @@ def cifar_records(count: int, seed: int, label_bytes: int = 1) -> np.ndarray:
 
 
 def write_cifar10(folder: Path, *, layout: str, count: int = 10) -> Path:
-    """Five batches and a test batch, "binary" or "pickle"."""
+    """Writes five training batches and a test batch as "binary" or "pickle" files."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
         records = cifar_records(count, seed)
@@ -51,7 +51,7 @@ def write_cifar10(folder: Path, *, layout: str, count: int = 10) -> Path:
 
 
 def write_images(folder: Path, classes: dict[str, int], size: tuple[int, int] = (8, 6)) -> Path:
-    """PNG files of a colour for each class: the class's number in red, the image's in green."""
+    """Writes PNG files of one color: red is the number of the class, green that of the image."""
     for number, (name, count) in enumerate(sorted(classes.items())):
         (folder / name).mkdir(parents=True)
         for k in range(count):

@@ -1,16 +1,16 @@
-"""What tests of native kernels ask."""
+"""Helpers for tests of native kernels."""
 
 import jax
 import numpy as np
 import pytest
 
-#: Compiles kernels for a few calls. The last of several levels of optimisation is taken, so it has
-#: to come after the package's.
+#: Compiles kernels that are called only a few times. Compilers use the last optimization level on
+#: the command line, so -O0 must follow the level that the package passes.
 QUICK_COMPILER = """sh -c 'exec c++ "$@" -O0' c++"""
 
 
 def calls(function, *arguments):
-    """How often a computation calls a kernel."""
+    """The number of kernel calls in a computation."""
     return str(jax.make_jaxpr(lambda *given: function(*given))(*arguments)).count("ffi_call[")
 
 
@@ -24,6 +24,6 @@ def assert_close(ours, theirs, tolerance):
 
 
 def precisions(single, double):
-    """Parametrizes a dtype and its tolerance; float64, as in the parity tests, with ``-m slow``."""
+    """Parametrizes a dtype and its tolerance; float64 runs with ``-m slow``."""
     cases = [(np.float32, single), pytest.param(np.float64, double, marks=pytest.mark.slow)]
     return pytest.mark.parametrize(("dtype", "tolerance"), cases)

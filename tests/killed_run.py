@@ -1,7 +1,7 @@
-"""Kills a run that saves checkpoints, again and again: ``python -m tests.killed_run 25``.
+"""Kills a run that saves checkpoints repeatedly: ``python -m tests.killed_run 25``.
 
-Each time the newest checkpoint must be whole, equal to what was saved, and no older than the last
-one that the run knew to be on the disk. Prints one line a kill, and fails if one is not so.
+After each kill, the newest checkpoint must be undamaged, equal to what was saved, and not older
+than the last one that the run reported as saved. Prints one line per kill, and fails otherwise.
 """
 
 import os
@@ -43,7 +43,7 @@ def save_for_ever(directory, report):
 
 
 def check(directory, known):
-    warnings.simplefilter("error")  # nothing may be damaged
+    warnings.simplefilter("error")  # a damaged checkpoint causes a warning
     found = read(directory)
     step = 0 if found is None else found.step
     if step < known:
@@ -57,7 +57,7 @@ def check(directory, known):
 
 
 def in_child(function, *args):
-    """Runs a function in a process of its own, in which JAX has not started yet."""
+    """Runs a function in a child process, in which JAX has not started yet."""
     child = os.fork()
     if child:
         return child
@@ -71,7 +71,7 @@ def in_child(function, *args):
 
 
 def main(kills, directory):
-    from orbax.checkpoint import v1  # noqa: F401  # once, and not in each child
+    from orbax.checkpoint import v1  # noqa: F401  # imported once, not in each child
 
     warnings.filterwarnings("ignore", message=".*fork.*")
     known, chance = 0, random.Random(0)

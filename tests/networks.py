@@ -1,4 +1,4 @@
-"""Every documented network, small, with inputs and labels that fit: what the batteries run over."""
+"""Small versions of all documented networks, with matching inputs and labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ from jaxnets.models.center_net import detection_loss
 class Case:
     build: Callable[[nnx.Rngs], nnx.Module]
     example: tuple[int, ...]
-    outputs: int | tuple[int, ...] | None  # None for one output without an axis of its own
+    outputs: int | tuple[int, ...] | None  # None for one output without an axis
     loss: Callable = losses.cross_entropy
     idle: str | None = None  # the one parameter whose gradient is zero by construction
-    vocabulary: int = 0  # tokens, where inputs are numbers of them
-    per_token: bool = False  # whether outputs and labels are
-    columns: tuple[tuple[str, int], ...] = ()  # indices by name, each below a number, as inputs
-    floats: str | None = None  # the name of further inputs beside the columns, the example
-    grid: tuple[int, ...] = ()  # places of an example that have outputs, where labels are boxes
+    vocabulary: int = 0  # number of tokens if inputs are tokens
+    per_token: bool = False  # whether each token has outputs and a label
+    columns: tuple[tuple[str, int], ...] = ()  # input columns: names and numbers of indices
+    floats: str | None = None  # name of a float input of shape ``example``
+    grid: tuple[int, ...] = ()  # positions that have outputs, if labels are boxes
 
     def inputs(self, count: int, seed: int = 0) -> np.ndarray | dict[str, np.ndarray]:
         size = (count, *self.example)
@@ -70,7 +70,7 @@ class Case:
 
     @property
     def last(self) -> tuple[int, ...]:
-        """The axes of the outputs after those of the examples."""
+        """The shape of the outputs after the axes that inputs have too."""
         one = isinstance(self.outputs, int)
         return (self.outputs,) if one else self.outputs or ()
 
@@ -81,7 +81,7 @@ class Case:
         return {"boxes": boxes.astype(np.float32), "labels": labels.astype(np.int32)}
 
     def _tokens(self, size: tuple[int, int], seed: int) -> np.ndarray:
-        """Rows of numbers; of a classifier's, the first is full and the others end in padding."""
+        """Rows of tokens; for classifiers, all rows but the first may end in padding."""
         draw = np.random.default_rng(seed)
         tokens = draw.integers(1, self.vocabulary, size=size).astype(np.int32)
         if not self.per_token:

@@ -4,5 +4,5 @@ import re
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """What stands between the fences of a language."""
+    """The contents of the code blocks in a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)

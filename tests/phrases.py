@@ -1,4 +1,4 @@
-"""Pairs of code, PyTorch's and ours, that leave the same results under the same names."""
+"""Pairs of PyTorch and JAX code that assign the same results to the same names."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import torch
 from tests.pages import blocks
 
 PYTORCH = "# PyTorch"
-#: What heads our block: all results agree, the last one differs, the last one agrees.
+#: First line of a JAX block: all results agree, the last one differs, only the last one must agree.
 AGREES, DIFFERS, DRAWS = "# JAX", "# JAX differs", "# JAX, other numbers"
 Namespace = dict[str, Any]
 
@@ -24,12 +24,12 @@ class Pair(NamedTuple):
 
     @property
     def head(self) -> str:
-        """How the page says that they compare."""
+        """The first line of the JAX block, which states how the results compare."""
         return self.jax.partition("\n")[0]
 
 
 def pairs(text: str) -> list[Pair]:
-    """The pairs of a part of the page, in its order."""
+    """The pairs in a part of the page, in order."""
     code = blocks(text, "python")
     found = [Pair(*two) for two in zip(code[::2], code[1::2], strict=False)]
     for pair in found:
@@ -40,16 +40,16 @@ def pairs(text: str) -> list[Pair]:
 
 
 def sections(page: str) -> dict[str, list[Pair]]:
-    """The pairs of each section, the imports that all begin with in front."""
+    """The pairs of each section, preceded by those of the introduction."""
     opening, *rest = re.split(r"^## ", page, flags=re.MULTILINE)
     texts = {title: text for title, _, text in (part.partition("\n") for part in rest)}
     return {title: pairs(opening) + pairs(text) for title, text in texts.items()}
 
 
 def check(section: list[Pair]) -> int:
-    """Runs the pairs of a section, which share their names, and says how many were compared.
+    """Runs the pairs of a section in shared namespaces; returns the number of comparisons.
 
-    The JAX code also sees what PyTorch's left under names that begin with ``torch_``.
+    The JAX code can also read PyTorch's variables whose names begin with ``torch_``.
     """
     theirs: Namespace = {"__name__": "phrasebook"}
     ours: Namespace = {"__name__": "phrasebook"}
@@ -63,7 +63,7 @@ def check(section: list[Pair]) -> int:
 
 
 def compare(pair: Pair, theirs: Namespace, ours: Namespace) -> bool:
-    """Compares what both blocks name, and PyTorch's last result in any case."""
+    """Compares the results that both blocks assign; PyTorch's last result must be one of them."""
     if all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(pair.torch).body):
         return False
     results = [name for name in assigned(pair.torch) if is_result(theirs[name])]
@@ -81,7 +81,7 @@ def compare(pair: Pair, theirs: Namespace, ours: Namespace) -> bool:
 
 
 def assigned(code: str) -> list[str]:
-    """The names that a block assigns at its top level, by where they are assigned last."""
+    """The names that a block assigns at its top level, in the order of their last assignments."""
     found: list[str] = []
     todo: list[ast.AST] = list(reversed(ast.parse(code).body))
     while todo:
@@ -105,10 +105,10 @@ def is_result(value: Any) -> bool:
 
 
 def difference(theirs: Any, ours: Any) -> str:
-    """How two results differ; nothing if they do not.
+    """Describes how two results differ; returns an empty string if they are equal.
 
-    Integers and floats of 64 bits may be of 32 bits in ours; else kinds and widths are the same.
-    Floats agree to what their narrower dtype allows, Python's to what float32 does.
+    64-bit integers and floats may have 32 bits in JAX; otherwise, dtypes must be equal. Floats are
+    compared with the precision of the narrower dtype, and Python's floats with that of float32.
     """
     if isinstance(theirs, dict):
         return difference(sorted(theirs.items()), sorted(ours.items()))

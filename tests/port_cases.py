@@ -1,4 +1,4 @@
-"""The networks of ``port_zoo``: what each is made with, takes, and becomes."""
+"""The networks of ``port_zoo``: their arguments, inputs and expected results."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,12 @@ class Case:
     """A network.
 
     Attributes:
-        target: its file and its class, or a function that makes it.
-        inputs: as ``jaxnets port --input`` takes them.
-        args: of the class.
-        refused: words of the refusal; none of a network that is ported.
-        eager: whether Python decides by the data, so that ``jax.jit`` cannot take it.
-        built: whether the network itself is ported, of which nobody says what made it.
+        target: the file and class of the network, or a function that creates it.
+        inputs: in the format of ``jaxnets port --input``.
+        args: arguments of the class.
+        refused: part of the expected error; empty for a network that is ported.
+        eager: whether control flow depends on the data, so that ``jax.jit`` cannot trace it.
+        built: whether a network object is ported, instead of its class.
     """
 
     target: str

@@ -1,4 +1,4 @@
-"""PyTorch's operations as one expression of JAX each, by the port's rules, and both run."""
+"""Runs PyTorch's operations, and the JAX expressions that the rules of the port write for them."""
 
 import re
 
@@ -43,7 +43,7 @@ def canonical(function):
 
 
 class Written(TorchFunctionMode):
-    """While it is on, every operation on tensors is written as an expression, too."""
+    """A mode in which every operation on tensors is also written as an expression."""
 
     def __init__(self, inputs):
         super().__init__()
@@ -127,7 +127,7 @@ def evaluated(text, arrays, constants):
 
 
 def missing(text):
-    """What the expression takes of jaxnets that is not there yet."""
+    """The names of ``jaxnets.functional`` in an expression that do not exist yet."""
     found = re.findall(r"\bF\.(\w+)", text)
     return [name for name in found if not hasattr(F, name)]
 

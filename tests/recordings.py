@@ -1,4 +1,4 @@
-"""Recordings for tests: a tone for each digit, louder or quieter, at two moments."""
+"""Recordings for tests: a tone for each digit, with random length and volume."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def tone(frequency: float, seconds: float, rate: int = RATE) -> np.ndarray:
 
 
 def write_digits(folder: Path, digits: int = 10, indices: int = 7, speakers=("ann",)) -> None:
-    """Files of the Free Spoken Digit Dataset's names, of 0.1 to 0.15 s."""
+    """Writes files of 0.1 to 0.15 s with the names of the Free Spoken Digit Dataset."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     for digit in range(digits):

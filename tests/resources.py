@@ -1,4 +1,4 @@
-"""What tests cost: CPU seconds, compilations and memory of modules, and memory given back."""
+"""Measures CPU seconds, compilations and memory of test modules, and frees memory."""
 
 import ctypes
 import gc
@@ -14,25 +14,25 @@ import pytest
 from jaxnets.training import compiled
 from jaxnets.training.epoch import one_step
 
-#: Bytes that a process may occupy before it returns what finished tests left in caches, and
-#: how many it may at least grow between two times.
+#: Bytes of memory above which a process clears the caches of finished tests, and the growth after
+#: which it does so again.
 MOST, GROWTH = 1000 * 2**20, 80 * 2**20
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident() -> int:
-    """Bytes of memory that this process occupies."""
+    """The resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 def spent() -> float:
-    """CPU seconds of this process and of those that it started and has waited for."""
+    """CPU seconds of this process and of its finished child processes."""
     return sum(os.times()[:4])
 
 
 def give_back() -> int:
-    """Drops compiled programs and garbage; returns the bytes still occupied."""
+    """Frees compiled programs and garbage; returns the resident memory in bytes."""
     for remembered in (compiled._KNOWN.clear, compiled._jitted.cache_clear, one_step.cache_clear):
         remembered()
     jax.clear_caches()
@@ -42,14 +42,14 @@ def give_back() -> int:
 
 
 def forget(module) -> None:
-    """Empties what functions of a module of tests remember, such as whole runs or data sets."""
+    """Clears the caches of functions in a test module, such as whole runs or data sets."""
     for value in vars(module).values():
         if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
             value.cache_clear()
 
 
 class Memory:
-    """Keeps a worker small: compiled programs of finished tests would otherwise fill gigabytes."""
+    """Limits the memory of a worker: compiled programs of finished tests would fill gigabytes."""
 
     def __init__(self):
         self.after = resident()
@@ -63,13 +63,13 @@ class Memory:
 
 
 class Recorder:
-    """Writes a line for each test into a file of this worker's, for ``table``."""
+    """Writes a line for each test to the file of this worker, which ``table`` reads."""
 
     def __init__(self, folder):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self.path = Path(folder, f"{worker}.jsonl")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)  # that of an earlier run
+        self.path.unlink(missing_ok=True)  # of an earlier run
         self.compilations = 0
         jax.monitoring.register_event_duration_secs_listener(self.listen)
 
@@ -94,7 +94,7 @@ class Recorder:
 
 
 def table(folder) -> str:
-    """The modules with the most seconds first, as Markdown."""
+    """A Markdown table of the modules, sorted by descending CPU seconds."""
     files = [path.read_text() for path in Path(folder).glob("*.jsonl")]
     rows = [json.loads(line) for file in files for line in file.splitlines()]
     modules = defaultdict(list)

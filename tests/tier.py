@@ -1,4 +1,4 @@
-"""How much is tried: the usual tests take minutes, ``pytest --thorough`` takes an hour."""
+"""The extent of the tests: the default takes minutes, ``pytest --thorough`` takes an hour."""
 
 import hypothesis
 import pytest
@@ -8,7 +8,7 @@ thorough = False
 
 
 def examples(few):
-    """Hypothesis' settings: so many examples, and ten times as many with ``--thorough``."""
+    """Hypothesis settings with a number of examples, ten times as many with ``--thorough``."""
     return hypothesis.settings(max_examples=few * 10 if thorough else few)
 
 
@@ -23,12 +23,12 @@ def usually(names, chosen):
 
 
 def one_in(count, cases):
-    """Parameters: one of so many cases runs each time, the others with ``-m slow``."""
+    """Parameters: one of ``count`` cases runs each time, the others with ``-m slow``."""
     return [slow(case) if number % count else case for number, case in enumerate(cases)]
 
 
 def slow(case):
     """A parameter that runs with ``-m slow``."""
-    if hasattr(case, "marks"):  # of pytest.param
+    if hasattr(case, "marks"):  # a pytest.param
         return pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
     return pytest.param(case, marks=pytest.mark.slow)
