@@ -1,4 +1,4 @@
-"""GELU by a native kernel, beside the same in XLA's operations."""
+"""GELU by a native kernel compared with XLA's operations."""
 
 import functools
 
@@ -23,7 +23,7 @@ def wide():
 
 
 def values(dtype):
-    """Many, and their number fills no vector; the ends, where there is one answer."""
+    """Many values, whose number is not a multiple of a vector, and extreme values."""
     ends = [0.0, 1e-30, -1e-30, 1e15, -1e15, np.nan]
     return jnp.asarray([*np.linspace(-9, 9, 1001), *np.linspace(-50, 50, 999), *ends], dtype)
 

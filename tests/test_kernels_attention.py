@@ -1,4 +1,4 @@
-"""Attention by a native kernel, beside the same in XLA's operations."""
+"""Attention by a native kernel compared with XLA's operations."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from jaxnets.layers.attention import attend
 from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
 from tests.kernels import assert_close, calls, precisions
 
-#: Examples, queries, keys, heads and the size of a head: rows and columns that fill no block and no
-#: vector, one key, more rows than a block has.
+#: Examples, queries, keys, heads and the size of a head: incomplete blocks and vectors, one key,
+#: more rows than a block.
 SHAPES = [
     (2, 5, 5, 3, 7),
     (1, 1, 1, 1, 1),
@@ -43,7 +43,7 @@ def arrays(*shapes, dtype=np.float32):
 
 
 def by_shape(shape, dtype=np.float32, masks=True):
-    """The inputs and masks; packed where there are as many queries as keys."""
+    """The inputs and masks; inputs are packed if there are as many queries as keys."""
     batch, length, source, heads, size = shape
     width = heads * size
     if length == source:
@@ -59,7 +59,7 @@ def by_shape(shape, dtype=np.float32, masks=True):
 
 
 def everything(function, inputs, masks):
-    """The outputs, and the gradients by all that goes in."""
+    """The outputs, and the gradients with respect to all inputs."""
 
     def run(inputs, masks):
         made = function(inputs, masks)
@@ -82,7 +82,7 @@ def test_equal_to_xla(shape, dtype, tolerance, causal):
 
 @pytest.mark.parametrize("safe", [False, True])
 def test_a_query_that_sees_no_key(safe):
-    """Gives zeros and no gradient, or else what is no number, and leaves the others alone."""
+    """Its outputs are zeros without a gradient, or NaN if not ``safe``; others are unaffected."""
     settings = Settings(2, safe=safe)
     inputs, _ = by_shape((2, 5, 9, 2, 4), masks=False)
     mask = jnp.zeros((1, 1, 5, 9)).at[:, :, 3].set(-jnp.inf)
@@ -108,7 +108,7 @@ def test_what_is_not_finite_is_where_xla_has_it():
 
 
 def test_small_weights_and_large_scores():
-    """The largest score is taken off, however large; what is far below it has no weight."""
+    """The maximum is subtracted, however large; scores far below it have no weight."""
     settings, (inputs, _) = Settings(1, safe=True), by_shape((1, 3, 40, 1, 4), masks=False)
     q, k, v = inputs
     for factor in (1e-3, 50.0, 1e4):
@@ -117,7 +117,7 @@ def test_small_weights_and_large_scores():
 
 
 def test_dropout_of_weights():
-    """Drops the same weights as JAX's generator, backward too."""
+    """Drops the same weights as JAX's generator, also in the backward pass."""
     settings, key = Settings(2, causal=True, rate=0.3), jax.random.key(5)
     (x,), _ = by_shape((3, 37, 37, 2, 5), masks=False)
 
@@ -196,7 +196,7 @@ def test_what_the_kernel_takes():
 
 
 def test_what_nobody_asks_for_is_not_computed():
-    """An answer keeps nothing, and no mask's gradient is computed where none is asked for."""
+    """Inference stores nothing, and the gradient of a mask is computed only if requested."""
     settings, (inputs, masks) = Settings(2, safe=True), by_shape((2, 5, 5, 2, 4))
 
     def answer(inputs):
@@ -216,7 +216,7 @@ def test_without_avx_512(vectors_of_32_bytes):
 
 
 def test_threads_make_no_difference():
-    """Whether an example's heads are computed by one thread or by several."""
+    """One thread or several compute the heads of an example."""
     settings, (inputs, _) = Settings(4, safe=True), by_shape((9, 20, 20, 4, 8), masks=False)
     many = everything(kernel(settings), inputs, ())
     one_by_one = [everything(kernel(settings), (inputs[0][n : n + 1],), ()) for n in range(9)]

@@ -1,4 +1,4 @@
-"""Convolution, ReLU and pool by one kernel, beside the three one after the other."""
+"""Convolution, ReLU and pool by one kernel compared with three separate operations."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ POOL = MaxPool2d(2)
 
 @pytest.fixture(params=[3, 21], ids=["bands", "kernel"])
 def count(request, monkeypatch):
-    """Examples: few without a compiler, by a product with a banded matrix; many by a kernel."""
+    """Batch size: few examples use a product with a banded matrix, many use a kernel."""
     if request.param == 3:
         monkeypatch.setattr(native, "ready", lambda *_: False)
     return request.param
@@ -27,7 +27,7 @@ def apart(conv, pool, x):
 
 
 def relu_and_pool(conv, pool, x):
-    """The same by kernels."""
+    """``apart`` with kernels."""
     graphdef, state = nnx.split(conv)
     return with_kernels(lambda state, x: apart(nnx.merge(graphdef, state), pool, x))(state, x)
 
@@ -42,7 +42,7 @@ def outputs(function, conv, x):
 
 
 def outputs_and_gradients(function, conv, x, seed=2):
-    """The outputs, and the gradients by parameters and input of a sum of them with weights."""
+    """The outputs, and the gradients of their weighted sum for parameters and input."""
     graphdef, parameters = nnx.split(conv)
 
     @jax.jit
@@ -87,8 +87,8 @@ def test_outputs_and_gradients_are_those_of_three_layers(shapes, count):
 
 def test_of_several_maxima_the_first_has_the_gradient(count):
     conv = Conv2d(1, 2, 3, padding=1, rngs=nnx.Rngs(0))
-    x = np.ones((count, 12, 12, 1), np.float32)  # within the edges all outputs are the same
-    conv.bias[...] = jnp.asarray([5.0, -9.0])  # the second channel's ReLU is shut
+    x = np.ones((count, 12, 12, 1), np.float32)  # all outputs not at the edges are equal
+    conv.bias[...] = jnp.asarray([5.0, -9.0])  # the second channel's ReLU is 0
     found = outputs_and_gradients(relu_and_pool, conv, x, seed=None)
     wanted = outputs_and_gradients(apart, conv, x, seed=None)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)
@@ -134,7 +134,7 @@ def test_by_a_kernel_from_eight_examples_on():
 
 
 def test_what_nobody_asks_for_is_not_computed():
-    """An answer keeps no winners, and without the gradient by x there are three calls."""
+    """Inference stores no indices, and without the gradient of x there are three calls."""
     conv, x = Conv2d(1, 6, 5, rngs=nnx.Rngs(0)), jnp.zeros((8, 28, 28, 1))
     graphdef, parameters = nnx.split(conv)
 

@@ -1,4 +1,4 @@
-"""Convolutions by a native kernel, beside the same by XLA."""
+"""Convolutions by a native kernel compared with XLA's."""
 
 import subprocess
 import sys
@@ -23,15 +23,15 @@ def geometry(stride=ONE, padding=((1, 1), (1, 1)), dilation=ONE, spread=ONE, gro
 
 
 SEQUENCE = Geometry((2,), ((2, 1),), (1,), (1,))
-#: The shapes of x and the kernel: channels that fill no vector and several, few and many examples,
-#: padding on one side, padding that cuts, kernels larger than images.
+#: Shapes of x and the kernel: channels that fill less than one vector or several, few and many
+#: examples, padding on one side, negative padding, kernels larger than images.
 CASES = {
     "image": ((3, 5, 7, 3), (3, 3, 3, 17), geometry()),
     "many channels": ((5, 4, 4, 20), (3, 3, 20, 40), geometry()),
     "strides": ((2, 9, 8, 5), (3, 2, 5, 7), geometry((2, 3), ((1, 0), (2, 1)), (1, 2))),
     "dilation": ((2, 8, 8, 6), (3, 3, 2, 12), geometry(ONE, ((2, 2), (2, 2)), (2, 2), groups=3)),
     "sequence": ((1, 7, 4), (5, 4, 9), SEQUENCE),
-    # Channels that fill vectors of 32 bytes although they are few.
+    # Few channels, which fill vectors of 32 bytes.
     "four channels and one output": ((8, 4, 4, 4), (4, 4, 4, 1), geometry()),
     "transposed": ((2, 4, 5, 6), (4, 4, 6, 8), geometry(ONE, ((2, 2), (2, 2)), ONE, (2, 2))),
     "all": ((2, 4, 5, 6), (3, 4, 3, 8), geometry((2, 1), ((2, 3), (-1, 2)), (2, 1), (3, 2), 2)),
@@ -67,7 +67,7 @@ def arrays(*shapes, dtype=np.float64):
 
 
 def everything(function, x, kernel, bias):
-    """The outputs, and the gradients by all that goes in."""
+    """The outputs, and the gradients with respect to all inputs."""
 
     def run(*given):
         made = function(*given)
@@ -126,7 +126,7 @@ def test_many_at_once_have_the_bits_of_one():
 
 
 def numbers():
-    """Of a program large enough for all threads, bit for bit."""
+    """The exact results of a program that is large enough for all threads."""
     x, kernel, bias = arrays((19, 12, 12, 18), (3, 3, 18, 20), (20,), dtype=np.float32)
     found = everything(by_kernel(geometry(), relu=True), x, kernel, bias)
     return [np.asarray(array).tobytes().hex() for array in jax.tree.leaves(found[0][1:] + found[1])]
@@ -175,7 +175,7 @@ def test_relu_has_no_gradient_at_zero():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_stays_in_its_places(bad):
-    """Nothing is multiplied with padding, as in PyTorch."""
+    """Padding is not multiplied, as in PyTorch."""
     x, kernel, g = arrays((2, 5, 5, 3), (3, 3, 3, 4), (2, 5, 5, 4))
 
     def outputs_and_gradients(function, x, kernel, g):
@@ -183,7 +183,7 @@ def test_what_is_not_finite_stays_in_its_places(bad):
         return made, *pull_back(g)
 
     def seeing(x, kernel, g):
-        """What is computed from any number of these."""
+        """Which outputs and gradients depend on nonzero elements."""
         return [a > 0 for a in outputs_and_gradients(plainly(geometry(), False), x, kernel, g)]
 
     places = jnp.zeros_like(x).at[0, 0, 0, 1].set(1), jnp.zeros_like(g).at[1, 4, 2, 3].set(1)
@@ -202,7 +202,7 @@ def test_what_nobody_asks_for_is_not_computed():
     loss = lambda *given: by_kernel(geometry())(*given).sum()  # noqa: E731
     assert calls(loss, x, kernel, bias) == 1
     text = jax.jit(jax.grad(loss, argnums=(1, 2))).lower(x, kernel, bias).compile().as_text()
-    assert text.count("custom_call_target") == 1  # neither the outputs nor the gradient by x
+    assert text.count("custom_call_target") == 1  # neither the outputs nor the gradient of x
     assert "backward_kernel" in text
 
 

@@ -1,4 +1,4 @@
-"""Cross entropy by a native kernel, beside the same in XLA's operations."""
+"""Cross entropy by a native kernel compared with XLA's operations."""
 
 import functools
 
@@ -14,7 +14,7 @@ from jaxnets.losses.classification import class_losses
 from tests.kernels import assert_close
 
 kernel = cross_entropy(class_losses)
-#: Shapes of logits: one class, classes that fill no vector and several, more than a part has.
+#: Shapes of logits: one class, incomplete vectors, several vectors, more than one part.
 SHAPES = [(3, 1), (64, 10), (2, 5, 65), (3, 20000)]
 
 
@@ -50,7 +50,7 @@ def test_equal_to_xla_in_single_precision():
 
 
 def test_large_logits():
-    """The largest is taken off, however large; a loss that is infinite is so."""
+    """The maximum is subtracted, however large; infinite losses stay infinite."""
     logits, labels = examples((6, 20))
     logits = (logits * np.array([1e-30, 1, 1e3, 1e9, 1e12, 1e-3])[:, None]).at[0, 3].set(-jnp.inf)
     labels = labels.at[0].set(3)
@@ -93,7 +93,7 @@ def test_second_derivatives():
 
 
 def test_the_loss_reaches_the_kernel():
-    """Labels that are ignored or no class are as without kernels."""
+    """Ignored and invalid labels have the same effect as without kernels."""
     logits, labels = examples((64, 10))
     assert explain(losses.cross_entropy, logits, labels) == ["class losses of 64 × 10"]
     odd = labels.at[3].set(-100)

@@ -1,4 +1,4 @@
-"""Depthwise convolutions by a native kernel, beside sums over all taps."""
+"""Depthwise convolutions by a native kernel compared with sums over all taps."""
 
 import functools
 import itertools
@@ -23,8 +23,8 @@ def geometry(groups, stride=1, padding=1, dilation=1, input_dilation=1, axes=2):
     return Geometry(each(stride), pads, each(dilation), each(input_dilation), groups)
 
 
-#: The shape of x, that of the kernel, and where it looks: channels that fill no vector, one or
-#: several; strides, dilations and paddings that differ before and after; windows larger than x.
+#: Shapes of x and the kernel, and the geometry: channels that fill less than one vector, one or
+#: several; strides, dilations and asymmetric paddings; windows larger than x.
 CASES = {
     "three": ((3, 7, 9, 16), (3, 3, 1, 16), geometry(16)),
     "ragged": ((2, 5, 6, 37), (3, 3, 1, 37), geometry(37)),
@@ -59,11 +59,11 @@ def of_case(name, dtype=np.float64):
 
 
 def expected(where, relu, x, kernel, bias, d):
-    """The outputs, and the gradients by x, kernel and bias."""
+    """The outputs, and the gradients of x, kernel and bias."""
     given, each = x.shape, kernel.shape[-1] // x.shape[-1]
     x = np.repeat(x, each, axis=-1)
     y, d_x, d_kernel = np.zeros_like(d) + bias, np.zeros_like(x), np.zeros_like(kernel)
-    met = []  # the places of outputs, taps and inputs that meet
+    met = []  # positions of matching outputs, taps and inputs
     for out in itertools.product(*map(range, d.shape[1:-1])):
         for tap in itertools.product(*map(range, kernel.shape[:-2])):
             steps = zip(

@@ -1,4 +1,4 @@
-"""Dropout by a native kernel, beside XLA's operations: the same numbers are dropped."""
+"""Dropout by a native kernel drops the same numbers as XLA's operations."""
 
 import functools
 
@@ -94,7 +94,7 @@ def test_what_the_kernel_takes():
 
 
 def test_layers():
-    """A training step's dropout is a kernel's call; of whole channels it is not."""
+    """Dropout in a training step calls a kernel; dropout of whole channels does not."""
 
     def said(layer):
         graphdef, state = nnx.split(layer)

@@ -1,4 +1,4 @@
-"""Products of int8 by a native kernel, beside XLA's operations: the same integers."""
+"""Products of int8 by a native kernel compute the same integers as XLA's operations."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxnets.quantization.products import int8_linear
 from tests.kernels import assert_close, calls
 
 RNG = np.random.default_rng(0)
-# Few rows and many, rows and outputs and inputs that fill no tile, and one output.
+# Few rows and many; incomplete tiles of rows, outputs and inputs; one output.
 SHAPES = [(1, 130, 33), (3, 64, 5), (5, 7, 3), (14, 26, 17), (97, 150, 64), (13, 1, 1)]
 
 pytestmark = pytest.mark.skipif(

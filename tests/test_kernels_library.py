@@ -1,4 +1,4 @@
-"""How a compiled library is kept, and what is done about one that others could have written."""
+"""The cache of compiled libraries, and the handling of files that others could have written."""
 
 import ctypes
 import errno
@@ -26,7 +26,7 @@ FUNCTIONS = ("answer",)
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory):
-    """A library by the name of its function."""
+    """Compiled libraries, by the name of their function."""
 
     def compiled(function, value):
         folder = tmp_path_factory.mktemp("code")
@@ -40,7 +40,7 @@ def code(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """The cache folder; what is said is said again in each test."""
+    """The cache folder; messages are repeated in each test."""
     monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path / "cache"))
     compilation._said.clear()
     return tmp_path / "cache"
@@ -48,7 +48,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make(tmp_path, code, cache):
-    """Opens the library, and tells how often the compiler has run."""
+    """Opens the library, and returns how often the compiler has run."""
     compiler, count = tmp_path / "compiler", tmp_path / "count"
     script = f'#!/bin/sh\necho >> {count}\nfor last; do :; done\ncp {code["answer"]} "$last"\n'
     compiler.write_text(script)
@@ -67,7 +67,7 @@ def beside(cache):
 
 
 def kept_whole(cache, code):
-    """Asserts that the folder holds the library, what tells it from others, and no more."""
+    """Asserts that the folder has only the library and the file that identifies it."""
     assert sorted(path.name for path in cache.iterdir()) == [beside(cache).name, NAME]
     assert (cache / NAME).read_bytes() == code["answer"].read_bytes()
     assert not any(path.is_symlink() for path in cache.iterdir())
@@ -87,7 +87,7 @@ def test_what_is_kept_is_this_users_alone(make, cache, code, umask):
 
 def belongs_to_another(path):
     if os.geteuid():
-        path.chmod(0o666)  # owned by another: as root alone can have it
+        path.chmod(0o666)  # instead of another owner, which only root can set
     else:
         os.chown(path, 12345, 12345)
 
@@ -107,7 +107,7 @@ def piped(cache, code):
 
 
 def planted(cache, code):
-    """Another library with its own size and SHA-256 beside it."""
+    """Replaces the library by another one, with its size and SHA-256 in the file next to it."""
     other = code["other"].read_bytes()
     (cache / NAME).write_bytes(other)
     beside(cache).write_text(json.dumps(library._measured(other)))
@@ -215,7 +215,7 @@ def test_where_there_can_be_no_folder_it_is_compiled(make, tmp_path, monkeypatch
 
 
 def test_another_process_at_the_same_moment(make, cache, code):
-    """What a killed one left behind, whose number this one has, is not in the way."""
+    """Files of a killed process with the same id, and of running processes, do no harm."""
     cache.mkdir(mode=0o700)
     (cache / f"{NAME}.{os.getpid()}").mkdir()
     old, new = cache / ".partial-native-a", cache / ".partial-native-b"
@@ -223,7 +223,7 @@ def test_another_process_at_the_same_moment(make, cache, code):
         path.touch()
     os.utime(old, (0, time.time() - 2 * library.MEMORY))
     assert [make(), make()] == [1, 1]
-    assert new.exists()  # somebody may be writing it
+    assert new.exists()  # another process may be writing it
     assert not old.exists()
 
 
@@ -264,7 +264,7 @@ def test_where_nothing_can_be_opened_the_reason_is_said(make, monkeypatch, tmp_p
         make()
 
 
-# -- compilers that are none ---------------------------------------------------------------------
+# -- invalid compilers ---------------------------------------------------------------------------
 
 
 def compiler(tmp_path, script):
@@ -343,7 +343,7 @@ def wait_for_the_end_of(process):
 
 @pytest.fixture
 def fresh(monkeypatch, cache):
-    """Has the question of whether there are kernels asked anew."""
+    """Makes the package check again whether there are kernels."""
     monkeypatch.setattr(native, "_load", native._load.__wrapped__)
     return monkeypatch
 

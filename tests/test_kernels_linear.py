@@ -1,4 +1,4 @@
-"""Linear layers with ReLU between them by a native kernel, beside one after the other."""
+"""Linear layers with ReLU by one native kernel compared with separate layers."""
 
 import itertools
 
@@ -20,7 +20,7 @@ from jaxnets.training.epoch import predicted
 from tests import tier
 from tests.kernels import assert_close, calls, precisions
 
-#: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
+#: Batch size, and sizes of inputs and layers: incomplete blocks and vectors.
 SHAPES = [
     (24, (784, 128, 64, 10)),
     (131, (400, 120, 84, 10)),
@@ -33,7 +33,7 @@ SHAPES = [
 
 @pytest.fixture
 def every(monkeypatch):
-    """Has the kernels run whatever they can."""
+    """Uses kernels for all sizes that they support."""
     monkeypatch.setattr(native_linear, "_LEAST_EXAMPLES", 1)
     monkeypatch.setattr(native_linear, "_ONE_BY_ONE", ())
 
@@ -55,13 +55,13 @@ def one_by_one(layers, x):
 
 
 def linear_chain(layers, x):
-    """The same by kernels."""
+    """``one_by_one`` with kernels."""
     graphdef, state = nnx.split(layers)
     return with_kernels(lambda state, x: one_by_one(nnx.merge(graphdef, state), x))(state, x)
 
 
 def everything(function, layers, x):
-    """The outputs, and gradients by all that goes in."""
+    """The outputs, and the gradients with respect to all inputs."""
     graphdef, parameters = nnx.split(layers)
 
     def run(parameters, x):
@@ -84,7 +84,7 @@ def test_equal_to_one_layer_after_the_other(batch, sizes, dtype, tolerance):
 
 
 def test_second_derivatives():
-    """Of a penalty on the gradient."""
+    """The gradient of a penalty on the gradient."""
     layers, x = make((6, 5, 4)), examples(20, 6)
     graphdef, parameters = nnx.split(layers)
 
@@ -115,7 +115,7 @@ def test_what_is_not_finite_spoils_its_example_alone():
 
 
 def test_relu_of_the_ends():
-    """-inf becomes 0, and nan stays nan, as by `jax.nn.relu`; neither has a gradient."""
+    """-inf becomes 0, and NaN stays NaN, as with `jax.nn.relu`; neither has a gradient."""
     layers = make((1, 2, 1))
     layers[0].kernel[...], layers[0].bias[...] = jnp.ones((1, 2)), jnp.zeros(2)
     x = np.array([[np.inf], [-np.inf], [np.nan], [0.0]] * 4, np.float32)
@@ -128,7 +128,7 @@ def test_relu_of_the_ends():
 
 
 def test_an_example_has_the_same_bits_in_every_batch(every):
-    """Whichever block of rows, part and thread it falls into."""
+    """The block of rows, the part and the thread do not matter."""
     layers, x = make((300, 24, 7)), examples(150, 300)
     answer = jax.jit(lambda x: linear_chain(layers, x))
     whole = answer(x)
@@ -144,7 +144,7 @@ def test_many_at_once_have_the_bits_of_one():
 
 
 def test_under_shard_map():
-    """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    """Replicated parameters and divided data pass shard_map's check of varying values."""
     graphdef, parameters = nnx.split(make((6, 5, 4)))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 

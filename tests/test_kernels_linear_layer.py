@@ -1,4 +1,4 @@
-"""A linear layer by native kernels, beside the same in XLA's operations."""
+"""A linear layer by native kernels compared with XLA's operations."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from jaxnets.kernels.linear_layer import layer, supports
 from tests import tier
 from tests.kernels import assert_close, calls, precisions
 
-#: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, more than are
-#: packed at a time, and so many that groups of them have sums of their own.
+#: Rows, inputs and outputs: incomplete blocks, panels and vectors; few rows and many, more than
+#: are packed at a time, and enough for separate sums of groups.
 SHAPES = [
     ((1,), 150, 37),
     ((2,), 70, 5),
@@ -27,7 +27,7 @@ SHAPES = [
 
 @pytest.fixture(autouse=True)
 def every(monkeypatch):
-    """Has the kernels run whatever they can."""
+    """Uses kernels for all sizes that they support."""
     monkeypatch.setattr(linear_layer, "_LEAST_ROWS", 1)
     monkeypatch.setattr(linear_layer, "_LEAST_PRODUCTS", 1)
     monkeypatch.setattr(linear_layer, "_LEAST_COLUMNS", 1)
@@ -55,7 +55,7 @@ def arrays(shape, dtype=np.float32, bias=True):
 
 
 def everything(function, *inputs):
-    """The outputs, and the gradients by all that goes in."""
+    """The outputs, and the gradients with respect to all inputs."""
 
     def run(*inputs):
         made = function(*inputs)
@@ -92,7 +92,7 @@ def test_second_derivatives():
 
 
 def test_what_is_not_finite_is_where_xla_has_it():
-    """In its own row, and in the gradients; nan passes ReLU, which has no gradient there."""
+    """It stays in its row, and in the gradients; NaN passes ReLU, which has no gradient there."""
     x, kernel, bias = arrays(((300,), 5, 40))
     clean = kernels(True)(x, kernel, bias)
     spoilt = x.at[7].set(jnp.nan).at[9, 2].set(jnp.inf).at[11, 1].set(-jnp.inf)
@@ -104,7 +104,7 @@ def test_what_is_not_finite_is_where_xla_has_it():
 
 
 def test_a_row_has_the_same_bits_in_every_batch():
-    """Whichever block and thread it falls into, and whether a part is of rows or of columns."""
+    """The block, the thread and the division into parts of rows or columns do not matter."""
     x, kernel, bias = arrays(((700,), 300, 290))
     function = jax.jit(lambda x: kernels(True)(x, kernel, bias))
     gradient = jax.jit(jax.grad(lambda x: jnp.sin(kernels(True)(x, kernel, bias)).sum()))
@@ -122,7 +122,7 @@ def test_many_at_once_have_the_bits_of_one():
 
 
 def test_under_shard_map():
-    """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    """Replicated parameters and divided data pass shard_map's check of varying values."""
     x, *parameters = arrays(((20,), 6, 5))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 

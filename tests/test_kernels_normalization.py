@@ -1,4 +1,4 @@
-"""Batch and layer normalization by native kernels, beside the same in XLA's operations."""
+"""Batch and layer normalization by native kernels compared with XLA's operations."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ from tests import quick_compilation
 from tests.kernels import assert_close, calls
 
 EPS = 1e-5
-#: Shapes of images: channels that fill no vector and several, rows that fill no line, several
-#: chunks, rows longer than a line; with ReLU or not, with a residual or not.
+#: Shapes of images: channels that fill less than one vector or several, rows shorter and longer
+#: than a line, several chunks; with and without ReLU and residual.
 IMAGES = {
     "one value": ((1, 2), False, False),
     "few": ((5, 3), True, False),
@@ -33,7 +33,7 @@ IMAGES = {
     "several lines": ((37, 192), False, False),
     "long rows": ((3, 2065), True, True),
 }
-#: Of rows, how many last axes are normalized over, and whether there is a residual.
+#: Shapes, the number of last axes to normalize over, and whether there is a residual.
 ROWS = {
     "one row": ((1, 2, 7), 1, False),
     "short": ((5, 13), 1, True),
@@ -75,7 +75,7 @@ def arrays(*shapes, dtype=np.float64):
 
 
 def everything(function, inputs):
-    """The outputs, and the gradients by all that goes in, where each output matters."""
+    """The outputs, and the gradients of a function of all outputs with respect to all inputs."""
 
     def run(*inputs):
         made = function(*inputs)
@@ -134,7 +134,7 @@ def test_layer_norm_equal_to_xla_in_single_precision():
 
 
 def test_a_large_mean_costs_no_digits():
-    """Where the mean is a thousand deviations, the variance has all its digits."""
+    """The variance is precise even if the mean is a thousand standard deviations."""
     (x,) = arrays((40, 9, 8, 64))
     x = (x / 2 + 1e3).astype(np.float32)
     _, mean, var = kernel_batch_norm()(x, None, None)
@@ -189,7 +189,7 @@ def test_relu_has_no_gradient_at_zero(residual):
 
 @pytest.mark.parametrize("size", [13, 300])
 def test_an_example_has_the_same_bits_in_every_batch(size):
-    """Layer normalization's outputs and gradient, whichever rows are taken together."""
+    """The outputs and gradients of layer normalization do not depend on the other rows."""
     x, scale, bias = arrays((41, size), (size,), (size,), dtype=np.float32)
 
     @jax.jit
@@ -216,7 +216,7 @@ def test_many_at_once_have_the_bits_of_one():
 
 
 def numbers():
-    """Of arrays of several chunks, bit for bit."""
+    """The exact results for arrays of several chunks."""
     x, added, scale, bias = arrays((700, 100), (700, 100), (100,), (100,), dtype=np.float32)
     found = [
         everything(kernel_batch_norm(relu=True, residual=True), (x, scale, bias, added)),

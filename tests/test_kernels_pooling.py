@@ -1,4 +1,4 @@
-"""Pools by native kernels, beside PyTorch's."""
+"""Pools by native kernels compared with PyTorch's."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from jaxnets.kernels.pooling import avg_pool, max_pool, supports
 from tests.kernels import assert_close, calls
 from tests.parity.oracle import images_first, images_last
 
-#: The shape of an image, channels last, and a pool's options: channels that fill no vector, one or
-#: several; windows that overlap or leave gaps, hang over the edge, or are all of an axis.
+#: The shape of an image, channels last, and a pool's options: channels that fill less than one
+#: vector, one or several; windows that overlap, leave gaps, exceed the edge or cover an axis.
 CASES = {
     "two": ((3, 6, 8, 16), {"kernel_size": 2}),
     "ragged": ((2, 7, 5, 37), {"kernel_size": 2}),
@@ -39,7 +39,7 @@ AVERAGES = {
 
 
 def values(shape, kind, dtype=np.float64):
-    """Random numbers; or few different ones for ties, infinite ones among them."""
+    """Random numbers, or few different ones for ties, including infinity."""
     draw = np.random.default_rng(0)
     few = np.array([-np.inf, -1.0, 0.0, 0.0, 1.0, 2.0])
     x = draw.normal(size=shape) if kind == "normal" else draw.choice(few, size=shape)
@@ -49,7 +49,7 @@ def values(shape, kind, dtype=np.float64):
 
 
 def kernel(name, shape, options):
-    """The layer, and the function that takes its place."""
+    """The layer, and the kernel function that replaces it."""
     layer = getattr(layers, f"{name}Pool{len(shape) - 2}d")(**options)
     windows = layer._windows(jnp.zeros(shape))
     assert supports(jax.ShapeDtypeStruct(shape, np.float32), windows)
@@ -127,7 +127,7 @@ def test_an_example_has_the_same_bits_in_every_batch(name):
 
 
 def test_what_nobody_asks_for_is_not_computed():
-    """An answer keeps no places."""
+    """Inference stores no indices."""
     _, function = kernel("Max", *CASES["two"])
     x = values(CASES["two"][0], "normal", np.float32)
     assert "ui8" not in jax.jit(function).lower(x).as_text()

@@ -1,4 +1,4 @@
-"""The native kernels beside XLA's operations, and how they come about."""
+"""Native kernels for recurrent layers compared with XLA's operations, and their compilation."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ KINDS = {
     "tanh": (layers.RNN, {}),
     "relu": (layers.RNN, {"nonlinearity": "relu"}),
 }
-#: Batch, steps, inputs, hidden units: rows that fill no block, units that fill no vector.
+#: Batch, steps, inputs, hidden units: incomplete blocks of rows and vectors of units.
 SHAPES = [
     (64, 6, 28, 128),
     (37, 5, 5, 13),
@@ -44,7 +44,7 @@ SHAPES = [
 
 @pytest.fixture
 def every(monkeypatch):
-    """Has the kernels run whatever they can."""
+    """Uses kernels for all sizes that they support."""
     monkeypatch.setattr(recurrence, "_LEAST_STEPS", 1)
     monkeypatch.setattr(recurrence, "_LEAST_STEPS_OF_FEW", 1)
 
@@ -59,7 +59,7 @@ def sequences(batch, time, inputs, dtype=np.float32):
 
 
 def everything(layer, x, way=with_kernels, *, given_state=False, padded=False):
-    """Outputs, final states, and the gradients by all that goes in."""
+    """Outputs, final states, and the gradients with respect to all inputs."""
     graphdef, parameters = nnx.split(layer)
     batch, time, _ = x.shape
     shape = (layer.num_layers * (1 + layer.bidirectional), batch, layer.hidden_size)
@@ -92,7 +92,7 @@ def test_here_the_kernels_are_in_use():
 
 SINGLE, DOUBLE = (np.float32, 3e-6), (np.float64, 1e-13)
 EVERY = [(kind, shape, *dtype) for kind in KINDS for shape in SHAPES for dtype in (SINGLE, DOUBLE)]
-#: Gates in float64 for every shape; the other cells, and float32, for some.
+#: LSTM and GRU in float64 for every shape; the other cells, and float32, for some.
 SOME = [
     *((kind, shape, *DOUBLE) for kind in ("lstm", "gru") for shape in SHAPES),
     *((kind, SHAPES[at], *DOUBLE) for kind in ("tanh", "relu") for at in (1, 2, 5)),
@@ -116,7 +116,7 @@ def test_equal_to_xla(case, every):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gates_at_their_ends(kind, every):
-    """Large inputs saturate; what is not finite spoils its example alone."""
+    """Large inputs saturate; values that are not finite affect only their own example."""
     layer = make(kind, 3, 16)
     answer = outputs_of(layer)
     x = sequences(12, 4, 3) * np.float32([1e-30, 1e-6, 1, 30, 1e4, 1e30] * 2)[:, None, None]
@@ -143,7 +143,7 @@ def test_small_numbers_keep_their_digits(kind, every):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_example_has_the_same_bits_in_every_batch(kind, every):
-    """Whichever block of rows, part and thread it falls into."""
+    """The block of rows, the part and the thread do not matter."""
     answer = outputs_of(make(kind, 5, 24))
     x = sequences(150, 7, 5)
     whole = answer(x)
@@ -153,7 +153,7 @@ def test_an_example_has_the_same_bits_in_every_batch(kind, every):
 
 @pytest.mark.slow
 def test_the_same_bits_for_any_number_of_threads(every):
-    """The gradients of kernels are sums over parts of the batch, whoever takes which part."""
+    """Gradients are sums over parts of the batch, regardless of which thread computes a part."""
     script = """
 from tests import test_kernels_recurrence as tests
 layer = tests.make("gru", 3, 150, bidirectional=True)
@@ -186,7 +186,7 @@ def test_many_at_once_have_the_bits_of_one(kind, every):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_under_shard_map(kind, every):
-    """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    """Replicated parameters and divided data pass shard_map's check of varying values."""
     graphdef, parameters = nnx.split(make(kind, 3, 16, num_layers=2))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -243,7 +243,7 @@ def test_a_projection_is_left_to_xla():
 
 
 def test_what_nobody_asks_for_is_not_kept():
-    """An answer writes no gates; a gradient keeps them, and calls the way back."""
+    """Inference stores no gates; a gradient stores them, and calls the backward kernel."""
     layer, x = make("lstm", 3, 4), jnp.zeros((8, 8, 3))
     answer = with_kernels(lambda x: layer(x)[0].sum())
     kept = "f32[8,8,20]"  # four gates and the state of four units
@@ -254,7 +254,7 @@ def test_what_nobody_asks_for_is_not_kept():
 
 
 def test_what_nobody_differentiates_has_no_gradient():
-    """Of data that come from a file, the first layer computes none."""
+    """The first layer does not compute the gradient of data."""
     graphdef, parameters = nnx.split(make("lstm", 3, 4))
 
     def run(parameters, x):
@@ -270,7 +270,7 @@ def test_what_nobody_differentiates_has_no_gradient():
 
 
 def test_a_run_is_the_same_with_them_or_without():
-    """To `fingerprint`: what was trained with them continues where there are none."""
+    """`fingerprint` is the same, so a run can continue on a machine without kernels."""
     model = RecurrentClassifier(3, 8, rngs=nnx.Rngs(0))
 
     def loss(x):
@@ -300,7 +300,7 @@ def train(devices=1):
 
 @contextlib.contextmanager
 def anew(**environment):
-    """As in a new process with these variables: kernels and programs are made anew."""
+    """Simulates a new process with these variables: kernels and programs are created again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
         for name, value in environment.items():
@@ -320,13 +320,13 @@ def by_xla():
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """Where compilers of this module's keep what they make."""
+    """The folder in which the compilers of this module cache their output."""
     return tmp_path_factory.mktemp("compiled")
 
 
 @pytest.fixture
 def hasty(tmp_path, compiled):
-    """A compiler that does not optimise, counts its calls in a file, and knows what it has made."""
+    """A compiler that does not optimize, counts its calls in a file, and caches its output."""
     compiler = tmp_path / "compiler"
     compiler.write_text(f"""#!/bin/sh
 echo >> {tmp_path}/count
@@ -361,7 +361,7 @@ print(*(float(loss).hex() for loss in test_kernels_recurrence.train(devices=2)))
 
 @pytest.mark.slow
 def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
-    """Spoilt kernels are made anew."""
+    """Damaged kernels are compiled again."""
     cache = tmp_path / "cache"
     environment = {"CXX": hasty, "JAXNETS_CACHE": cache}
 
@@ -378,7 +378,7 @@ def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
         assert compilations() == everything
     library.write_bytes(b"no library")
     with anew(**environment) as patch:
-        patch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # a name is for once
+        patch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # only once per name
         assert native.status() == "in use"
     assert compilations() == everything + 1
     assert len(list(cache.glob("native-*"))) == everything
@@ -386,7 +386,7 @@ def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
 
 @pytest.mark.slow
 def test_vectors_of_64_bytes(every, tmp_path):
-    """As processors with AVX-512 have them; others take two instructions for one."""
+    """Vectors of AVX-512; other processors use two instructions for each."""
     with anew(CXX=f"{QUICK_COMPILER} -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):
         for dtype, tolerance in (np.float32, 3e-6), (np.float64, 1e-13):
             for kind in KINDS:
@@ -411,7 +411,7 @@ def test_nothing_is_kept_where_nothing_is_to_be(hasty, tmp_path):
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """Has the question of whether there are kernels asked anew."""
+    """Makes the package check again whether there are kernels."""
     monkeypatch.setattr(native, "_load", native._load.__wrapped__)
     return monkeypatch
 

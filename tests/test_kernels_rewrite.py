@@ -1,4 +1,4 @@
-"""Which operations of a traced function become a kernel's call, and that nothing else changes."""
+"""Which operations of a traced function become kernel calls; the others do not change."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def normal(*shape):
 
 
 class Stock(nnx.Module):
-    """A LeNet in Flax alone, with its own pools."""
+    """A LeNet of Flax's own layers and pools."""
 
     def __init__(self):
         self.conv = nnx.Conv(1, 4, (3, 3), padding="VALID", rngs=RNGS)
@@ -127,7 +127,7 @@ NETWORKS = {
 
 
 def loss_of(model):
-    """A function of all the model's variables and an input: a scalar, and the variables after."""
+    """A function from all variables and an input to a scalar and the updated variables."""
     graphdef, state = nnx.split(model)
 
     def run(state, x):
@@ -213,7 +213,7 @@ def test_a_sum_that_needs_the_statistics_is_no_residual():
 
 
 def test_maximum_with_zero_is_no_relu():
-    """Its gradient at zero is one half."""
+    """The gradient of ``jnp.maximum`` at zero is one half."""
     first, second = normal(4, 3), normal(3, 2)
 
     def function(x):
@@ -223,7 +223,7 @@ def test_maximum_with_zero_is_no_relu():
 
 
 def test_derivatives_within_are_taken_before():
-    """Of forward mode too, which kernels do not have."""
+    """Includes forward mode, which kernels do not support."""
     layer = models.MLP((5, 5, 5), rngs=RNGS)
 
     def change(x):

@@ -1,4 +1,4 @@
-"""The functions beside layers compute what these compute."""
+"""Functions compute the same as the corresponding layers."""
 
 import jax
 import jax.numpy as jnp

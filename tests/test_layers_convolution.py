@@ -1,4 +1,4 @@
-"""Convolutions, pools and flattening: what they refuse, and how their gradients are compiled."""
+"""Convolutions, pools and flattening: error messages, and how their gradients are compiled."""
 
 import re
 
@@ -28,7 +28,7 @@ def fractional(*arguments):
 
 
 def unpooled(value=0, size=None, dtype=int, output_size=None):
-    """A function that puts all numbers in one place."""
+    """An unpooling whose indices are all the same."""
     return lambda x: layers.MaxUnpool2d(2)(
         x, np.full(x.shape if size is None else size, value, dtype), output_size
     )
@@ -226,7 +226,7 @@ def test_every_convolution_of_a_training_loop_is_in_the_fast_layout(stride, grou
     loop = gradient_in_a_loop(geometry, kernels)
     program = loop.lower(kernels, jnp.ones((5, 4, 12, 12, 16))).compile().as_text()
     layouts = re.findall(r" convolution\(.*dim_labels=([^\s,]+)", program)
-    # Two forward, two kernel gradients and one input gradient: that of the images is left out.
+    # Two forward, two kernel gradients and one input gradient: that of the images is omitted.
     assert layouts == ["b01f_01io->b01f"] * 5
 
 
@@ -238,7 +238,7 @@ def test_few_channels_are_a_matrix_product():
 
     gradient = jax.jit(jax.grad(squares, (0, 1)))
     program = gradient.lower(jnp.ones((2, 14, 14, 6)), layer.kernel[...]).as_text()
-    # Each is looked at by a product too; a convolution remains, for numbers that are not finite.
+    # Each has another product, which checks for NaN and infinity, and a convolution for this case.
     assert program.count("stablehlo.dot_general") == 2 * 3
     assert program.count("stablehlo.convolution(") == 3
 

@@ -1,4 +1,4 @@
-"""The layers that draw in training: what they drop or scale, and the functions beside them."""
+"""Layers that draw random numbers in training, and the corresponding functions."""
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def test_alpha_dropout_keeps_mean_and_variance(p):
     x = jax.random.normal(jax.random.key(1), (300, 300))
     y = np.asarray(made("AlphaDropout", p)(x))
     np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=0.02)
-    # y = a x + b where x is kept, and one number elsewhere
+    # y = a x + b where x is kept, and a constant elsewhere
     alpha = 1.7580993408473766
     a = 1 / np.sqrt((alpha**2 * p + 1) * (1 - p))
     kept = np.isclose(y, a * x + a * alpha * p, atol=1e-5)

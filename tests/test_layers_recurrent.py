@@ -103,7 +103,7 @@ def test_the_dtype_is_that_of_inputs_and_parameters(kind, dtype):
 
 @cache
 def gradients(kind, remat):
-    many = 2 if kind is layers.LSTM else 1  # whose layers are those of all kinds
+    many = 2 if kind is layers.LSTM else 1  # the code for several layers is shared
     layer = make(kind, 3, 4, num_layers=many, bidirectional=True, remat=remat)
     graphdef, parameters = nnx.split(layer)
 
@@ -114,7 +114,7 @@ def gradients(kind, remat):
     return jax.jit(jax.value_and_grad(run, (0, 1)))(parameters, sequences())
 
 
-SEGMENTS = [2, 5, 9]  # of 5 steps: with a rest, one segment, none
+SEGMENTS = [2, 5, 9]  # of 5 steps: with a remainder, one segment, none
 
 
 @pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
@@ -162,13 +162,13 @@ def test_padding_changes_nothing_even_nan(kind):
     assert_trees_close(ours, alone, rtol=1e-6, atol=1e-6)
 
 
-#: How a gradient comes about: automatically, and by hand, at once or step by step.
+#: How a gradient is computed: automatically, or by hand-written rules, at once or step by step.
 WAYS = [None, 99, 1]
 SHARDED = [{"bidirectional": True}, {"bidirectional": True, "proj_size": 2}, {"num_layers": 2}]
 
 
 def in_a_way(way, monkeypatch):
-    """What is to be done to a function before it is differentiated."""
+    """A transformation of a function that selects how its gradient is computed."""
     if way is None:
         return lambda function: function
     monkeypatch.setattr("jaxnets.kernels.recurrence.supports", lambda *_: False)
@@ -197,7 +197,7 @@ def test_under_vmap(kind, way, monkeypatch):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("options", tier.usually(SHARDED, SHARDED[:1]))
 def test_gradients_under_shard_map(options, way, monkeypatch):
-    """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    """Replicated parameters and divided data pass shard_map's check of varying values."""
     rewritten = in_a_way(way, monkeypatch)
     graphdef, parameters = nnx.split(make(layers.LSTM, 3, 4, **options))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -255,7 +255,7 @@ def test_dropout_lies_between_the_layers():
 
 
 def test_dropout_draws_anew_for_each_value_step_and_call():
-    """Layers that pass ones on as they are show the mask itself."""
+    """The layers do not change ones, so their outputs are the mask."""
     layer = make(layers.RNN, 1, 100, num_layers=2, nonlinearity="relu", dropout=0.25)
     for name in ("kernel_ih", "kernel_hh", "bias_ih", "bias_hh"):
         for k in (0, 1):

@@ -1,4 +1,4 @@
-"""What the functions of shapes, distances and categories refuse, and with which words."""
+"""Error messages of the functions of shapes, distances and categories."""
 
 import jax
 import jax.numpy as jnp
