@@ -26,7 +26,7 @@ def run(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A run of one epoch on MNIST, as the command line leaves it."""
+    """A run of one epoch on MNIST, saved by the command line."""
     out = tmp_path_factory.mktemp("runs") / "mlp"
     assert main(["train", "mnist-mlp", "--epochs", "1", "--out", str(out), "--quiet"]) == 0
     return out
@@ -131,7 +131,7 @@ def test_summary_of_networks_that_need_more_than_the_inputs(capsys, recipe, part
     assert code == 0
     assert "Training Summary" in out
     for part in parts:
-        assert f"network/{part[:6]}" in out  # longer names are cut
+        assert f"network/{part[:6]}" in out  # longer names are truncated
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_list_has_the_sets_of_texts(capsys, tmp_path, monkeypatch):
 
 
 def test_names_of_files_do_nothing_to_a_terminal(capsys, tmp_path):
-    """Also where it is one: there Click leaves a text as it is."""
+    """Also if the output is a terminal, where Click does not remove escape sequences."""
     names = {"a\x1b[31m": 4, "b\x1b]0;title\x07\nc": 4}
     folder = write_images(tmp_path / "pets\x1b[2J\r", names)
     for command in ("info", "head"):

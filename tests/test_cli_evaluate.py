@@ -259,7 +259,7 @@ def test_a_table_that_does_not_fit_is_refused(prices, text, message, capsys, tmp
 
 
 class Bag(nnx.Module):
-    """A probability of a bag of words."""
+    """Computes a probability from a bag of words."""
 
     def __init__(self, words):
         self.weights = nnx.Param(jnp.linspace(-1, 1, words))
@@ -269,7 +269,7 @@ class Bag(nnx.Module):
 
 
 def test_texts_are_encoded_by_the_run(tmp_path):
-    for folder, count in (("texts", 20), ("other", 5)):  # of which other encoders are learnt
+    for folder, count in (("texts", 20), ("other", 5)):  # with different vocabularies
         (tmp_path / folder).mkdir()
         write_polarity(tmp_path / folder, count)
     texts = polarity(tmp_path / "texts")
@@ -292,7 +292,7 @@ def test_texts_are_encoded_by_the_run(tmp_path):
 
 
 class Last(nnx.Module):
-    """Forecasts that nothing changes."""
+    """Forecasts that the last value does not change."""
 
     def __init__(self):
         self.scale = nnx.Param(jnp.ones(()))

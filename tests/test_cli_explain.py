@@ -47,7 +47,7 @@ def explained(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A run of a network of your own on small images."""
+    """A run of a user-defined network on small images."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "nets.py").write_text(NET)
     draw = np.random.default_rng(0)
@@ -176,7 +176,7 @@ def test_a_row_of_a_table_is_explained_by_its_columns(capsys, fruit):
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(capsys, request, kind, words, message, place):
     run = request.getfixturevalue(kind)
-    capsys.readouterr()  # what training it has printed
+    capsys.readouterr()  # discards the output of training
     code, out, err = explained(capsys, run, *words)
     assert (code, out) == (2, "")
     assert re.search(rf"^jaxnets: {re.escape(message)}.*\n\Z", err, re.M)

@@ -201,7 +201,7 @@ def test_to_says_what_the_output_is(capsys, tmp_path):
     assert run(capsys, "convert", tmp_path / "checkpoint", out, *OPTION, "--to", "torch")[0] == 0
     load_torch(other, out)
     assert same(model, other)
-    folder = tmp_path / "weights.pt"  # a folder all the same
+    folder = tmp_path / "weights.pt"  # a folder despite its extension
     assert run(capsys, "convert", out, folder, *OPTION, "--to", "jaxnets")[0] == 0
     load_weights(other, folder)
 

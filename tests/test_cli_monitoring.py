@@ -36,7 +36,7 @@ def test_a_step_that_is_not_finite_can_be_skipped(tmp_path, capsys):
     hot = ["train", *QUICK, "2", "--lr", "1e30"]
     assert main(hot) == 1
     assert "the loss is inf at epoch 1, step" in capsys.readouterr().err
-    assert main([*hot, "--non-finite", "skip"]) == 1  # the first, finite update was ruin enough
+    assert main([*hot, "--non-finite", "skip"]) == 1  # diverges in the first, finite update
     assert "at epoch 1, the test" in capsys.readouterr().err
 
 
@@ -59,7 +59,7 @@ def test_a_resumed_run_is_watched_and_guarded_as_before(tmp_path, capsys):
     assert monitoring == {"jsonl": str(log), "early_stopping": 2, "non_finite": "skip"}
     assert main(["train", "--resume", str(run), "--early-stopping", "3", "--json"]) == 0
     assert len(lines(log)) == 4
-    (run / "begun.json").write_text(json.dumps({**record, "watching": monitoring}))  # as earlier
+    (run / "begun.json").write_text(json.dumps({**record, "watching": monitoring}))  # formerly
     assert runs.resume(run).monitoring == monitoring
 
 

@@ -66,7 +66,7 @@ class Draws(nn.Module):
 
 @pytest.fixture(autouse=True)
 def promotion_of_users():
-    """JAX's own settings, with which users' files run."""
+    """JAX's default promotion, with which users' files run."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

@@ -23,7 +23,7 @@ def run(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A run of one epoch on MNIST, as the command line leaves it."""
+    """A run of one epoch on MNIST, saved by the command line."""
     out = tmp_path_factory.mktemp("runs") / "mlp"
     assert main(["train", "mnist-mlp", "--epochs", "1", "--out", str(out), "--quiet"]) == 0
     return out
@@ -51,7 +51,7 @@ def test_names_of_classes_do_nothing_to_a_terminal(capsys, saved, changed):
 
 @pytest.fixture
 def changed(saved, tmp_path):
-    """Writes the run's folder anew, with another record."""
+    """Copies the run's folder with another record."""
 
     def change(record):
         shutil.copytree(saved, tmp_path / "changed")
@@ -112,7 +112,7 @@ def test_without_classes_the_outputs_are_shown(capsys, line):
 
 @pytest.fixture
 def drawn(tmp_path):
-    """The first test digit as somebody draws it: large, dark on light, and in a colour file."""
+    """The first test digit as if drawn by a person: large, dark on light, in a color file."""
     digit = Image.fromarray(255 - load("mnist").test.inputs[0, :, :, 0])
     path = tmp_path / "drawn.png"
     digit.resize((280, 280), Image.Resampling.BICUBIC).convert("RGBA").save(path)

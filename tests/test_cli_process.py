@@ -24,7 +24,7 @@ def run(*arguments, **options):
 
 
 def shell(arguments, redirection):
-    """Exit code and standard error where a shell redirects the streams."""
+    """Exit code and standard error of a command whose streams are redirected by a shell."""
     line = f'"$0" -m jaxnets {arguments} {redirection}'
     done = subprocess.run(
         ["bash", "-c", line, sys.executable], capture_output=True, text=True, check=False

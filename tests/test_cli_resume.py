@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def killed(saved, tmp_path):
-    """The folder as a run leaves it that is killed after 30 steps."""
+    """The folder of a run that was killed after 30 steps."""
     folder = tmp_path / "killed"
     shutil.copytree(saved, folder)
     for path in folder.iterdir():
@@ -72,7 +72,7 @@ def test_a_finished_run_takes_more_epochs(saved, tmp_path, capsys):
     whole = result(["train", *QUICK[:1], "--epochs", "5", "--json"], capsys)
     assert longer["test_loss"] == whole["test_loss"]
     assert json.loads((folder / "run.json").read_text())["epochs"] == 5
-    # as a kill while the result was written leaves it
+    # as after a kill while the result was written
     (folder / "run.json").unlink()
     (folder / ".finishing-killed").mkdir()
     assert result(["train", "--resume", str(folder), "--json"], capsys) | whole == longer | whole

@@ -1,4 +1,4 @@
-"""Networks trained on a table of your own, and what they say of new rows."""
+"""Networks trained on tables, and their predictions for new rows."""
 
 import json
 import os

@@ -23,7 +23,7 @@ def run(capsys, *arguments):
 
 
 def trained(factory, recipe, write, *flags):
-    """A small run on files that are gone afterwards."""
+    """A small run on files that are removed afterwards."""
     folder = factory.mktemp(recipe)
     files = folder / "files"
     files.mkdir()
@@ -205,7 +205,7 @@ def test_the_examples_run(capsys, tmp_path, monkeypatch, name, write, result):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("epoch 1/1  train loss")
     assert re.fullmatch(result, lines[1])
-    assert len(lines) > 2  # what it says of new texts, or writes
+    assert len(lines) > 2  # predictions for new texts, or generated text
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def trained(folder, monkeypatch, capsys):
-    """What a training prints and says."""
+    """Runs a command in the folder, and returns its output."""
     monkeypatch.chdir(folder)
 
     def trained(*arguments):

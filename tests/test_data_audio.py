@@ -1,4 +1,4 @@
-"""Recordings: WAV files, folders of them, what is said of those that are wrong, and commands."""
+"""Recordings: WAV files, folders of them, error messages, and commands."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Random transforms: what they draw, what they leave alone, and how they are compiled."""
+"""Random transforms: what they draw, what they do not change, and how they are compiled."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)
 KEY = jax.random.key(7)
 MANY = 1500
 
-# of every kind one that changes something
+# one of every kind, with settings that change the images
 VARIED = {
     "crop": RandomCrop((8, 10), padding=2),
     "flip": RandomHorizontalFlip(),
@@ -63,7 +63,7 @@ def compiled(transform, x, key=KEY):
 
 
 def uniform(counts):
-    """Whether equally likely events came about as often as each other, by the χ² test."""
+    """Whether counts are consistent with equal probabilities, by the χ² test."""
     expected = counts.sum() / counts.size
     statistic = ((counts - expected) ** 2 / expected).sum()
     freedom = counts.size - 1
@@ -117,7 +117,7 @@ def test_the_program_does_not_grow_with_the_batch(transform):
 
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
 def test_crops_are_windows_of_the_padded_image_and_every_place_is_as_likely(mode):
-    # every pixel tells its place
+    # the value of each pixel is its position
     image = np.arange(30, dtype=np.uint8).reshape(1, 5, 6, 1)
     transform = RandomCrop((4, 4), padding=1, fill=99, padding_mode=mode)
     padded = np.asarray(Pad(1, 99, mode)(image))[0]
@@ -149,7 +149,7 @@ def test_translations_are_uniform_whole_pixels():
     assert (moved.sum((1, 2, 3)) == 1).all()
     counts = moved[..., 0].sum(0)
     assert counts[3:6, 2:7].sum() == MANY
-    # torchvision draws from the reals and rounds, so that the outermost come half as often
+    # torchvision rounds real numbers, so that the outermost values are half as frequent
     assert uniform(counts[4, 3:6])
     outermost = counts[:, 2].sum() / counts[:, 3].sum()
     assert 0.4 < outermost < 0.6
@@ -157,7 +157,7 @@ def test_translations_are_uniform_whole_pixels():
 
 @pytest.mark.slow
 def test_angles_are_uniform_and_counter_clockwise():
-    # a bright pixel on the right of the centre shows where the image was turned to
+    # a bright spot right of the center shows the angle of rotation
     image = np.zeros((1, 41, 41, 1), np.float32)
     image[0, 20 - 2 : 20 + 3, 37:40] = 1
     turned = compiled(RandomRotation((0, 80), "bilinear"), np.repeat(image, 500, axis=0))[..., 0]
@@ -187,7 +187,7 @@ def test_jitter_draws_factors_in_its_range_and_each_order():
     assert brightness.min() >= 0.5
     assert brightness.max() <= 1.5
     assert uniform(np.histogram(brightness, bins=10, range=(0.5, 1.5))[0])
-    # two fixed changes, of which the order shows
+    # two fixed changes whose order matters
     image = FLOATS[:1]
     both = [
         adjust_contrast(adjust_brightness(image, 2.0), 0.5),
@@ -222,7 +222,7 @@ def test_erased_rectangles_have_the_area_and_ratio_asked_for():
     assert area.max() <= 0.36 * 1024
     ratio = np.log(height / width)
     assert abs(ratio.mean()) < 0.1
-    assert np.exp(np.abs(ratio)).max() < 4.5  # 3.3, and rounding of thin ones
+    assert np.exp(np.abs(ratio)).max() < 4.5  # 3.3, and rounding of thin rectangles
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_erasing_a_square_is_cutout():
     assert values.size == 100 * 16 * 3
     assert abs(values.mean()) < 0.1
     assert abs(values.std() - 1) < 0.1
-    # larger than the image ten times out of ten: nothing is done
+    # all ten attempts are larger than the image, which stays unchanged
     np.testing.assert_array_equal(compiled(RandomErasing(1, (1, 1)), x[:9]), x[:9])
 
 
@@ -291,8 +291,8 @@ def test_cutmix_takes_what_the_share_says():
     x[::2] = 1
     mixed, _ = jax.jit(CutMix(1.0, 2))(x, np.zeros(MANY, np.int32), KEY)
     taken = (np.asarray(mixed) != x).mean((1, 2, 3))
-    # of a rectangle of sides √r about a random centre, √r - r / 4 of either side is inside; its
-    # square has the mean 1/2 - 1/5 + 1/48 over r uniform from 0 to 1
+    # A rectangle with sides √r and a random center has sides of √r - r / 4 inside the image. Their
+    # square has the mean 1/2 - 1/5 + 1/48 for r uniform from 0 to 1.
     sides = np.sqrt(np.linspace(0, 1, 10_001))
     assert taken.mean() == pytest.approx(np.mean((sides - sides**2 / 4) ** 2), abs=0.02)
 
@@ -310,7 +310,7 @@ def test_mixing_twice_and_counting_by_the_heavier_class():
 def test_compose_gives_each_part_a_key_of_its_own():
     twice = Compose(RandomHorizontalFlip(), RandomHorizontalFlip())
     flipped = compiled(twice, np.repeat(PIXELS[:1], 64, axis=0))
-    # one key for both would turn every image back
+    # with the same key, the second flip would undo the first
     assert 0 < (flipped == PIXELS[0]).all((1, 2, 3)).sum() < 64
     mixed = Compose(RandomCrop((8, 10), padding=2), ToFloat(), Normalize(0.5, 0.25))
     assert compiled(mixed, PIXELS).dtype == np.float32

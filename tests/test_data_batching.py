@@ -81,7 +81,7 @@ def test_buckets_hold_their_examples(lengths, buckets, spare):
     assert (widths >= np.maximum(lengths, 1)).all()
     assert (widths <= longest).all()
     assert len(set(widths)) <= buckets
-    for width in sorted(set(widths))[:-1]:  # the last one's is the longest, needed or not
+    for width in sorted(set(widths))[:-1]:  # the last width is always the maximum
         assert width == max(1, lengths[widths == width].max())
         assert (lengths[widths > width] > width).all()
 

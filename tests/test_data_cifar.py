@@ -46,7 +46,7 @@ def test_cifar100_takes_the_fine_label(tmp_path, layout):
     names = [f"thing{n}" for n in range(100)]
     for seed, name in enumerate(["train", "test"]):
         records = cifar_records(12, seed, label_bytes=2)
-        records[:, 0] = 1  # the coarse one
+        records[:, 0] = 1  # the coarse label
         if layout == "binary":
             (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
             (tmp_path / "fine_label_names.txt").write_text("\n".join(names))
@@ -173,7 +173,7 @@ def test_a_pickle_of_python_2():
 
 
 class Runs:
-    """A pickle that makes a file when it is loaded."""
+    """A pickle that creates a file when it is loaded."""
 
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
@@ -246,7 +246,7 @@ def test_a_damaged_pickle_is_named(content):
 
 
 def shared(depth, make=lambda value: [value, value]):
-    """A small pickle of a value that holds the one before it twice, and so on."""
+    """A value of which every level contains the next one twice; its pickle is small."""
     value = ["x"]
     for _ in range(depth):
         value = make(value)
@@ -275,7 +275,7 @@ def deep(value):
     return {"a": value, "b": value}
 
 
-# A tuple that holds the one before it twice, 60 times; its hash would take 2⁶⁰ steps.
+# 60 levels of tuples that contain the next level twice; hashing would take 2⁶⁰ steps.
 TUPLES = b"\x80\x02)" + b"".join(b"q%c0h%ch%c\x86" % (k, k, k) for k in range(60))
 CONTENT, BYTE = bytes(1000), np.dtype("u1")
 ARRAYS = [Runs(np._core.numeric._frombuffer, CONTENT, BYTE, (1000,), "C") for _ in range(3)]
@@ -312,7 +312,7 @@ def test_a_small_pickle_that_would_take_long_or_much_memory_is_refused(content, 
 def test_a_pickle_that_is_too_large_is_not_read(tmp_path):
     path = tmp_path / "data_batch_1"
     with path.open("wb") as file:
-        file.truncate(2**30 + 1)  # of holes
+        file.truncate(2**30 + 1)  # a sparse file
     with pytest.raises(
         ValueError, match="data_batch_1: expected a pickle of at most 1,073,741,824"
     ):
@@ -329,7 +329,7 @@ def test_the_steps_of_a_pickle_are_counted(monkeypatch):
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x80\x02]r\xff\xff\xff\x7fj\xff\xff\xff\x7f0.",  # remembered by a large number
+        b"\x80\x02]r\xff\xff\xff\x7fj\xff\xff\xff\x7f0.",  # a large memo index
         b"\x80\x02]q\x00.",
     ],
 )
@@ -370,7 +370,7 @@ def script():
 
 @pytest.fixture
 def package(script, monkeypatch, tmp_path):
-    """A package of three images a file, and the checksums of what is made of it."""
+    """A package with three images per file, and the checksums of the converted files."""
     monkeypatch.setattr(script, "_EXAMPLES", 3)
     folder = tmp_path / "package"
     folder.mkdir()

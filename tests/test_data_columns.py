@@ -63,7 +63,7 @@ def assert_equal(found, expected):
 
 
 class Examples:
-    """Gives examples as somebody's own class would."""
+    """A user-defined collection of examples."""
 
     def __init__(self, split, lone):
         self.split, self.lone = split, lone
@@ -351,7 +351,7 @@ def test_transforms_refuse(call, message):
 
 
 class Two(nnx.Module):
-    """Takes an image and numbers, gives a digit and a size."""
+    """Takes an image and numbers, and returns a digit and a size."""
 
     def __init__(self):
         rngs = nnx.Rngs(0)
@@ -491,7 +491,7 @@ def still(model, batch, key):
 STILL = minimize(still, optimizers.sgd(0.0))
 
 
-# What takes one array
+# Functions that accept only one array
 
 PAIRS = Dataset("pairs", NAMED, NAMED)
 

@@ -1,4 +1,4 @@
-"""Folders of images as people have them: layouts, sizes, what is left out, hostile files."""
+"""Folders of images: layouts, sizes, ignored files, hostile files."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def _nothing_from_outside(monkeypatch, tmp_path):
 
 
 def write(folder, *names, size=(4, 3)):
-    """An image at each name; a name that ends in a slash is an empty folder, .txt a text."""
+    """Writes an image at each name; a trailing slash means an empty folder, .txt a text file."""
     for name in names:
         path = folder / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
@@ -53,24 +53,24 @@ DIRECT = ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png")
         (DIRECT, {"cat": 2, "dog": 2}),
         ((*DIRECT, "emu/1.jfif", "emu/2.JFIF.PNG"), {"cat": 2, "dog": 2, "emu": 2}),
         (("cat/1.JPG", "cat/2.Jpeg", "dog/1.jpe", "dog/2.tif"), {"cat": 2, "dog": 2}),
-        # one level deeper, and beside direct ones
+        # one level deeper, and next to images directly in the folder
         ((*DIRECT, "ant/a/1.png", "ant/b/1.png"), {"ant": 2, "cat": 2, "dog": 2}),
         ((*DIRECT, "cat/more/1.png", "cat/a/b/c/d/1.png"), {"cat": 4, "dog": 2}),
         (("cat/a/1.png", "cat/b/1.png", "dog/c/1.png", "dog/2.png"), {"cat": 2, "dog": 2}),
         (("cat/a/1.png", "cat/b/1.png", "dog/a/1.png", "dog/b/1.png"), {"cat": 2, "dog": 2}),
-        # classes that are called as splits are
+        # classes with the names of splits
         (("train/1.png", "train/2.png", "bus/1.png", "bus/2.png"), {"bus": 2, "train": 2}),
         (
             ("train/1.png", "train/2.png", "test/1.png", "val/1.png", "bus/1.png", "bus/a/2.png"),
             {"bus": 2, "test": 1, "train": 2, "val": 1},
         ),
         (("train/1.png", "train/old/2.png", "bus/1.png", "bus/2.png"), {"bus": 2, "train": 2}),
-        # the files of systems
+        # files of operating systems
         (
             (*DIRECT, "__MACOSX/cat/._1.png", ".hidden/1.png", "cat/Thumbs.db", "dog/._1.png"),
             {"cat": 2, "dog": 2},
         ),
-        # a folder around them, as archives have
+        # an enclosing folder, as in archives
         (("pets/cat/1.png", "pets/cat/2.png", "pets/dog/1.png", "pets/dog/2.png"), None),
     ],
 )
@@ -358,7 +358,7 @@ def chunk(kind, content):
 
 
 def write_bomb(path, width, height):
-    """A PNG file whose header announces a large image, and whose pixels do not come."""
+    """A PNG file whose header declares a large image, without its pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
@@ -398,7 +398,7 @@ def test_a_damaged_image_of_any_format_is_named(tmp_path):
             for place in random.integers(len(whole), size=4):
                 damaged[place] = random.integers(256)
             path.write_bytes(bytes(damaged[: random.integers(len(whole))]))
-            with contextlib.suppress(InputError):  # and nothing else
+            with contextlib.suppress(InputError):  # no other exception
                 assert read_image(path, (8, 8, 3), fit=True).shape == (8, 8, 3)
 
 

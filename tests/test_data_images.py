@@ -1,4 +1,4 @@
-"""Deterministic transforms of images against torch's own arithmetic."""
+"""Deterministic transforms of images compared with torch's arithmetic."""
 
 import math
 
@@ -87,7 +87,7 @@ def test_resize_equals_torch(size, antialias):
     exact = F.interpolate(channels_first(PIXELS), shape, mode="bilinear", antialias=antialias)
     ours = compiled(Resize(size, antialias), PIXELS)
     assert ours.dtype == np.uint8
-    # half a unit from the exact value, and its last digits
+    # half a unit from the exact value, plus rounding errors
     assert np.abs(ours - channels_last(exact)).max() <= 0.5 + 1e-4
 
 
@@ -113,10 +113,10 @@ def torch_matrix(angle, translate, scale, shear):
 
 
 def torch_affine(x, matrix, mode, fill):
-    """The definition by affine_grid and grid_sample, and which pixels are far from a tie."""
+    """The result of affine_grid and grid_sample, and which pixels are not close to a tie."""
     x = channels_first(x)
     count, channels, height, width = x.shape
-    # affine_grid counts from -1 to 1 along either axis
+    # affine_grid has coordinates from -1 to 1 along either axis
     half = torch.tensor([width / 2, height / 2, 1], dtype=torch.float64)
     theta = matrix * half[None, :] / half[:2, None]
     grid = F.affine_grid(
@@ -169,7 +169,7 @@ def test_no_rotation_changes_no_bit(x, mode):
     np.testing.assert_array_equal(compiled(Rotate(0, interpolation=mode), x), x)
 
 
-# torchvision's documented formulas in float64, before a uint8 result is cut to a whole number
+# torchvision's documented formulas in float64, before a uint8 result is rounded down
 
 
 def grey_of(x):
@@ -223,7 +223,7 @@ def test_colours_equal_the_documented_formulas(ours, theirs, factors, x):
         expected = channels_last(theirs(channels_first(x), factor, 255 if whole else 1, whole))
         result = np.asarray(jitted(x, factor))
         assert result.dtype == x.dtype
-        if whole:  # the whole number below the exact value, except for its last digits
+        if whole:  # the exact value rounded down, except for rounding errors
             off = expected - result
             assert (off > -1e-3).all()
             assert (off < 1 + 1e-3).all()

@@ -112,20 +112,20 @@ def test_script_packs_the_originals_in_the_files_order(
     assert out.read_bytes() == b"packed"
     with zipfile.ZipFile(BUNDLED) as bundled:
         assert bundled.namelist() == [f"{name}.npy" for name in packed]
-    for name, array in arrays.items():  # np.testing's would take three times the memory
+    for name, array in arrays.items():  # np.testing would need three times the memory
         assert packed[name].dtype == array.dtype
         assert np.array_equal(packed[name], array)
 
 
 @pytest.mark.slow
 def test_script_reproduces_the_bundled_bytes(script, arrays):
-    """Of the test part, the last in the file: dates, modes and what is compressed."""
+    """Compares the test part, which is last in the file: dates, modes and compressed data."""
     packed = script.pack({name: array for name, array in arrays.items() if "test" in name})
     with zipfile.ZipFile(io.BytesIO(packed)) as ours, zipfile.ZipFile(BUNDLED) as bundled:
         for name in ours.namelist():
             assert ours.read(name) == bundled.read(name)
         begin = bundled.getinfo("test_images.npy").header_offset
-        if "zlib-ng" not in zlib.ZLIB_RUNTIME_VERSION:  # it compresses to other bytes
+        if "zlib-ng" not in zlib.ZLIB_RUNTIME_VERSION:  # which compresses differently
             assert BUNDLED.read_bytes()[begin:].startswith(packed[: ours.start_dir])
 
 

@@ -1,4 +1,4 @@
-"""A path in the place of a name: files and folders in every layout."""
+"""Paths instead of names of data sets: files and folders in every layout."""
 
 import os
 from pathlib import Path

@@ -281,7 +281,7 @@ def test_columns_are_standardized_by_the_training_part():
     found = data.standardize(Dataset("d", train, test))
     assert isinstance(found, StandardizedDataset)
     assert found.train.inputs.tolist() == [[-1, 0], [1, 0]]
-    assert found.test.inputs.tolist() == [[3, 1]]  # of a constant column: the distance from it
+    assert found.test.inputs.tolist() == [[3, 1]]  # minus the second column's constant
     assert found.train.labels.tolist() == [-1, 1]
     assert found.test.labels.tolist() == [3]
     assert found.labels_scaler.inverse(found.test.labels).tolist() == [50]

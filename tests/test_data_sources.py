@@ -21,7 +21,7 @@ from tests.data_files import images, labels, write_cifar10, write_idx, write_ima
 
 @pytest.fixture(autouse=True)
 def _nothing_from_outside(monkeypatch, tmp_path):
-    """No data of this machine, and no network: a proxy that refuses."""
+    """Hides the data on this machine, and disables the network by an unreachable proxy."""
     monkeypatch.delenv(files.VARIABLE, raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
     for variable in ("http_proxy", "https_proxy"):
@@ -29,7 +29,7 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     monkeypatch.setattr(files, "system_root", lambda name: None)
 
 
-# Where a set is found
+# Where a data set is found
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_names_are_known_in_any_spelling(name, plain):
     assert canonical(name) == plain
 
 
-# What is said when it is not found
+# Messages if it is not found
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -417,7 +417,7 @@ def test_an_npz_file_of_text_is_refused(tmp_path):
 
 
 def npy(shape, dtype="<f4", content=b"", version=1):
-    """A .npy file that says what it likes of its array."""
+    """A .npy file whose header may not match its array."""
     told = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
     length = len(told).to_bytes(2 * version, "little")
     return b"\x93NUMPY" + bytes([version, 0]) + length + told + content
@@ -493,7 +493,7 @@ def test_one_folder_of_images_is_divided_by_the_seed(tmp_path):
     assert other.test.inputs.tobytes() != data.test.inputs.tobytes()
     pixels = np.concatenate([data.train.inputs, data.test.inputs])[:, 0, 0, :2]
     assert len(np.unique(pixels, axis=0)) == 30
-    # a range of the images is a sample of all classes
+    # a range of the images is a random sample of all classes
     assert set(load("pets", data_dir=tmp_path, train="train[:50%]").train.labels) == {0, 1}
 
 
@@ -514,7 +514,7 @@ def test_an_unreadable_image_among_good_ones_is_named(tmp_path):
     ):
         load("pets", data_dir=folder)
     good = (folder / "dog" / "2.png").read_bytes()
-    (folder / "dog" / "1.png").write_bytes(good[: len(good) // 2])  # the header is whole
+    (folder / "dog" / "1.png").write_bytes(good[: len(good) // 2])  # the header is complete
     with pytest.raises(ValueError, match=r"dog/1\.png: expected a readable image, got \w+"):
         load("pets", data_dir=folder)
 

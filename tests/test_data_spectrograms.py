@@ -1,4 +1,4 @@
-"""Spectrograms with torchaudio's numbers, masks, and where in a training step they are."""
+"""Spectrograms compared with torchaudio, masks, and their place in a training step."""
 
 import json
 

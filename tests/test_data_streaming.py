@@ -70,7 +70,7 @@ def write_npy(folder):
 
 
 def write_values(folder):
-    """Big-endian values to predict, in an odd place of the file."""
+    """Writes big-endian values to predict, at an unaligned position of the file."""
     x, y = np.arange(24, dtype=">f8").reshape(12, 2), np.arange(12, dtype=">f4")
     np.savez(folder / "values.npz", note=np.zeros(3), x=x, y=y)
 
@@ -80,7 +80,7 @@ def write_pictures(folder):
     write_images(folder / "pets" / "test", {"dog": 3, "cat": 5})
 
 
-#: What writes a set into a folder, and its name.
+#: Functions that write a data set into a folder, and its name.
 LAYOUTS = {
     "idx": (lambda folder: write_idx(folder / "KMNIST" / "raw"), "kmnist"),
     "cifar": (lambda f: write_cifar10(f / "cifar-10-batches-bin", layout="binary"), "cifar10"),
@@ -99,7 +99,7 @@ def written(folder, layout):
 
 
 def rows_of(split, seed=0):
-    """The batches of an epoch, the smaller last one too."""
+    """The rows of the batches of an epoch, including the smaller last one."""
     plan = epoch_plan(len(split), 3, seed=seed, epoch=0)
     return [*plan.full, plan.rest]
 
@@ -127,7 +127,7 @@ def test_the_batches_are_those_of_the_set_in_memory(tmp_path, layout):
             assert isinstance(lying, StreamedSplit)
             rows = rows_of(split)
             assert_same(lying.batches(rows), split, rows)
-            # what a worker process is sent reads the same
+            # the copy that a worker process receives reads the same
             inputs, _ = pickle.loads(pickle.dumps(lying.examples)).gather(rows[0])
             assert inputs.tobytes() == split.inputs[rows[0]].tobytes()
 
@@ -165,7 +165,7 @@ def test_a_pass_resumes_at_any_step_and_is_shared_by_columns():
     split = Split(images(10, (2, 2)), labels(10).astype(np.int32))
     streamed, rows = StreamedSplit(split), rows_of(split)
     assert_same(streamed.batches(rows[2:]), split, rows[2:])
-    own = [row[1::2] for row in rows]  # the last batch has none for this process
+    own = [row[1::2] for row in rows]  # this process has no rows of the last batch
     assert [len(row) for row in own] == [1, 1, 1, 0]
     assert_same(streamed.batches(own), split, own)
     assert list(streamed.batches([])) == []
@@ -221,7 +221,7 @@ def test_fit_learns_the_same_from_what_is_streamed():
     np.testing.assert_allclose(other.model.kernel[...], one.model.kernel[...], 1e-6)
 
 
-# Those who read ahead
+# Threads and processes that read ahead
 
 
 def test_nobody_is_left_when_a_pass_is_closed_early():
@@ -233,11 +233,11 @@ def test_nobody_is_left_when_a_pass_is_closed_early():
     stream.close()
     assert not readers()
     assert len(list(streamed.batches(rows))) == 3
-    assert readers()  # they rest, for the next pass
+    assert readers()  # they wait for the next pass
     streamed.close()
     assert not readers()
     for _ in zip(range(3), streamed.batches(rows), strict=False):
-        pass  # nobody asks whether there is a fourth
+        pass  # the end of the stream is not reached
     assert readers()
     del streamed
     assert not readers()
@@ -279,7 +279,7 @@ def test_workers_read_the_same_and_say_what_is_wrong(tmp_path):
     before = workers()
     assert len(before) == 2
     assert_same(streamed.train.batches(rows[3:]), held.train, rows[3:])
-    assert workers() == before  # the same rested
+    assert workers() == before  # the same processes were reused
     (tmp_path / "pets" / "train" / "dog" / "4.png").write_bytes(b"no picture")
     with pytest.raises(
         InputError, match=r"dog/4\.png: expected a readable image, got a file of another"
@@ -290,7 +290,7 @@ def test_workers_read_the_same_and_say_what_is_wrong(tmp_path):
 
 class Unreadable(Exception):
     def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")  # so that pickle cannot make it again
+        super().__init__(f"{one} and {two}")  # so that pickle cannot recreate it
 
 
 class Treacherous:
@@ -578,7 +578,7 @@ def test_a_damaged_prepared_set_is_named(tmp_path):
 
 
 def load_again(streamed):
-    """The same split, as a worker gets it: with no open file."""
+    """The same split as in a worker: without open files."""
     again = object.__new__(StreamedSplit)
     again.__dict__ |= streamed.__dict__
     again.examples = pickle.loads(pickle.dumps(streamed.examples))
@@ -609,7 +609,7 @@ def test_records_in_a_row_are_read_at_once_and_others_one_by_one(tmp_path):
 
 
 def test_records_beyond_two_gigabytes_are_found(tmp_path):
-    with open(tmp_path / "a", "wb") as file:  # of which the system keeps the end alone
+    with open(tmp_path / "a", "wb") as file:  # a sparse file with data only at its end
         file.seek(2999 * 2**20)
         file.write(bytes([7]) * 2**20)
     records = Records(tmp_path / "a", 0, (3000, 2**20), np.dtype(np.uint8))

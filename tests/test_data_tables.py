@@ -185,7 +185,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ("1.0,2.0\n2.0,4.1\n3.0,6.2\n", None),
         ("0,0,1\n0,1,0\n", None),
         ("5.1,3.5,setosa\n7.0,3.2,virginica\n5.0,3.1,setosa\n", None),
-        ("x,s,n\nx,y,w\nx,s,n\n", None),  # all columns are texts, and those of the first row recur
+        ("x,s,n\nx,y,w\nx,s,n\n", None),  # all columns are text, and the first row recurs
     ],
 )
 def test_a_header_is_told_from_an_example(tmp_path, text, columns):
@@ -552,7 +552,7 @@ def test_a_message_is_short_however_wide_the_table_is(tmp_path, text, label):
     ("text", "inputs"),
     [
         ("5,6\n", [[5, 6]]),
-        ("1,2\n", [[1, 2]]),  # the names of the columns by chance
+        ("1,2\n", [[1, 2]]),  # equal to the names of the columns by chance
         ("1,2\n5,6\n", [[5, 6]]),
         ("5,6,0\n7,8,1\n", [[5, 6], [7, 8]]),  # with the label
         ("2,1\n5,6\n", [[6, 5]]),

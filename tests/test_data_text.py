@@ -15,7 +15,7 @@ WORDS = Vocabulary.from_counts({"good": 3, "film": 2, "bad": 2})
 
 
 def write_polarity(folder, count=20):
-    """Sentences in which one word tells the class; a letter of latin-1 that splitlines cuts at."""
+    """Writes sentences with a word for each class; splitlines splits at one latin-1 character."""
     for kind, word in (("pos", "lovely"), ("neg", "dull")):
         lines = [f"A {word} film, no. {k}" for k in range(count)]
         lines[0] += " caf\xe9\x85 again"

@@ -24,7 +24,7 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> io.BytesIO:
 
 
 class TinyPictures(tfds.core.GeneratorBasedBuilder):
-    """Pictures whose every pixel is their number, labelled even or odd, in two shards."""
+    """Pictures whose pixels all equal their number, labeled even or odd, in two shards."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -90,7 +90,7 @@ class TinyMixture(TinyPictures):
 
 
 class TinyPostScript(TinyPictures):
-    """Files of another format, which Pillow would hand to Ghostscript."""
+    """Files of another format, which Pillow would pass to Ghostscript."""
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples(0, 2), "test": self._generate_examples(0, 1)}
@@ -108,7 +108,7 @@ class TinyConfigs(TinyPictures):
 
 
 class TinyWide(TinyPictures):
-    """Labels that 32 bits do not hold."""
+    """Labels that do not fit into 32 bits."""
 
     def _info(self):
         features = {
@@ -154,7 +154,7 @@ def _no_other_places(monkeypatch, tmp_path):
 
 
 def numbers(split):
-    """The picture's numbers, after a look at all their pixels."""
+    """The numbers of the pictures; checks that all pixels of a picture are equal."""
     first = split.inputs[:, :1, :1, :1]
     assert (split.inputs == first).all()
     return first.ravel().tolist()
@@ -421,10 +421,10 @@ def test_with_connection_and_tensorflow_a_set_is_prepared(monkeypatch, tmp_path)
     monkeypatch.setattr(connection, "fault", lambda url: None)
     monkeypatch.setattr(
         from_tfds, "_require_tensorflow", lambda name: None
-    )  # these pictures need none
+    )  # not needed for these pictures
     monkeypatch.setattr(
         tfds.core.DatasetInfo, "initialize_from_bucket", lambda info: None
-    )  # which would ask the network
+    )  # which would use the network
     data = load("tiny_pictures", data_dir=tmp_path)
     check_pictures(data)
     assert data.origin == f"TensorFlow Datasets, {tmp_path / 'tiny_pictures' / '1.0.0'}"

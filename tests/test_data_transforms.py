@@ -225,7 +225,7 @@ def test_what_a_record_cannot_hold_is_named_and_refused_when_it_is_used():
     def halved(x):
         return x / 2
 
-    class Named(ToFloat):  # computes something else, for all that is known
+    class Named(ToFloat):  # may compute something else
         pass
 
     for transform, name in ((halved, "halved"), (Named(), "Named")):
