@@ -17,7 +17,7 @@ class View(nn.Module):
 
 
 class Copies(nn.Module):
-    """Changes in place that no other variable sees."""
+    """In-place changes that affect no other variable."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A function that changes its argument, of which the caller takes no result."""
+"""A function that changes its argument in place, and whose result is not used."""
 
 import torch
 import torch.nn as nn

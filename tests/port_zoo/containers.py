@@ -3,7 +3,7 @@ import torch.nn as nn
 
 
 class Containers(nn.Module):
-    """Modules and parameters in all the containers that there are."""
+    """Modules and parameters in every kind of container."""
 
     def __init__(self, dim=6, depth=3):
         super().__init__()
@@ -35,7 +35,7 @@ class Containers(nn.Module):
 
 
 class RunningMean(nn.Module):
-    """Centres with a mean of its own that moves in training."""
+    """Centers inputs with a running mean that is updated in training."""
 
     def __init__(self, dim=5, momentum=0.1):
         super().__init__()

@@ -6,7 +6,7 @@ import torch.nn as nn
 
 
 class DependsOnData(nn.Module):
-    """Takes one of two ways, as the sum of the input says."""
+    """Takes one of two branches, depending on the sum of the input."""
 
     def __init__(self, n=4):
         super().__init__()
@@ -34,7 +34,7 @@ class ShrinksNorm(nn.Module):
 
 
 class SharedSteps(nn.Module):
-    """The same layer a number of times, which a Python argument of the constructor says."""
+    """Applies the same layer several times; the number is an argument of the constructor."""
 
     def __init__(self, n=4, repeats=3, early_exit=None):
         super().__init__()
@@ -68,7 +68,7 @@ class DynamicNet(nn.Module):
 
 
 class SelectsRows(nn.Module):
-    """How many rows there are depends on the data."""
+    """The number of selected rows depends on the data."""
 
     def __init__(self, n=4):
         super().__init__()

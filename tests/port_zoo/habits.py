@@ -13,7 +13,7 @@ def small(value):
 
 
 class Concat(nn.Sequential):
-    """What its layers make, side by side."""
+    """Concatenates the outputs of its layers."""
 
     def forward(self, x):
         assert len(self._modules.values()) > 0

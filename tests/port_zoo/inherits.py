@@ -5,7 +5,7 @@ import torch.nn as nn
 
 
 class Base(nn.Module):
-    """What its subclasses have in common."""
+    """The common parts of its subclasses."""
 
     hidden = 6
 
@@ -54,7 +54,7 @@ class ConvBlock(nn.Sequential):
 
 
 class ResidualBlock(ConvBlock):
-    """A Sequential whose forward adds what went in."""
+    """A Sequential whose forward adds its input."""
 
     def __init__(self, n):
         super().__init__(n, n)

@@ -73,7 +73,7 @@ class PartialNorms(nn.Module):
 
 
 class Switches(nn.Module):
-    """What the constructor was told decides what forward does."""
+    """Arguments of the constructor decide what forward computes."""
 
     def __init__(self, mode="attention", residual=True, norm=None, n=6):
         super(Switches, self).__init__()

@@ -43,7 +43,7 @@ class Mixer(nn.Module):
 
 
 class Halves(nn.Module):
-    """Attention whose queries may be pooled, after which their axes lie otherwise."""
+    """Attention whose queries may be pooled, which changes the order of their axes."""
 
     def __init__(self, width, pooled):
         super().__init__()
@@ -104,7 +104,7 @@ class Keywords(nn.Module):
 
 
 class TimeFirst(nn.Module):
-    """Two of three sizes are read, by index and by slice, where the port has them exchanged."""
+    """Reads two of three sizes, by index and by slice, whose order the port exchanges."""
 
     def __init__(self, features=5, hidden=4, classes=3):
         super().__init__()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class MultiTask(nn.Module):
-    """Answers by name."""
+    """Outputs by name."""
 
     def __init__(self, n=6):
         super().__init__()

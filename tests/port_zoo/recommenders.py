@@ -61,7 +61,7 @@ class WideAndDeep(nn.Module):
 
 
 class SentenceCNN(nn.Module):
-    """Convolutions of several widths over the words, and the largest answer of each."""
+    """Convolutions of several widths over the words, and the largest output of each."""
 
     def __init__(self, vocab=20, dim=5, kinds=4, sizes=(2, 3), classes=2):
         super().__init__()

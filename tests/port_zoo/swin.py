@@ -57,7 +57,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention within windows of an image of tokens, shifted if asked for."""
+    """Attention within windows of an image of tokens, shifted if requested."""
 
     def __init__(self, dim=6, resolution=8, num_heads=2, window_size=4, shift_size=2):
         super().__init__()

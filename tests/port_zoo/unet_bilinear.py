@@ -85,7 +85,7 @@ class UNet(nn.Module):
 
 
 class CroppedUNet(nn.Module):
-    """Convolutions without padding; what is skipped over is cropped in its middle."""
+    """Convolutions without padding; skip connections are cropped to their center."""
 
     def __init__(self, n_classes=2):
         super().__init__()
