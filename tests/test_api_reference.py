@@ -1,4 +1,4 @@
-"""Every public name is documented, and stands in the reference."""
+"""Every public name is documented and listed in the reference."""
 
 import ast
 import functools
@@ -22,7 +22,7 @@ PATHS = re.findall(r"^::: (\S+)$", TEXT, re.M)
 
 
 def public_modules():
-    """The package, its packages that list their names, and the modules that it lists itself."""
+    """Yields the package, its subpackages with ``__all__``, and further public modules."""
     yield jaxnets
     for found in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
         if found.ispkg and hasattr(module := importlib.import_module(found.name), "__all__"):
@@ -33,7 +33,7 @@ def public_modules():
 
 
 def names(module):
-    """A module's public names: those that it lists, or the functions that it defines."""
+    """The public names of a module: ``__all__``, or the functions that it defines."""
     if hasattr(module, "__all__"):
         return module.__all__
     functions = inspect.getmembers(module, inspect.isfunction)
@@ -44,7 +44,7 @@ PUBLIC = [f"{module.__name__}.{name}" for module in public_modules() for name in
 
 
 def meant(path):
-    """The object of a path, also where a function hides the module in which it lies."""
+    """The object at a path, even if a function has the same name as the object's module."""
     owner, _, name = path.rpartition(".")
     return getattr(importlib.import_module(owner), name)
 
@@ -53,7 +53,7 @@ LISTED = [(path.rpartition(".")[2], meant(path)) for path in PATHS]
 
 
 def trees():
-    """Those of the package's files, one after the other: all at once are 100 MB."""
+    """Yields the syntax trees of the package's files; all at once would need 100 MB."""
     return (ast.parse(path.read_text()) for path in sorted(ROOT.glob("jaxnets/**/*.py")))
 
 
@@ -88,7 +88,7 @@ def test_the_reference_has_nothing_twice():
 
 
 def parameters(value):
-    """What a function, or the making of an object, takes by name."""
+    """The names of the parameters of a function or constructor."""
     maker = vars(value).get("__init__") if inspect.isclass(value) else value
     taken = inspect.signature(maker).parameters if inspect.isfunction(maker) else {}
     several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -96,13 +96,13 @@ def parameters(value):
 
 
 def described(value):
-    """The names that a docstring describes, or one of an object's bases."""
+    """The names that the docstrings of an object and its base classes describe."""
     documents = [base.__doc__ or "" for base in getattr(value, "__mro__", [value])]
     return set(re.findall(r"^ +(\w+): ", "\n".join(documents), re.M))
 
 
 def lacking(path):
-    """What the documentation of a public name lacks."""
+    """The missing parts of the documentation of a public name."""
     name, value = path.rpartition(".")[2], meant(path)
     if not inspect.isroutine(value) and not inspect.isclass(value):
         known = value.__doc__ if inspect.ismodule(value) else constants().get(name)

@@ -1,4 +1,4 @@
-"""The modules: which may import which."""
+"""Which modules may import which."""
 
 import ast
 import importlib
@@ -121,7 +121,7 @@ def test_the_page_and_its_figure_have_the_modules():
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
     assert [set(modules) for modules in script["ranks"](page)] == RANKS[:-1]  # except for __main__
     drawn = script["FIGURE"].read_text() == script["drawn"](page)
-    assert drawn, "python scripts/draw_architecture.py draws it again"
+    assert drawn, "outdated: run python scripts/draw_architecture.py"
 
 
 def test_file_names_are_plain():

@@ -1,4 +1,4 @@
-"""Every argument of every public name: a bad value is refused in one short sentence."""
+"""A bad value of any argument of a public name raises an error with a short message."""
 
 import functools
 import inspect
@@ -57,7 +57,7 @@ PAIRS = data.Split(COLUMNS, np.array([4, 1], np.float32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
 IMAGE = jnp.zeros((1, 4, 4, 4))
-#: By the number of spatial axes: inputs, and kernels for them.
+#: Inputs and kernels by the number of spatial axes.
 SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
 KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
 STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
@@ -142,8 +142,8 @@ def comparison():
 SAVED = runs.SavedRun(None, model(), True, None, None, None)
 SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
 
-#: Arguments that are good, by the last part of a public name; by all of it where that is not one.
-#: Those of layers are in ``tests/parity/layer_cases.py``.
+#: Valid arguments by the last part of a public name, or by the whole name where it is ambiguous.
+#: The arguments of layers are in ``tests/parity/layer_cases.py``.
 GOOD = {
     "RecurrentClassifier": (2, 2),
     **dict.fromkeys(["TextClassifier", "LanguageModel"], (3, 2, 2)),
@@ -449,7 +449,7 @@ GOOD = {
     "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
-#: Good values of arguments that must be named.
+#: Valid values of keyword arguments.
 NAMED = {
     "dates": {"count": 20},
     "integrated_gradients": {"n_steps": 2},
@@ -471,7 +471,7 @@ NAMED = {
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
     "global_unstructured": {"amount": 0.5},
 }
-#: Records of what other code made, and exceptions: their fields are no settings.
+#: Records that other code creates, exceptions and the like: their fields are not settings.
 RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
@@ -537,7 +537,7 @@ RECORDS = {
 
 
 class Started(BaseException):
-    """All arguments were taken, and the work would begin."""
+    """Raised when all arguments are accepted and the work would begin."""
 
 
 def start(*given, **named):
@@ -552,7 +552,7 @@ def parameters(make):
 
 
 def builders():
-    """Every public name that takes arguments and is no record, once."""
+    """Every public name with arguments, except for records, once each."""
     paths = [*(path for path in PATHS if path not in PUBLIC), *PUBLIC]
     paths = [path for path in paths if path.rpartition(".")[2] not in RECORDS]
     found = {path: meant(path) for path in paths}
@@ -566,7 +566,7 @@ BUILDERS = builders()
 
 
 def case_of(path):
-    """How a layer is made and called; None of another, or where ``GOOD`` says how."""
+    """The case of a layer; None for other names, and for layers in ``GOOD``."""
     last = path.rpartition(".")[2]
     return FIRST.get(last) if path.startswith("jaxnets.layers.") and last not in GOOD else None
 
@@ -583,7 +583,7 @@ def good(path):
 
 
 def bad_values():
-    """What strangers give; each is made anew, as some can be used up."""
+    """Yields bad values; they are created for each call, as some can be used only once."""
     yield from [None, True, np.True_, -1, 0, 2.5, math.nan, -math.inf, 1j, 2**70, 10**5000]
     yield from ["", "junk\n\x1b[31m", "x" * 1000, b"bytes", object(), int, jnp, DATA]
     yield from [(), {"a": np.ones((30, 30))}, [np.ones((30, 30))] * 9, [None], [[0.0, 0.0]] * 4]
@@ -601,7 +601,7 @@ def torch_values():
 
 
 def fault(call, value):
-    """What is wrong with how a call refuses a value; None if nothing is, or it takes the value."""
+    """The problem with the error of a call; None if the error is good or the value is accepted."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Python iterable type", DeprecationWarning)
@@ -609,7 +609,7 @@ def fault(call, value):
     except (Started, ImportError):
         return None
     except InputError as error:
-        message = re.sub(r"/\S*", "", str(error))  # however long the folder's path is
+        message = re.sub(r"/\S*", "", str(error))  # without the paths of folders
         dumped = re.search(r"array\(\[|tensor\(|Tracer|\n", message)
         listed = error.whole or isinstance(error, interop.WeightsError)
         return message if not listed and (dumped or len(message) >= 300) else None
@@ -620,7 +620,7 @@ def fault(call, value):
 
 @pytest.fixture
 def no_work(monkeypatch, tmp_path):
-    """Nothing is compiled, trained or written beyond a folder of the test's."""
+    """Prevents compilation and training; files are written only to a temporary folder."""
     monkeypatch.chdir(tmp_path)
     for place in ["fit.Loop", "minimize.measure", "evaluation.Compiled"]:
         module, _, name = place.partition(".")
@@ -638,19 +638,19 @@ def no_work(monkeypatch, tmp_path):
     monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
-#: What explanations compile.
+#: Functions that explanations compile.
 PROGRAMS = [
     *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
     *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
     *[("cam", "grad_cam"), ("covering", "occlusion")],
     *[("inside", name) for name in ["features", "gradients"]],
 ]
-#: Functions of arrays: what they compute of a value that they take is of no matter here.
+#: Functions of arrays. The outputs for values that they accept are not checked here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
 
 
 def faults_of(make, given, bad):
-    """What is wrong with how each of the bad values is refused, by argument."""
+    """The problems with the errors for bad values, by argument."""
     faults = {}
     for name, values in bad.items():
         for value in values:
@@ -670,14 +670,14 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
         faults.update(faults_of(make, given, bad))
 
     if inspect.isroutine(make) and COMPUTES.match(path) and "rngs" not in given:
-        jax.eval_shape(find)  # which compiles none of it
+        jax.eval_shape(find)  # does not compile
     else:
         find()
     assert faults == {}
 
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
-#: Functions of what is no setting, whose arguments other tests try.
+#: Functions whose arguments are not settings; other tests check them.
 OF_ARRAYS = re.compile(
     r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn|AfterTr"
 )
@@ -686,7 +686,7 @@ SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
 
 def strange(path, parameter):
-    """What no setting takes, and what an argument of this annotation does not."""
+    """Yields values that are invalid for any setting, and for arguments with this annotation."""
     array = parameter.annotation in (ArrayLike, ArrayLike | None)
     if SETTINGS.match(path) and not OF_ARRAYS.search(path) and not array:
         yield from ["junk", object(), math.nan, 10**400]
@@ -704,8 +704,7 @@ def test_nothing_of_another_kind_gets_in(path, no_work):
                 BUILDERS[path](**{**given, parameter.name: value})
 
 
-#: What the objects of a class are called with; a layer's inputs are those of its case, and one row
-#: otherwise.
+#: Inputs of the objects of a class. The default is one row; layers get the inputs of their case.
 CALLED = {
     "TiedLinear": (jnp.ones((2, 3)),),
     **dict.fromkeys(["GRU", "RNN"], (STEPS, jnp.zeros((1, 2, 4)))),
@@ -757,7 +756,7 @@ CLASSES = {
 
 
 def called(path):
-    """What an object of a class is called with."""
+    """The inputs of an object of a class."""
     last, case = path.rpartition(".")[2], case_of(path)
     if case and last not in CALLED:
         return [jnp.asarray(case.to_ours(value)) for value in case.values()]
@@ -775,7 +774,7 @@ def test_a_call_refuses_bad_values_in_one_short_sentence(path):
 
 
 def commands(command=cli, words=()):
-    """Every command with the words that call it."""
+    """Yields every command with the words that call it."""
     if isinstance(command, click.Group):
         for name in command.list_commands(None):
             yield from commands(command.get_command(None, name), (*words, name))
@@ -784,7 +783,7 @@ def commands(command=cli, words=()):
 
 
 COMMANDS = {" ".join(words): command for words, command in commands() if command.params}
-#: Arguments that are good.
+#: Valid arguments.
 WORDS = {
     "data head": ["linear"],
     "data info": ["linear"],
@@ -813,7 +812,7 @@ BAD_WORDS += ["1,2", "1,,2", "true", "None", "[1, 2]", "~nobody/x", "train[:", "
 
 
 def said(words, capsys):
-    """What is wrong with how the program refuses words; None if nothing is, or it takes them."""
+    """The problem with the error message of a command; None if it is good or there is none."""
     try:
         code = main(["--no-cache", *words])
     except Started:

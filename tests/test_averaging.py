@@ -1,4 +1,4 @@
-"""Averaging steps within ``fit``: saved, resumed, of many seeds, on several devices; bad input."""
+"""Averaging in ``fit``: saving, resuming, many seeds, several devices, bad arguments."""
 
 import jax
 import jax.numpy as jnp

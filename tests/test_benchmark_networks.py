@@ -22,7 +22,7 @@ def output_shape(network):
 
 
 def in_torch(network):
-    """The network without its numbers, how many parameters it has, and how many second biases."""
+    """The network without values, its number of parameters, and that of its second biases."""
     with torch.device("meta"):
         model = torch_networks.build(network)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -30,7 +30,7 @@ def in_torch(network):
 
 
 def in_flax(build, network):
-    """How many parameters a network of Flax's modules has, and the shape of its outputs."""
+    """The number of parameters of a network in Flax, and the shape of its outputs."""
     x, _ = networks.examples(network, 2)
     model = nnx.eval_shape(lambda: build(network))
     parameters = jax.tree.leaves(nnx.state(model, nnx.Param))
@@ -40,7 +40,7 @@ def in_flax(build, network):
 
 @pytest.fixture(autouse=True)
 def _as_people_write_them(monkeypatch):
-    monkeypatch.setattr(torch_networks, "DEVICE", "meta")  # shapes alone
+    monkeypatch.setattr(torch_networks, "DEVICE", "meta")  # only shapes
     with jax.numpy_rank_promotion("allow"):
         yield
 
@@ -52,7 +52,7 @@ def test_a_network_is_the_same_in_each_library(name):
     model, count, second = in_torch(network)
     assert in_flax(networks.build, network) == (count, output_shape(network))
     assert in_flax(flax_networks.build, network) == (count - second, output_shape(network))
-    if not second:  # a recurrent network's steps take too long to count one by one
+    if not second:  # counting the steps of a recurrent network takes too long
         x, _ = torch_networks.tensors(network, 2)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             outputs = model(x)
@@ -60,16 +60,16 @@ def test_a_network_is_the_same_in_each_library(name):
         if network.axes and len(shape) == 2 + network.axes:
             shape.insert(1, shape.pop())
         assert list(outputs.shape) == shape
-        # PyTorch pads a causal convolution on both sides, and cuts off what is too much.
+        # PyTorch pads causal convolutions on both sides, and the surplus outputs are discarded.
         assert network.multiplications == pytest.approx(counter.get_total_flops() / 4, rel=0.07)
 
 
-if find_spec("keras"):  # which is an extra
+if find_spec("keras"):  # an optional dependency
 
     def test_networks_are_the_same_in_keras():
         keras_networks = importlib.import_module("keras_networks")
         for name, network in networks.ORDINARY.items():
-            with keras_networks.keras.StatelessScope(initialize_variables=False):  # shapes alone
+            with keras_networks.keras.StatelessScope(initialize_variables=False):  # only shapes
                 model = keras_networks.build(network)
             _, count, second = in_torch(network)
             size = sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -13,7 +13,7 @@ from jaxnets.training import evaluate
 
 
 def narrowed(model, settings):
-    """Its first layer's outputs, and the inputs of the next, are fewer."""
+    """Reduces the outputs of the first layer and the inputs of the second."""
     keep = settings["keep"]
     model.fc1 = Linear(model.fc1.in_features, keep, rngs=nnx.Rngs(0))
     model.fc2 = Linear(keep, model.fc2.out_features, rngs=nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""The same training in PyTorch and here: honest pairs agree, and planted faults are found."""
+"""The same training in PyTorch and JAX: correct pairs agree, and injected faults are found."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ SGD = optimizers.sgd(0.1, momentum=0.9)
 
 
 def examples(count, shape, seed):
-    """Images of which the brighter row tells the class."""
+    """Images in which the brighter row is the class."""
     draw = np.random.default_rng(seed)
     labels = draw.integers(CLASSES, size=count)
     inputs = draw.integers(0, 120, size=(count, *shape), dtype=np.uint8)
@@ -95,13 +95,13 @@ def test_the_control_is_torch_beside_itself_and_each_side_is_timed(honest):
 
 @pytest.fixture
 def trained_before(honest, monkeypatch):
-    """Has our side be that of the honest pair, whatever PyTorch's is."""
+    """Replaces our training by that of the correct pair."""
     ours = honest.pairs[0].ours
     monkeypatch.setattr(engine, "train_together", lambda this, seeds, models, progress: [ours])
 
 
 class Faulty(torch.nn.Module):
-    """PyTorch's network with something wrong on its way forward."""
+    """PyTorch's network with an error in its forward pass."""
 
     def __init__(self, forward):
         super().__init__()
@@ -192,7 +192,7 @@ def test_losses_that_are_not_finite_are_found(trained_before):
 
 
 class SwappedGates(torch.nn.LSTM):
-    """An LSTM that takes its input gate for its forget gate."""
+    """An LSTM whose input and forget gates are swapped."""
 
     def forward(self, x):
         plain = torch.nn.LSTM(self.input_size, self.hidden_size, batch_first=True)
@@ -221,7 +221,7 @@ def test_an_lstm_agrees_and_swapped_gates_are_found():
 
 
 class Own(torch.nn.Module):
-    """A network as users write it: its functions drop numbers, and its view needs the strides."""
+    """A network as users write it, with functional dropout and a view that depends on strides."""
 
     def __init__(self, width=4):
         super().__init__()
@@ -265,7 +265,7 @@ def test_evaluation_that_differs_where_the_steps_agree_is_found(honest):
         return findings(comparison, lambda pair: None)
 
     assert evaluated(1.0001) == ()
-    assert evaluated(1.1, chance=1.01) == ()  # PyTorch differs from itself, too
+    assert evaluated(1.1, chance=1.01) == ()  # PyTorch's control run differs, too
     (found,) = evaluated(1.1)
     assert found.statistic == "test loss of epoch 1"
     assert "(within" in found.text
@@ -304,7 +304,7 @@ def test_torchs_time_is_without_the_drawing_of_the_order_as_ours_is(monkeypatch)
     monkeypatch.setattr(torch_side.Torch, "plan", drawn)
     side = torch_side.Torch(None, paired=True, device="cpu")
     with pytest.raises(LookupError):
-        side.batches(0, 0)  # before a batch is asked for
+        side.batches(0, 0)  # before any batch is requested
 
 
 def test_a_difference_of_scores_is_found(honest):

@@ -1,4 +1,4 @@
-"""The tests of equivalence, beside SciPy's t tests."""
+"""Tests of equivalence compared with SciPy's t tests."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ THEIRS = [0.9788, 0.9790, 0.9796, 0.9781, 0.9789]
 
 @pytest.fixture(scope="module")
 def stats():
-    """SciPy's, of 55 MB, which a worker without these tests does not need."""
+    """SciPy's statistics: 55 MB, which other workers do not need."""
     from scipy import stats
 
     return stats

@@ -1,4 +1,4 @@
-"""What the pages of a comparison say, and that they say all of it."""
+"""The content of the pages of a comparison, and that it is complete."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ from tests.compared import comparison
 pytestmark = pytest.mark.slow
 
 SMALL = {"epochs": 3, "steps": 40, "examples": 500}
-EMPTY = {"meta", "img"}  # elements of HTML without an end
+EMPTY = {"meta", "img"}  # HTML elements without an end tag
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def folder(made, tmp_path_factory):
 
 
 class Page(HTMLParser):
-    """Follows the elements of a page, and keeps their attributes and texts."""
+    """Parses a page, and stores the attributes and texts of its elements."""
 
     def __init__(self, text):
         super().__init__()
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
 
 def scored(made, difference, spread):
-    """The comparison with these accuracies: 0.97, and what is added to ours."""
+    """The comparison with accuracies around 0.97; ours is larger by ``difference``."""
     pairs = []
     for pair, around in zip(made.pairs, (-spread, 0, spread), strict=False):
         ours, theirs = (

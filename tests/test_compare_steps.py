@@ -1,4 +1,4 @@
-"""The same training steps in PyTorch and here: honest pairs agree, and planted faults are found."""
+"""The same steps in PyTorch and JAX: correct pairs agree, and injected faults are found."""
 
 import dataclasses
 import functools

@@ -10,7 +10,7 @@ import pytest
 import jaxnets
 from jaxnets import compilation
 
-#: Keeps programs in a process of its own for each case, of which all have one that imports JAX.
+#: Caches programs in a separate process for each case. A parent process imports JAX for all.
 CASES = """
 import json, os, sys, tempfile, warnings
 import jax
@@ -63,7 +63,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """By the name of a case: its folder, and what its process printed and said."""
+    """The folder and the output of the process of each case."""
     folder = tmp_path_factory.mktemp("kept")
     for name in ("HOME", "XDG_CACHE_HOME", "JAXNETS_CACHE", "off", "own", "file", "open"):
         (folder / name).mkdir()
@@ -135,7 +135,7 @@ def test_programs_that_others_could_have_written_are_removed(tmp_path, monkeypat
     if not os.geteuid():
         (cache / "d-cache").touch()
         os.chown(cache / "d-cache", 12345, 12345)
-    if mode & 0o011:  # others can come to what they can write to
+    if mode & 0o011:  # others can reach the files that they can write to
         foreign = {"b-cache", "c-atime", "link-cache"}
     every = {"a-cache", "b-cache", "c-atime", "link-cache", "other"}
     compilation._remove_foreign_programs(cache)
@@ -152,7 +152,7 @@ def test_a_folder_that_others_can_write_to_keeps_no_programs(kept):
 
 
 def page_faults(times):
-    """Of ten runs of a program that needs 40 MB, after so many calls of ``keep_memory``."""
+    """Page faults of ten runs of a 40 MB program, after a number of calls of ``keep_memory``."""
     clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", FAULTS.format(times=times)]
     done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Reinforcement learning: the environment beside Gymnasium's, episodes, and training."""
+"""Reinforcement learning: the environment compared with Gymnasium's, episodes, and training."""
 
 import re
 
@@ -108,7 +108,7 @@ def test_advantages_are_sums_of_errors_within_an_episode():
     value = np.asarray(model(samples.observation)[1]).reshape(12, 2)
     advantage = np.asarray(samples.advantage).reshape(12, 2)
     np.testing.assert_allclose(samples.target, samples.advantage + value.ravel(), rtol=1e-6)
-    # Every episode of five steps is cut off, so that it goes on from the value of its last state.
+    # Episodes are truncated after five steps, so returns include the value of the last state.
     ends = np.arange(12) % 5 == 4
     for row in np.flatnonzero(~ends)[:-1]:
         error = 1 + 0.9 * value[row + 1] - value[row]
@@ -131,7 +131,7 @@ def test_the_memory_keeps_the_newest_transitions():
         slots, metrics = apply(model, slots, batch, jax.random.key(number))
         returns.append([float(part) for part in metrics["return"]])
     assert int(slots["taken"]) == 24
-    # Each episode is cut off after five steps, and does not terminate.
+    # Each episode is truncated after five steps, and does not terminate.
     assert returns == [[10, 2] if number % 5 == 4 else [0, 0] for number in range(12)]
     memory = slots["memory"]
     assert not memory.terminated.any()

@@ -1,4 +1,4 @@
-"""The table of PyTorch's names: complete, true, and written into the documentation."""
+"""The table of PyTorch's names is complete, correct, and in the documentation."""
 
 import inspect
 import runpy
@@ -65,4 +65,4 @@ def test_the_functions_have_pytorchs_names():
 
 def test_the_page_is_up_to_date():
     written = SCRIPT["PAGE"].read_text("utf-8") == SCRIPT["page"]()
-    assert written, "python scripts/coverage_table.py writes it again"
+    assert written, "outdated: run python scripts/coverage_table.py"

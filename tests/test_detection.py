@@ -103,7 +103,7 @@ def test_the_network_its_loss_and_all_gradients_equal_pytorchs():
     images = DRAW.normal(size=(3, 24, 32, 2))
     boxes = np.array(
         [
-            [[0, 0, 9, 13], [8, 4, 30, 22], [9, 5, 31, 24]],  # the last two share a place
+            [[0, 0, 9, 13], [8, 4, 30, 22], [9, 5, 31, 24]],  # the last two have the same position
             [[4, 4, 12, 12], [20, 3, 32, 8], [0, 0, 0, 0]],
             [[1, 2, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]],
         ],
@@ -149,7 +149,7 @@ def test_outputs_that_equal_the_truth_decode_to_it():
         column, row = center.astype(int)
         outputs[0, row, column] = [-9, -9, *size, *(center - center.astype(int))]
         outputs[0, row, column, label] = 3 + label
-        outputs[0, row, column + 1, label] = 2  # a neighbor of the peak is no peak
+        outputs[0, row, column + 1, label] = 2  # a neighbor of the peak is not a peak
     found = detections(jnp.asarray(outputs), top_k=5)
     np.testing.assert_allclose(found.boxes[0, :2], boxes[0], rtol=1e-6)
     assert found.labels[0, :2].tolist() == [1, 0]
@@ -421,7 +421,7 @@ def test_scattering_comes_before_the_augmentation_of_a_recipe():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in YOLO's layout; a run on it, interrupted and resumed; and one without a break."""
+    """A folder in YOLO's layout; a run on it, interrupted and resumed; and an uninterrupted one."""
     made = tmp_path_factory.mktemp("detector")
     data = write_yolo(made / "boxes")
     common = ["train", "digits-detector", "--data", str(data), "--model-option", "width=4"]

@@ -1,4 +1,4 @@
-"""What README, examples and docstrings say, run."""
+"""Runs the code in the README, the documentation and docstrings."""
 
 import doctest
 import importlib
@@ -30,7 +30,7 @@ MODULES = [
 
 @pytest.fixture
 def printed_by(tmp_path, monkeypatch, capsys):
-    """What code prints, with JAX's own settings; warnings are errors."""
+    """Runs code with JAX's default promotion, and returns its output; warnings are errors."""
     monkeypatch.chdir(tmp_path)
 
     def printed(code):
@@ -86,14 +86,14 @@ def test_the_page_on_porting_shows_what_the_command_writes(printed_by, monkeypat
     table, *_ = blocks(page, "text")
     printed = capsys.readouterr().out
     assert re.sub(numbers, "", table, flags=re.M) in re.sub(numbers, "", printed, flags=re.M)
-    Path("use.py").write_text(from_python)  # a function's source is in a file
+    Path("use.py").write_text(from_python)  # the source of a function must be in a file
     monkeypatch.syspath_prepend(".")
     printed_by("import use")
 
 
 @pytest.fixture(scope="module")
 def lenet(tmp_path_factory):
-    """A run as the pages on trained networks have it, of few images."""
+    """The run that the pages on trained networks use, with few images."""
     folder = tmp_path_factory.mktemp("lenet") / "lenet"
     few = ["--data-option", "train=train[:128]", "--data-option", "test=test[:64]"]
     command = ["train", "mnist-lenet", *few, "--epochs", "1", "--quiet", "--out", str(folder)]

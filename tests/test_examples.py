@@ -1,4 +1,4 @@
-"""The examples, one or more for each document: what their headers say, and a short run of each."""
+"""The examples, at least one for each document: their headers, and a short run of each."""
 
 import re
 import runpy
@@ -22,7 +22,7 @@ ON_CIFAR10 = ["cifar10_classifier", "cifar10_lenet", "cifar10_resnet"]
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs an example; gives its exit code, standard output and standard error."""
+    """Runs an example; returns its exit code, standard output and standard error."""
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])

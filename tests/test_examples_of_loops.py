@@ -10,7 +10,7 @@ from tests.parity.anything import example
 
 pytestmark = pytest.mark.slow
 
-#: What the last line of an example's output begins with, and the columns of its samples.
+#: The beginning of the last line of an example's output, and the columns of its samples.
 MAINS = {
     "gan": ("accuracy of the discriminator: ", 10),
     "vae": ("test reconstruction: ", 8),
@@ -20,7 +20,7 @@ MAINS = {
     "two_tasks": ("test accuracy of odd: ", None),
 }
 
-#: Arguments that make an example quick.
+#: Arguments that make an example fast.
 SMALL = {"diffusion": ["--channels", "8", "--steps", "2"]}
 
 #: Arguments of an example, and its last line.

@@ -1,4 +1,4 @@
-"""What attributions mean, on any model, and how bad arguments are refused."""
+"""Properties of attributions for any model, and errors for bad arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ HALF = Normalize(0.5, 0.5)
 
 
 class Net(nnx.Module):
-    """Stock layers, a shared one, dropout and batch statistics."""
+    """Flax's layers, one of them shared, with dropout and batch statistics."""
 
     def __init__(self, rngs):
         self.conv = nnx.Conv(1, 3, (3, 3), rngs=rngs)
@@ -63,7 +63,7 @@ def test_a_model_is_left_as_it_is_and_computes_in_evaluation_mode(net):
 
 def test_smooth_grad_is_the_mean_saliency_of_noisy_inputs(mlp):
     found = explain.smooth_grad(mlp, ROWS, nt_samples=3, stdevs=0.5, seed=7)
-    target = np.asarray(mlp(ROWS)).argmax(-1)  # that of the inputs without noise
+    target = np.asarray(mlp(ROWS)).argmax(-1)  # of the inputs without noise
     keys = [jax.random.fold_in(jax.random.key(7), k) for k in range(3)]
     noisy = [ROWS + np.float32(0.5) * jax.random.normal(key, ROWS.shape) for key in keys]
     expected = np.mean([explain.saliency(mlp, x, target) for x in noisy], axis=0)

@@ -1,4 +1,4 @@
-"""What is inside a network: its graph, activations, features, gradients, and their pictures."""
+"""The inside of a network: graph, activations, features, gradients, and their pictures."""
 
 import types
 
@@ -16,7 +16,7 @@ LABELS = np.array([0, 1, 2, 1, 0])
 
 
 class Residual(nnx.Module):
-    """A sum over two ways, a layer that is called twice, and one in a list that is not called."""
+    """A sum of two branches, a layer that is called twice, and one in a list that is not called."""
 
     def __init__(self, rngs):
         self.stem = layers.Sequential(layers.Conv2d(1, 4, 3, padding=1, rngs=rngs), layers.ReLU())

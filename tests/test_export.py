@@ -30,7 +30,7 @@ ROW = jax.ShapeDtypeStruct((4,), np.float32)
 
 
 class Computes(nnx.Module):
-    """A network of one function."""
+    """A network that applies one function."""
 
     def __init__(self, function):
         self.function, self.idle = function, nnx.Param(jnp.zeros(1))
@@ -144,7 +144,7 @@ def test_several_inputs_and_outputs_have_names(tmp_path):
 
 
 def loops(x):
-    """Loops, choices, indices, sorts and what else layers rarely do."""
+    """Loops, conditionals, indexing, sorting and other operations that are rare in layers."""
     counted = jax.lax.fori_loop(0, 3, lambda i, y: y + 0.5 * i, x)
     chosen = jax.lax.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, x)
     rows = jnp.take(x, jnp.array([2, 0]), axis=1)
@@ -156,7 +156,7 @@ def loops(x):
     whole = jnp.round(x * 3) + jax.lax.round(x * 3, jax.lax.RoundingMethod.AWAY_FROM_ZERO)
     put = x.at[:, 1:3].set(rows).at[:, 3].add(x[:, 0])
     tiled = jnp.tile(x, (1, 2))
-    far = jnp.take(x, (x[0] * 9).astype(int), axis=1)  # of which many are out of range
+    far = jnp.take(x, (x[0] * 9).astype(int), axis=1)  # many indices are out of range
     logic = ~((x > 0) & jnp.isfinite(x)) ^ (x < 1)
     numbers = [order[:, 0].astype(x.dtype), places[:, 0].astype(x.dtype), values[:, 1]]
     parts = jnp.stack([rows.sum(1), ends.prod(1), *numbers], 1)

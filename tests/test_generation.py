@@ -28,7 +28,7 @@ RNGS = nnx.Rngs(0)
 
 
 def small(kind, **options):
-    """A small network of images of 8×8 pixels with three classes, or without for a VAE."""
+    """A small model of images of 8×8 pixels with three classes; a VAE has no classes."""
     build = {
         VAE: lambda: VAE(8, hidden_dim=6, latent_dim=2, rngs=RNGS),
         DCGAN: lambda: DCGAN(3, 2, 2, 1, 8, **{"num_classes": 3, **options}, rngs=RNGS),

@@ -32,7 +32,7 @@ def test_what_is_read_piece_by_piece_has_the_logits_of_a_call():
         logits, cache = advance(TOKENS[:, place : place + 1], cache)
         found.append(logits)
     np.testing.assert_allclose(np.concatenate(found, 1), call(TOKENS[:, :8]), atol=1e-6)
-    for place in range(8, 12):  # the block is full, and moves
+    for place in range(8, 12):  # the block is full, and shifts
         logits, cache = advance(TOKENS[:, place : place + 1], cache)
         np.testing.assert_allclose(
             logits[:, 0], call(TOKENS[:, place - 7 : place + 1])[:, -1], atol=1e-6
@@ -43,7 +43,7 @@ def test_what_is_read_piece_by_piece_has_the_logits_of_a_call():
 def test_a_checkpoint_of_nanogpt_loads(tmp_path):
     model, network = small(), twin(small(1))
     state = {f"_orig_mod.{name}": value for name, value in network.state_dict().items()}
-    for number in range(2):  # which versions without flash attention have
+    for number in range(2):  # in versions without flash attention
         mask = torch.ones(8, 8).tril().view(1, 1, 8, 8)
         state[f"_orig_mod.transformer.h.{number}.attn.bias"] = mask
     torch.save({"model": state, "model_args": {"n_layer": 2}, "iter_num": 7}, tmp_path / "ckpt.pt")

@@ -1,4 +1,4 @@
-"""Initial distributions: what NumPy draws, beside what JAX draws."""
+"""Initial distributions drawn by NumPy compared with JAX's."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from jaxnets import initializers
 from tests import tier
 
-# Otherwise XLA rounds a product and then a sum, where it rounds once for users.
+# With optimizations, as users have them, XLA rounds a product and a sum only once.
 pytestmark = pytest.mark.usefixtures("optimized")
 
 

@@ -39,7 +39,7 @@ def prefixed(state, prefix):
 
 
 class Holder(nnx.Module):
-    """A network that holds another under a name of choice."""
+    """A network that contains others under chosen names."""
 
     def __init__(self, **parts):
         for name, part in parts.items():
@@ -594,7 +594,7 @@ def test_what_is_no_weight_of_any_layer_is_left_aside():
 
 
 def nested(depth=40):
-    """A tuple whose text would fill the memory."""
+    """A nested tuple whose text would not fit into memory."""
     found = ()
     for _ in range(depth):
         found = (found, found)
@@ -866,7 +866,7 @@ def test_models_without_a_counterpart_are_refused(build, message):
 @jax.tree_util.register_dataclass
 @dataclass
 class Hidden:
-    """A pytree of a user's own, which no attribute path leads into."""
+    """A user-defined pytree, whose contents have no attribute path."""
 
     weight: nnx.Param
 

@@ -262,7 +262,7 @@ def jax_arrays(model):
     ("kind", "protocol"),
     [
         *itertools.product([to_numpy, jax_arrays], range(6)),
-        *itertools.product([to_torch], range(2, 6)),  # as PyTorch cannot be pickled otherwise
+        *itertools.product([to_torch], range(2, 6)),  # PyTorch needs protocol 2 or later
     ],
 )
 def test_a_pickle_of_arrays_is_read(tmp_path, kind, protocol):
@@ -281,14 +281,14 @@ def test_arrays_in_a_pickle_are_as_they_were(tmp_path, protocol, dtype):
     arrays |= {"slices": values[:, ::2], "again": values}
     (tmp_path / "w").write_bytes(pickle.dumps(arrays, protocol))
     found = read_torch(tmp_path / "w").arrays
-    assert list(found) == ["c", "f", "e", "slices", "again"]  # a number alone is no array
+    assert list(found) == ["c", "f", "e", "slices", "again"]  # a single number is not an array
     for name, array in found.items():
         assert array.dtype == arrays[name].dtype.newbyteorder("=")
         np.testing.assert_array_equal(array, arrays[name])
 
 
 def test_python_2s_pickles_are_read(tmp_path):
-    """Whose strings are texts or bytes: what Python 2.7's NumPy 1.16 wrote, by hand."""
+    """Their strings are text or bytes. The pickle is as NumPy 1.16 wrote it in Python 2.7."""
     make = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntU\x01btR"
     dtype = b"cnumpy\ndtype\n(U\x02f4I0\nI1\ntR(I3\nU\x01<NNNI-1\nI-1\nI0\ntb"
     content = np.arange(100, dtype="f4").tobytes()
@@ -299,7 +299,7 @@ def test_python_2s_pickles_are_read(tmp_path):
 
 
 class Stranger:
-    """A class of a user's own."""
+    """A user-defined class."""
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -462,11 +462,11 @@ def test_written_files_have_the_usual_mode(tmp_path, save):
     assert stat.S_IMODE((tmp_path / "w").stat().st_mode) == 0o640
 
 
-# Files that are not what they should be
+# Invalid files
 
 
 def shared_lists(depth=50):
-    """Lists of which the last, written out, is longer than any memory."""
+    """Nested lists whose text would not fit into any memory."""
     found = []
     for _ in range(depth):
         found = [found, found]
@@ -474,7 +474,7 @@ def shared_lists(depth=50):
 
 
 class Calls:
-    """Unpickling it calls a function of arguments."""
+    """Calls a function with arguments when it is unpickled."""
 
     def __init__(self, *call):
         self.call = call
@@ -591,7 +591,7 @@ def test_a_file_that_unpacks_to_much_more_is_refused(tmp_path, monkeypatch):
 
 
 class Touch:
-    """Unpickling it makes a file, as a malicious checkpoint would run its code."""
+    """Creates a file when it is unpickled, as a malicious checkpoint would run code."""
 
     def __init__(self, path):
         self.path = path
@@ -719,7 +719,7 @@ def test_damage_of_any_kind_is_an_input_error(tmp_path_factory, content, data):
         del damaged[data.draw(st.integers(0, len(content) - 1)) :]
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     path.write_bytes(damaged)
-    with contextlib.suppress(InputError):  # damage to a value alone may pass unseen
+    with contextlib.suppress(InputError):  # damage to a value may not be detected
         read_torch(path)
 
 
@@ -744,7 +744,7 @@ def test_a_files_code_is_never_run(tmp_path, legacy, protocol, place):
         load_torch(model, path)
     assert not touch.path.exists()
     assert weights(model) == before
-    torch.load(path, weights_only=False)  # it would have been run
+    torch.load(path, weights_only=False)  # shows that the code would run
     assert touch.path.exists()
 
 

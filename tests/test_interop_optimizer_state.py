@@ -79,7 +79,7 @@ def bits(state):
 
 
 class Holder(nnx.Module):
-    """A network that holds others under names of choice."""
+    """A network that contains others under chosen names."""
 
     def __init__(self, **parts):
         for name, part in parts.items():
@@ -150,7 +150,7 @@ def test_renamed_and_dropped_parameters(model):
     expected = bits(load(model, "adam", state_dict))
     rename = {"layer1": "fc1", "layer2": "fc2"}
     assert bits(load(model, "adam", state_dict, theirs, rename=rename)) == expected
-    # A head that the model lacks has the number 0, and no part in it.
+    # Parameter 0 is a head that the model lacks; its state is ignored.
     state = {number + 1: kept for number, kept in state_dict["state"].items()}
     state[0] = {"exp_avg": torch.ones(7), "exp_avg_sq": torch.ones(7), "step": torch.tensor(1.0)}
     group = state_dict["param_groups"][0] | {"params": [0, 1, 2, 3, 4]}
@@ -159,7 +159,7 @@ def test_renamed_and_dropped_parameters(model):
     assert bits(load(model, "adam", more, names, rename={"head": None})) == expected
 
 
-# What is taken over
+# What is loaded
 
 
 def test_a_state_that_has_steps_is_overwritten_and_stays_as_it_is(model):
@@ -313,7 +313,7 @@ def test_a_slot_of_a_fused_weight_is_cut_as_the_weight():
 
 
 def test_parameters_that_stay_as_they_are_need_no_state(model):
-    """A frozen layer: PyTorch's optimizer has it without a state, ours not at all."""
+    """A frozen layer: PyTorch's optimizer has no state for it, and ours does not include it."""
     state_dict = source("adam")
     del state_dict["state"][0], state_dict["state"][1]
     transformation = optimizers.param_groups(optimizers.adam(), [("fc1.*", optax.set_to_zero())])
@@ -338,7 +338,7 @@ PARTLY = {
 @pytest.mark.parametrize(("make", "options", "steps"), PARTLY.values(), ids=PARTLY)
 @pytest.mark.parametrize("without", [{0, 1}, {2}, {0, 3}])
 def test_parameters_without_a_gradient_start_at_zeros(model, make, options, steps, without):
-    """Frozen and unused ones, which PyTorch's optimizers have without a state."""
+    """Frozen and unused parameters, for which PyTorch's optimizers have no state."""
     own = tensors(SHAPES.values())
     optimizer = make(own, **options)
     for number, parameter in enumerate(own):
@@ -362,7 +362,7 @@ def test_parameters_without_a_gradient_start_at_zeros(model, make, options, step
         number: {slot: value for slot, value in kept.items() if value is not None}
         for number, kept in optimizer.state_dict()["state"].items()
     }
-    if make is torch.optim.Adagrad:  # which has a state, with no steps, from the start
+    if make is torch.optim.Adagrad:  # has a state with zero steps from the start
         assert back["state"].keys() == set(range(4))
         kept = {number: value for number, value in kept.items() if number not in without}
     else:
@@ -439,7 +439,7 @@ def test_a_step_that_is_no_count(model, step):
         (lambda: {"weight": torch.ones(2)}, "source, which has weight"),
         (lambda: [3], "source, a list"),
         (
-            lambda: {"a": source("adam"), "b": [source("adam")]},  # loads much more of torch
+            lambda: {"a": source("adam"), "b": [source("adam")]},  # slow: imports more of torch
             "source, which has several at 'a', 'b.0'",
         ),
     ],
@@ -574,7 +574,7 @@ def test_names_in_another_order_do_not_fit(model):
 def test_step_counts_that_differ(model):
     state_dict = source("adam")
     state_dict["state"][1]["step"] = torch.tensor(5.0)
-    state_dict["state"][3] = {}  # which has never had a gradient
+    state_dict["state"][3] = {}  # it never had a gradient
     message = (
         r"expected the state of this optimizer of MLP, got \n"
         r"  different numbers of steps: 3 of fc1.weight, fc2.weight and 5 of fc1.bias$"
@@ -622,7 +622,7 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_changed(model):
     before = copy.deepcopy(state_dict)
     fresh = OURS["adam"].init(parameters(model))
     found = bits(fresh)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011, all of its lines are looked at
+    with pytest.raises(ValueError) as caught:  # noqa: PT011, all of its lines are checked
         load_torch_optimizer(fresh, state_dict, model, names=[*NAMES[:3], "head.bias"])
     assert str(caught.value).splitlines() == [
         "source: expected the state of this optimizer of MLP, got ",
@@ -637,7 +637,7 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_changed(model):
 
 
 def test_one_bias_for_two_has_no_state_that_comes_over():
-    """PyTorch moves both by the gradient, so their sum goes twice as far as the one here."""
+    """PyTorch updates both biases, so their sum changes twice as much as our single bias."""
     model = nnx.RNN(nnx.OptimizedLSTMCell(3, 4, rngs=RNGS))
     twin = torch.nn.LSTM(3, 4)
     optimizer = torch.optim.Adam(twin.parameters())

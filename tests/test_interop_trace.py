@@ -66,7 +66,7 @@ BREAKS = {
         lambda m: shift(m.encoder.layers[1].self_attn.in_proj_bias),
         "encoder.layers.1.self_attn",
     ),
-    "a parameter of no layer": (  # seen where it first goes into one
+    "a parameter of no layer": (  # found in the first layer that it enters
         "transformer",
         lambda m: shift(m.position),
         "encoder.layers.0.self_attn",
@@ -189,7 +189,7 @@ def test_sequences_in_torchs_default_layout():
     theirs = torch.nn.GRU(3, 4, num_layers=2)
     ours = layers.GRU(3, 4, num_layers=2, rngs=RNGS)
     load_torch(ours, theirs.state_dict())
-    inputs = np.random.default_rng(0).normal(size=(5, 2, 3))  # time first; float64 as it comes
+    inputs = np.random.default_rng(0).normal(size=(5, 2, 3))  # time first; float64 by default
     trace = trace_difference(ours, theirs, inputs, to_ours=lambda x: np.swapaxes(x, 0, 1))
     assert trace.first is None
     assert trace.steps[0].shape == (5, 2, 4)
@@ -323,7 +323,7 @@ def test_packed_sequences_are_compared_as_padded_ones():
     trace = trace_difference(ours, theirs, inputs)
     assert trace.first is None
     assert {"gru", "fc", ""} <= {step.name for step in trace.steps}
-    assert trace.unmatched == ("norm",)  # which PyTorch runs on the steps in a row
+    assert trace.unmatched == ("norm",)  # PyTorch applies it to concatenated steps
     shift(ours.gru.bias_hh_l0)
     assert trace_difference(ours, theirs, inputs).first.name == "gru"
 

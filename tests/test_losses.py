@@ -13,7 +13,7 @@ ONES = np.ones(4, np.float32)
 
 
 def arguments_of(name):
-    """Outputs and labels that suit a loss."""
+    """Valid outputs and labels of a loss."""
     if name in ("cross-entropy", "negative-log-likelihood"):
         return jax.nn.log_softmax(LOGITS), LABELS
     if name == "cross-entropy-of-probabilities":
@@ -51,7 +51,7 @@ def test_every_loss_has_the_same_gradient_in_forward_mode(name):
 def test_labels_of_any_integer_dtype_are_the_same_classes(dtype):
     expected = losses.cross_entropy(LOGITS, LABELS.astype(np.int32))
     assert losses.cross_entropy(LOGITS, LABELS.astype(dtype)) == expected
-    # A label as integer for the losses over two classes.
+    # Integer labels for losses over two classes.
     binary = losses.binary_cross_entropy_with_logits(LOGITS[:, 0], (LABELS > 0).astype(dtype))
     assert binary == losses.binary_cross_entropy_with_logits(LOGITS[:, 0], LABELS > 0)
 
@@ -126,7 +126,7 @@ def test_an_impossible_event_has_a_finite_loss_and_gradient(name, dtype):
     value, gradient = jax.jit(jax.value_and_grad(losses.LOSSES[name]))(outputs, labels)
     assert value == 100
     assert jnp.isfinite(gradient).all()
-    assert jnp.diagonal(gradient).max() < -1e3  # up with the probability of what happened
+    assert jnp.diagonal(gradient).max() < -1e3  # increases the probability of the label
 
 
 ELEMENTWISE = sorted(set(losses.LOSSES) - set(CLASS_LOSSES))

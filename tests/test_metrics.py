@@ -149,7 +149,7 @@ def test_bad_arguments_are_named(call, message):
 
 
 def batches(*arrays, size=7):
-    """Arrays in batches of one size and a smaller one."""
+    """Divides arrays into batches of equal size and a smaller one."""
     places = range(size, len(arrays[0]), size)
     return zip(*(np.split(array, places) for array in arrays), strict=True)
 
@@ -170,7 +170,7 @@ CHOSEN, GIVEN = LOGITS.argmax(1)[COUNTED], TRUE[COUNTED]
 
 
 def by_class(classes=range(CLASSES), chosen=CHOSEN, given=GIVEN):
-    """Right predictions, predictions and labels of each class, in NumPy."""
+    """Numbers of correct predictions, predictions and labels of each class, in NumPy."""
     right = np.array([((chosen == c) & (given == c)).sum() for c in classes])
     return right, *(np.array([(x == c).sum() for c in classes]) for x in (chosen, given))
 
@@ -349,7 +349,7 @@ SPLIT = Split(LOGITS, TRUE)
 
 
 def train(**options):
-    """Training that leaves the model as it is: an epoch's metrics are those of one model."""
+    """Trains without changing the model: all metrics of an epoch belong to one model."""
     model = Linear(CLASSES, CLASSES, rngs=nnx.Rngs(0))
     settings = {"epochs": 2, "batch_size": 7, "progress": "none", "metrics": MEASURES}
     data = Dataset("drawn", SPLIT, SPLIT.take(17))
@@ -405,7 +405,7 @@ def test_metrics_reach_what_a_run_writes(run, folder):
     assert written["test_confusion"] == str(row["test_confusion"])
     line = json.loads((folder / "lines.jsonl").read_text().splitlines()[-1])
     assert line["test_confusion"] == row["test_confusion"]
-    assert line["test_class_accuracy"][3] is None  # no example is of this class
+    assert line["test_class_accuracy"][3] is None  # no example has this class
     shown = tags(folder / "board")
     assert {"f1/test", "top2/train", "perplexity/test"} <= shown
     assert not {tag for tag in shown if tag.startswith(("confusion", "class_accuracy"))}

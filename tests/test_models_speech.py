@@ -1,4 +1,4 @@
-"""Networks for speech beside PyTorch's, CTC decoding, and networks of others."""
+"""Networks for speech compared with PyTorch's, CTC decoding, and published networks."""
 
 import itertools
 
@@ -92,7 +92,7 @@ def test_silence_behind_a_recording_does_not_change_a_cnn_much():
 
 
 class TorchEncoder(nn.Module):
-    """A speaker encoder as others publish it: three LSTM layers, a projection, unit length."""
+    """A speaker encoder like published ones: three LSTM layers, a projection, unit length."""
 
     def __init__(self):
         super().__init__()
@@ -158,7 +158,7 @@ def test_published_networks_for_speech_load_from_their_state_dicts(theirs, ours,
     torch.manual_seed(0)
     network = theirs()
     x = DRAW.normal(size=(3, 16, 10)).astype(np.float32)
-    network.train()(torch.tensor(x))  # moves the running statistics
+    network.train()(torch.tensor(x))  # updates the running statistics
     torch.save({"model_state": network.state_dict()}, tmp_path / "speech.pt")
     model = ours()
     load_torch(model, tmp_path / "speech.pt")

@@ -14,7 +14,7 @@ from jaxnets.training import Saving, fit
 from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard
 
 SGD = optimizers.sgd(lr=0.1)
-STEPS = 5  # of an epoch: four batches of 4 and one of 2
+STEPS = 5  # per epoch: four batches of 4 and one of 2
 
 
 class Net(nnx.Module):
@@ -45,7 +45,7 @@ def train(*callbacks, epochs=3, regression=False, save=None, **options):
 
 
 def cut(directory, step):
-    """A run's folder as it was right after one of its checkpoints."""
+    """Restores the state of a run's folder right after one of its checkpoints."""
     for path in directory.glob("step-*"):
         if int(path.name[5:]) > step:
             path.rename(path.with_name(f"gone-{path.name}"))
@@ -74,7 +74,7 @@ def events(directory):
 
 
 def scalars(directory):
-    """What TensorBoard would show: (tag, step) → value, after what is to be forgotten."""
+    """What TensorBoard shows: (tag, step) → value, without discarded events."""
     shown = {}
     for event in events(directory):
         if event.HasField("session_log"):

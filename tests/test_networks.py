@@ -1,4 +1,4 @@
-"""A network of the user's own, by the file that it is in."""
+"""User-defined networks, given by their file."""
 
 import sys
 

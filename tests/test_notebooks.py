@@ -1,4 +1,4 @@
-"""The notebooks: each runs from its first cell to its last, and comes without outputs."""
+"""Each notebook runs from its first cell to its last, and is stored without outputs."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ NOTEBOOKS = {
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs a notebook's code in one namespace, on a few examples, and gives that."""
+    """Runs a notebook's code on a few examples, and returns its namespace."""
     from matplotlib import pyplot
 
     backend = matplotlib.get_backend()

@@ -13,7 +13,7 @@ from jaxnets.arrays import InputError
 from tests import tier
 
 every_optimizer = pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-# The others take several evaluations of a loss, or matrices alone.
+# The others evaluate the loss several times, or accept only matrices.
 OF_ANY = [name for name in optimizers.OPTIMIZERS if name not in ("lbfgs", "muon")]
 of_any_parameters = pytest.mark.parametrize("name", OF_ANY)
 
@@ -294,7 +294,7 @@ def test_lbfgs_of_several_dtypes_keeps_them():
         return jnp.sum(params["a"].astype(jnp.float32) ** 2) + jnp.sum(params["b"] ** 4)
 
     @jax.jit
-    def step(params, state):  # evaluates the loss itself where it is given none
+    def step(params, state):  # evaluates the loss itself if it gets no value
         updates, state = optimizer.update(params, state, params, value_fn=loss)
         return optax.apply_updates(params, updates), state
 

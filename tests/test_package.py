@@ -64,4 +64,4 @@ def test_the_citation_says_what_the_schema_asks_for():
     assert citation["message"]
     assert citation["title"].startswith("jaxnets: ")
     assert citation["authors"] == [{"name": "The jaxnets authors"}]
-    assert "version" not in citation  # it has one place, jaxnets/__init__.py
+    assert "version" not in citation  # it is only in jaxnets/__init__.py

@@ -1,4 +1,4 @@
-"""Each pair of the phrasebook does the same in both frameworks, or differs where it says so."""
+"""Each pair of the phrasebook has equal results, or is marked as different."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 PAGE = (Path(__file__).parent.parent / "docs" / "phrasebook.md").read_text()
 SECTIONS = sections(PAGE)
 
-#: What of PyTorch the documents 003 and 004 name.
+#: Names of PyTorch in the documents 003 and 004.
 NAMED = [
     "torch.tensor", "torch.from_numpy", "numpy()", "torch.rand(", "torch.randn(", "torch.zeros",
     "torch.ones", "torch.empty", "torch.full(", "torch.arange", "torch.eye", "torch.cat",
@@ -30,7 +30,7 @@ NAMED = [
     "nn.CrossEntropyLoss", "optim.SGD", "momentum=", ".parameters()", ".zero_grad()", ".step()",
     "DataLoader", "batch_size=", "shuffle=True", "enumerate(", "print(",
 ]  # fmt: skip
-#: What need not stand in code: torchvision, which the tests do not have, and what 000 to 002 add.
+#: Names that need not be in code: torchvision, which the tests do not install, and 000 to 002.
 IN_WORDS = [
     "torchvision.datasets.MNIST", "transforms.Compose", "ToTensor()", "Normalize(", "CIFAR10",
     "torch.flatten", "torch.relu", "torch.softmax", "F.sigmoid", "nn.LSTM", "out[:, -1, :]",

@@ -1,4 +1,4 @@
-"""The proof of a port, of pairs that were written by hand."""
+"""The check of a port, with pairs that were written by hand."""
 
 import json
 

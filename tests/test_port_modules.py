@@ -1,4 +1,4 @@
-"""The classes of torch.nn: ours, constructed and called as the port writes it, gives the same."""
+"""The classes of torch.nn compared with ours, constructed and called as the port writes them."""
 
 import ast
 import functools

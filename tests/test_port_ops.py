@@ -1,4 +1,4 @@
-"""Each rule of the port: the expression computes what PyTorch does, with the same gradients."""
+"""Each rule of the port writes an expression with the values and gradients of PyTorch."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def doubles():
 
 
 def halves(*shape):
-    """Multiples of a half, among them zeros and equal ones."""
+    """Multiples of 0.5, including zeros and equal values."""
     numbers = np.random.default_rng(3).integers(-4, 5, shape)
     return torch.from_numpy(numbers / 2)
 
@@ -450,7 +450,7 @@ def test_the_expression_computes_what_pytorch_does(case):
 
 
 def written(name, *args, result, **kwargs):
-    """What a rule writes of values that have texts."""
+    """The expression that a rule writes, and its order of axes."""
     value = ops.find(name)(list(args), kwargs, Context(result=result))
     return value if isinstance(value, Items | Plain) else (value.text, value.order)
 

@@ -1,4 +1,4 @@
-"""What the emitted source looks like, by small classes."""
+"""The source that the port writes for small classes."""
 
 # ruff: noqa: B008, B905, RUF007, RUF059 - networks as users of PyTorch write them
 

@@ -19,7 +19,7 @@ from tests.port_cases import CASES
 pytestmark = pytest.mark.slow
 
 RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
-#: jaxnets is another package to whoever has the file.
+#: jaxnets is a third-party package for users of the file.
 OTHERS = ["--config", "lint.isort.known-third-party = ['jaxnets']"]
 CHOSEN = [*OTHERS, "--select=E,F,W,I", "--target-version=py311"]
 
@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 
 
 def definitions(source):
-    """The classes and functions of a file, by name: how many characters each has, but spaces."""
+    """The number of characters, without spaces, of each class and function of a file."""
     lines = source.splitlines()
     return {
         node.name: len("".join("".join(lines[node.lineno - 1 : node.end_lineno]).split()))
@@ -38,14 +38,14 @@ def definitions(source):
 
 @pytest.fixture(autouse=True)
 def promotion_of_users():
-    """JAX's own settings, with which ported files run."""
+    """JAX's default promotion, with which ported files run."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Where emitted files go, which in the end are without a fault."""
+    """The folder of emitted files, in which Ruff must find no fault at the end."""
     folder = tmp_path_factory.mktemp("written")
     yield folder
     found = subprocess.run([*RUFF, *CHOSEN, folder], capture_output=True, text=True)
@@ -55,7 +55,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_network_is_ported(case, written):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, of what its users write
+        warnings.simplefilter("ignore")  # PyTorch's warnings about users' code
         factory = OwnNetwork.at(f"{case.path}:{case.name}").make
         torch.manual_seed(0)
         module = factory(**case.args)

@@ -59,7 +59,7 @@ def test_a_predictor_and_its_model_leave_each_other_alone():
 
 
 class Sums(nnx.Module):
-    """Gives back what it takes, beside what takes a while."""
+    """Returns its inputs together with outputs that take a while."""
 
     def __init__(self):
         self.weights = nnx.Param(jnp.full((512, 512), 1 / 512))
@@ -75,7 +75,7 @@ ROWS = np.random.default_rng(0).standard_normal((512, 512), dtype=np.float32)  #
 
 
 def beginning_at(offset, array):
-    """A copy that begins so many bytes after a multiple of 64."""
+    """A copy whose address is ``offset`` bytes after a multiple of 64."""
     memory = np.empty(array.nbytes + 128, np.uint8)
     first = -memory.ctypes.data % 64 + offset
     copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -84,7 +84,7 @@ def beginning_at(offset, array):
 
 
 def every_other(array):
-    """The same numbers, with others between the rows."""
+    """The same values with gaps between the rows in memory."""
     return np.repeat(array, 2, axis=0)[::2]
 
 
@@ -145,7 +145,7 @@ def test_answers_for_several_large_arrays():
             return self.scale[...] * (x - y)
 
     answer = predictor(Difference())
-    for rows in (ROWS[:512], np.concatenate([ROWS, ROWS]), ROWS):  # memory grows
+    for rows in (ROWS[:512], np.concatenate([ROWS, ROWS]), ROWS):  # the buffers grow
         pair = beginning_at(16, rows), beginning_at(16, 2 * rows)
         np.testing.assert_array_equal(answer(pair), -rows)
 
@@ -197,7 +197,7 @@ def test_a_token_of_64_bits_does_not_wrap(ask, number):
 
 
 class Layers(nnx.Module):
-    """Two linear layers; with ``twice``, the inputs are read by an addition too."""
+    """Two linear layers; with ``twice``, an addition uses the inputs too."""
 
     def __init__(self, *, twice=False):
         rngs, self.twice = nnx.Rngs(0), twice

@@ -74,7 +74,7 @@ def outputs(model, *inputs):
 
 
 def zeroed(model, readers):
-    """The network in which nothing reads some units: by the reader's name, an index of zeros."""
+    """A copy with zeros in weights that read some units; ``readers`` has the indices by name."""
     copy = nnx.clone(model)
     variables = dict(pruning.sizes.variables(copy))
     for name, index in readers.items():
@@ -88,11 +88,11 @@ def zeroed(model, readers):
 def test_units_go_with_all_that_depends_on_them():
     model = Branches(rngs=nnx.Rngs(0))
     model.train()
-    nnx.jit(lambda model, x: model(x))(model, images(seed=1))  # which moves the statistics
+    nnx.jit(lambda model, x: model(x))(model, images(seed=1))  # updates the statistics
     keep = {"stem": [0, 1], "grouped": [1], "fc1": [4, 0], "up": [0, 1, 3]}
     smaller = pruning.remove_units(model, images(), keep)
     readers = {
-        "grouped.kernel": np.s_[:, :, [2]],  # of each group the last of three
+        "grouped.kernel": np.s_[:, :, [2]],  # the last of three in each group
         "back.kernel": np.s_[:, :, [0, 2]],
         "up.kernel": np.s_[:, :, [2, 5, 6, 8]],
         "fc1.kernel": list(range(8, 12)),  # flattened by channel

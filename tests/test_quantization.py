@@ -1,4 +1,4 @@
-"""Quantized networks: which layers, what becomes of the others, folders and commands."""
+"""Quantized networks: which layers change, what happens to the others, folders and commands."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ def numbers(*shape):
 
 
 class Net(nnx.Module):
-    """Convolutions with a normalization each, of which one has another reader, and the rest."""
+    """Convolutions followed by normalizations, one also by an addition, and other layers."""
 
     def __init__(self, rngs):
         self.body = nnx.List(
@@ -268,7 +268,7 @@ def test_changes_of_two_kinds_add_up(folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run as the command line writes it."""
+    """A run in the format of the command line."""
     folder = tmp_path_factory.mktemp("trained")
     known = recipes.recipe("linear-regression")
     options = {"model": "mlp", "model_options": {"features": (1, 4, 1)}, "epochs": 1}

@@ -71,7 +71,7 @@ def test_every_format_is_read(name, separator, header, options, tmp_path):
     path = write(tmp_path / name, separator=separator, header=header)
     data = load(path, test_fraction=0.4, **options)
     assert isinstance(data, RatingsDataset)
-    assert data.encoder.users == ("9", "10", "11")  # by their size
+    assert data.encoder.users == ("9", "10", "11")  # in numerical order
     assert data.encoder.items == ("a", "b", "c")
     parts = [rows_of(split, data.encoder) for split in (data.train, data.test)]
     assert parts[0] | parts[1] == ALL

@@ -52,7 +52,7 @@ def test_on_its_own_data_a_recipe_stays_as_it_is(name):
     if recipe.data in OWN:
         data = images(OWN[recipe.data], 10)
     elif recipe.data in ("names", "rt-polarity", "text"):
-        width = 64 if recipe.data == "text" else 3  # which is a GPT's block
+        width = 64 if recipe.data == "text" else 3  # the block of a GPT
         data = texts(18 if recipe.data == "names" else 2, width=width)
     elif recipe.data == "fsdd":
         data = digits(recipe.data_options)

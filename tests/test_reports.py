@@ -1,4 +1,4 @@
-"""What is found of a network on a split, and the pages about it."""
+"""The evaluation of a network on a split, and the pages about it."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ RNG = np.random.default_rng(0)
 
 
 class Given(nnx.Module):
-    """Its outputs are its inputs, so that a test says them."""
+    """Returns its inputs, so that a test can choose the outputs."""
 
     def __init__(self, output=None):
         self.scale = nnx.Param(jnp.ones(()))
@@ -114,7 +114,7 @@ def test_images_are_shown_as_a_sheet():
 
     pixels = RNG.integers(1, 256, size=(6, 4, 4, 1)).astype(np.uint8)
     one = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
-    images = data.Dataset("images", one, one, ("cat", "狗"))  # which figures call by its number
+    images = data.Dataset("images", one, one, ("cat", "狗"))  # figures show its number instead
     found = reports.report(First(), images, transform=data.ToFloat())
     sheet = next(b for b in content(found) if isinstance(b, Figure) and b.name == "mistakes")
     said = [text.get_text() for text in sheet.draw().texts]
@@ -142,7 +142,7 @@ def test_many_classes_are_listed_in_part(wrong):
 
 @pytest.mark.parametrize("labels", [[0, 1, 1, 0], [[0], [1], [1], [0]], [0.0, 1.0, 1.0, 0.0]])
 def test_one_output_tells_two_classes_apart(labels):
-    shares = np.array([[0.1], [0.5], [0.3], [0.8]])  # a half is of class 1
+    shares = np.array([[0.1], [0.5], [0.3], [0.8]])  # 0.5 counts as class 1
     loss = losses.binary_cross_entropy
     expected = [[1, 1], [1, 1]]
     found = reports.report(Given(), split(shares, labels), loss=loss)

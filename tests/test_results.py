@@ -69,7 +69,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_readme_has_the_results_of_the_page(name):
     readme = (ROOT / name).read_text()
     page = (ROOT / "docs" / "results" / "index.md").read_text()
-    assert SCRIPT["with_results"](readme, page) == readme, "python scripts/results.py writes it"
+    assert SCRIPT["with_results"](readme, page) == readme, "outdated: run python scripts/results.py"
     assert readme.count("](docs/results/mnist-") == 5
 
 

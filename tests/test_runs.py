@@ -221,7 +221,7 @@ def test_what_is_transparent_is_white(tmp_path, mode):
 
 def test_an_image_is_turned_as_its_exif_entry_says(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90° clockwise to be seen
+    exif[0x0112] = 6  # rotated by 90° clockwise for display
     lying = Image.fromarray(np.ascontiguousarray(np.rot90(LEVELS)))
     assert (read(tmp_path, lying, exif=exif)[..., 0] == LEVELS).all()
 
@@ -442,6 +442,6 @@ def test_probabilities_of_a_network_are_not_taken_for_logits():
     saved = runs.SavedRun(None, MLP((2, 3), rngs=nnx.Rngs(0)), True, None, None, None)
     logits = np.array([[1.0, 2.0, 3.0]])
     shares = np.exp(logits) / np.exp(logits).sum()
-    del saved.model.output  # as of a network of the user's own
+    del saved.model.output  # as for a user-defined network
     np.testing.assert_allclose(saved.probabilities(logits), shares)
     np.testing.assert_allclose(saved.probabilities(shares), shares)

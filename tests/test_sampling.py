@@ -21,7 +21,7 @@ def model(request):
 def test_at_temperature_0_each_token_is_the_likeliest_after_all_before_it(model):
     tokens = PROMPT
     drawn = sample(model, PROMPT, 9, temperature=0.0)
-    window = getattr(model, "block_size", 100)  # a GPT reads the last ones
+    window = getattr(model, "block_size", 100)  # a GPT reads only the last tokens
     assert drawn.dtype == np.int32
     reading = nnx.clone(model)
     reading.eval()

@@ -37,7 +37,7 @@ def test_counts_may_be_numbers_or_traced(name):
     np.testing.assert_allclose(traced, [schedule(count) for count in range(12)], rtol=1e-6)
 
 
-# A product of as many factors as steps takes its time.
+# multiplicative_lr is slow: it is a product of as many factors as steps.
 @pytest.mark.parametrize("name", [name for name in ARGUMENTS if name != "multiplicative_lr"])
 def test_far_beyond_the_end_the_value_is_finite(name):
     schedule = optimizers.SCHEDULES[name](*ARGUMENTS[name])

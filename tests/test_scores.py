@@ -1,4 +1,4 @@
-"""Scores beside those that scikit-learn 1.9.1 gives for the same predictions."""
+"""Scores compared with those of scikit-learn 1.9.1 for the same predictions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Hyperparameter search: what is tried, how it is judged, and that it continues where it was."""
+"""Hyperparameter search: the space, the comparison of trials, and resuming."""
 
 import csv
 import dataclasses
@@ -50,7 +50,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    """A search of 8 trials, and what it has said."""
+    """A search of 8 trials, and its messages."""
     lines = []
     result = search(RECIPE, RATES, data=data, trials=8, seed=1, told=lines.append)
     return result, lines
@@ -255,7 +255,7 @@ def test_a_trial_that_cannot_be_trained_is_said(data):
         ValueError, match="trials: expected at least one complete trial, got inputs: expected"
     ):
         search(RECIPE, {"model.in_features": "2..9"}, **options)
-    assert len(lines) == 2 + 3  # and it gives up
+    assert len(lines) == 2 + 3  # including the message that it stops
 
 
 def test_of_a_series_no_window_is_both_learned_from_and_judged_by():
@@ -282,7 +282,7 @@ def test_each_of_several_workers_has_trials_of_its_own(data, tmp_path):
     assert next_trial(study) is None
     mine.set_user_attr(WORKER, "elsewhere:1")
     again.set_user_attr(WORKER, f"{os.uname().nodename}:{_ended_process()}")
-    assert retry_lost(study) == 1  # that of a process which is no more
+    assert retry_lost(study) == 1  # the trial of a process that has ended
     assert next_trial(study).number == 2
     give_up(study, 2)
     assert next_trial(study).number == 3
@@ -418,7 +418,7 @@ def test_the_range_test_is_its_formula_on_the_losses_of_training(data):
     begin, end = len(means) // 10, np.argmin(means) + 1
     assert found.suggestion == found.rates[begin + np.argmin(slopes[begin:end])]
     assert 1e-2 < found.suggestion < 1
-    # the losses are those of the ordinary loop with such a schedule
+    # the losses are those of ``fit`` with such a schedule
     _, settings = recipes.fit_settings(RECIPE, data)
     settings |= {"optimizer": sgd(lambda t: 1e-3 * 1e4 ** (t / 59)), "epochs": 2}
     model = recipes.build_model(recipes.sized(RECIPE, data))

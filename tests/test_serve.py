@@ -50,7 +50,7 @@ def saved(folder):
 
 @pytest.fixture(scope="module")
 def client(saved):
-    """The service, asked in this process."""
+    """A client of the service, which runs in this process."""
     with TestClient(serve.application(saved, LIMITS)) as client:
         yield client
 
@@ -171,7 +171,7 @@ def test_too_much_and_other_addresses_are_refused(client):
     reply = client.post("/predict", content=b" " * 20_001, headers=JSON)
     assert reply.status_code == 413
     assert reply.json() == {"error": "body: expected at most 20,000 bytes"}
-    parts = (b" " * 1000 for _ in range(30))  # of a length that nobody tells
+    parts = (b" " * 1000 for _ in range(30))  # of unknown length
     assert client.post("/predict", content=parts, headers=JSON).status_code == 413
     assert client.post("/predict", content=b"{}").status_code == 415
     assert client.get("/predict").json() == {"error": "Method Not Allowed"}

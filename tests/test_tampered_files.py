@@ -1,4 +1,4 @@
-"""Every field of every record that is read again, with values that nobody has written there."""
+"""Reads every record with values that jaxnets did not write, in each of its fields."""
 
 import copy
 import dataclasses
@@ -33,7 +33,7 @@ VALUES = (
     *(None, True, -1, 0, 7, 2**31 - 1, 10**30, 1.5, 1e308, NAN, float("-inf"), "", "x", "\0"),
     *([], [None], [-1, "x"], {}, {"x": None}, DEEP),
 )
-#: What no program reads of a record.
+#: Fields of a record that no program reads.
 _FOR_PEOPLE = ("history", "timings", "versions")
 TEXTS = (b"", b"{", b"null", b"[]", b"3", b'"x"', b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5000)
 
@@ -99,7 +99,7 @@ def own(folder, tmp_path):
 
 
 def places(value, way=()):
-    """The ways to all values within a value."""
+    """Yields the paths to all values within a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for name, part in inner:
         yield (*way, name)
@@ -108,7 +108,7 @@ def places(value, way=()):
 
 
 def variants(path):
-    """What a file may hold instead: each value replaced or gone, and what is no record at all."""
+    """Yields variants of a file: each value replaced or removed, and texts that are no record."""
     whole = json.loads(path.read_text())
     alike = list(whole.get("files", ()))[2:]
     for way in places(whole):
@@ -130,7 +130,7 @@ def variants(path):
 
 
 def refusal(read):
-    """Why something was refused; empty if it was not."""
+    """The error message; empty if there is no error."""
     try:
         read()
     except InputError as error:
@@ -139,7 +139,7 @@ def refusal(read):
 
 
 def refusals(path, read, named=None):
-    """Reads each variant of a file; how many were refused, each in a sentence with its name."""
+    """Reads each variant of a file, checks the error messages, and returns their number."""
     refused = 0
     whole = path.read_bytes()
     for way, text in variants(path):
@@ -211,7 +211,7 @@ def test_a_tampered_beginning_is_refused(own):
 
 
 def signed(folder):
-    """Has the manifest of a folder say that all its files are as they should be."""
+    """Rewrites the manifest of a folder so that it matches the files."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in manifest["files"]:
         text = (folder / name).read_bytes() if (folder / name).is_file() else b""
@@ -245,7 +245,7 @@ def test_a_tampered_manifest_is_refused(own):
 
 def test_a_tampered_list_of_arrays_is_refused(own):
     model = runs.read(own).model
-    (own / "weights" / "manifest.json").unlink()  # as of folders from before there were any
+    (own / "weights" / "manifest.json").unlink()  # as in folders of earlier versions
     read = lambda: load_weights(model, own / "weights")  # noqa: E731
     assert refusals(own / "weights" / "arrays.json", read, "weights") > 100
 

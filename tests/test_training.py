@@ -44,7 +44,7 @@ def drawn(count=50, test=23, classes=3, seed=0):
     return Dataset("drawn", split(count), split(test))
 
 
-SGD = optimizers.sgd(0.1, momentum=0.9)  # one, so that runs with it share their programs
+SGD = optimizers.sgd(0.1, momentum=0.9)  # one object, so that runs share programs
 
 
 def train(model=None, data=None, **options):
@@ -60,7 +60,7 @@ def train(model=None, data=None, **options):
 
 
 class Regularized(nnx.Module):
-    """A user's own network, with state of every kind."""
+    """A user-defined network with state of every kind."""
 
     def __init__(self, rngs):
         self.fc1 = Linear(4, 8, rngs=rngs)
@@ -308,7 +308,7 @@ def test_the_bar_leaves_one_line_an_epoch(capsys):
 
 def test_the_bar_says_that_a_program_is_compiled(monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr("rich._console", None)  # else later tests have the one of this terminal
+    monkeypatch.setattr("rich._console", None)  # later tests would use this console
     said = []
 
     def seen(bar, task, **fields):

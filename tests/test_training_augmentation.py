@@ -1,4 +1,4 @@
-"""Augmentation in training: drawn from (seed, step), in training alone."""
+"""Augmentation is drawn from (seed, step), and only in training."""
 
 import dataclasses
 import functools
@@ -43,7 +43,7 @@ def images(count=40, test=12):
 
 
 NOTHING = optax.set_to_zero()
-SGD = optimizers.sgd(0.1)  # one, so that runs with it share their programs
+SGD = optimizers.sgd(0.1)  # one object, so that runs share programs
 
 
 def train(**options):
@@ -76,7 +76,7 @@ def test_augmentation_is_a_function_of_seed_and_step():
 
 
 def seen(vary, step, seed=0):
-    """The batch that the transform gets in one step."""
+    """The batch that the transform receives in one step."""
     model = MLP((16, 3), rngs=nnx.Rngs(0))
     data, got = images().train, []
 
@@ -126,7 +126,7 @@ def test_evaluation_is_not_augmented():
     options = {"loss": losses.cross_entropy, "transform": ToFloat()}
     again = evaluate(run.model, data.test, **options)
     assert (again.loss, again.correct) == (pytest.approx(run.test.loss), run.test.correct)
-    # a step of no size leaves the weights, so that only the draws differ
+    # with a learning rate of 0 the weights are constant, so that only the draws differ
     still = train(augment=VARY, optimizer=optimizers.sgd(0.0), epochs=2)
     first, second = still.history
     assert first.test_loss == second.test_loss

@@ -1,4 +1,4 @@
-"""Texts of similar length in a batch, at the length that they need."""
+"""Batches of texts of similar length, padded only as far as needed."""
 
 import jax
 import numpy as np

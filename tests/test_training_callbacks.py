@@ -27,7 +27,7 @@ from jaxnets.training.saving import Journal
 from tests import tier
 
 SGD = optimizers.sgd(lr=0.1)
-STEPS = 3  # of an epoch: two batches of 4 and one of 2
+STEPS = 3  # per epoch: two batches of 4 and one of 2
 
 
 def train(*callbacks, epochs=3, **options):
@@ -41,7 +41,7 @@ def train(*callbacks, epochs=3, **options):
 
 
 class Witness(Callback):
-    """Writes down what it hears."""
+    """Records the calls that it receives."""
 
     def __init__(self):
         self.heard = []
@@ -100,7 +100,7 @@ def test_the_run_so_far_shows_the_model_as_it_is_now():
             seen.append((self.run.parameters["kernel"].copy(), self.run.model))
 
     run = train(Look(), epochs=2)
-    for kernel, model in seen:  # also when training has gone on, and reused its memory
+    for kernel, model in seen:  # also after later steps have reused the memory
         np.testing.assert_array_equal(model.kernel[...], kernel)
     assert np.abs(seen[0][0] - seen[1][0]).max() > 0
     np.testing.assert_array_equal(seen[1][0], run.model.kernel[...])
@@ -148,7 +148,7 @@ def test_who_goes_on_with_a_run_that_steps_stopped_gets_more_of_it(tmp_path):
 
 @pytest.fixture
 def interrupts():
-    """Ctrl-C as Python has it, whatever runs the tests."""
+    """Python's default handling of Ctrl-C, regardless of how the tests are run."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -215,7 +215,7 @@ def history(*values, metric="test_loss"):
 
 
 def stops_at(early, records):
-    """After which epoch of a history it stops, None if it does not."""
+    """The epoch of a history after which it stops; None if it does not."""
     for count in range(1, len(records) + 1):
         try:
             early.begin(RunSoFar(None, 99, STEPS, True, Journal(None, history=records[:count])))
@@ -291,7 +291,7 @@ def test_the_best_epoch_is_restored_by_any_metric(metric):
 def test_the_best_epoch_of_a_stopped_run_is_restored_and_it_is_said(capsys):
     early = EarlyStopping(1, min_delta=10, restore_best=True)
     run = train(early, epochs=6, optimizer=optimizers.sgd(lr=1e-3), progress="lines")
-    assert (len(run.history), run.restored) == (2, 2)  # better, though not by ten
+    assert (len(run.history), run.restored) == (2, 2)  # better, but not by ten
     worse = optimizers.sgd(lr=30.0)
     run = train(EarlyStopping(2, restore_best=True), epochs=9, optimizer=worse, progress="lines")
     assert run.restored < len(run.history)
@@ -322,7 +322,7 @@ def test_early_stopping_by_what_is_not_measured():
 
 
 def spikes(losses, *, done=0, **options):
-    """The steps that it names, when ``done`` were known before."""
+    """The spikes that it reports, if the first ``done`` steps were checked before."""
     run = RunSoFar(None, 99, 10, False, Journal(None, [np.asarray(losses, np.float32)]))
     callback = LossSpikes(**options)
     callback.begin(run)
@@ -334,7 +334,7 @@ def spikes(losses, *, done=0, **options):
 
 def test_spikes_name_epoch_and_step():
     losses = np.ones(40)
-    losses[[3, 25, 31]] = 9.0, 7.0, 4.0  # three are too few to tell, and four is not five times
+    losses[[3, 25, 31]] = 9.0, 7.0, 4.0  # step 3 has too few predecessors, and 4 is below five
     (found,) = spikes(losses, window=100)
     assert found.groups() == ("3", "6", "7,")
     assert [m.groups()[:2] for m in spikes(losses, factor=3)] == [("3", "6"), ("4", "2")]
@@ -388,7 +388,7 @@ def test_bad_arguments_are_named(make, message):
 
 
 class Rates(Callback):
-    """Writes down the learning rate after each epoch."""
+    """Records the learning rate after each epoch."""
 
     def __init__(self):
         self.seen = []

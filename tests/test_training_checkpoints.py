@@ -412,7 +412,7 @@ def test_a_file_system_that_does_not_flush_folders_will_do(tmp_path, monkeypatch
     assert number(read(filled(tmp_path / "c"))) == 2
 
 
-# -- what goes wrong outside ---------------------------------------------------------------------
+# -- external failures ---------------------------------------------------------------------------
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
@@ -457,11 +457,11 @@ def test_a_disk_that_is_full_at_the_last_moment_leaves_the_older_checkpoints(tmp
         checkpoints.close()
     assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
     assert number(read(tmp_path / "c")) == 1
-    Checkpoints(tmp_path / "c").close()  # it is let go of nevertheless
+    Checkpoints(tmp_path / "c").close()  # the lock is released nevertheless
 
 
 def test_what_is_written_after_a_failure_is_removed_too(tmp_path, monkeypatch):
-    """Of many arrays Orbax reports the first failure while it writes the others."""
+    """Orbax reports the first failure while it is still writing other arrays."""
 
     def late():
         time.sleep(0.1)
@@ -479,7 +479,7 @@ def test_what_is_written_after_a_failure_is_removed_too(tmp_path, monkeypatch):
         (tmp_path / "c" / ".partial-step-2").mkdir()  # still later
     assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
     monkeypatch.undo()
-    (tmp_path / "c" / ".removed-step-9").touch()  # no folder
+    (tmp_path / "c" / ".removed-step-9").touch()  # not a folder
     with Checkpoints(tmp_path / "c"):
         assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
 

@@ -1,4 +1,4 @@
-"""What tells computations apart, and what does not."""
+"""What distinguishes computations, and what does not."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ LARGE = np.arange(5000.0, dtype=np.float32)
 
 
 def with_rules(slope, kind):
-    """The identity, with this slope for a gradient."""
+    """The identity, with a gradient of ``slope``."""
     if kind == "jvp":
         made = jax.custom_jvp(lambda x: x)
         made.defjvp(lambda primals, tangents: (primals[0], slope * tangents[0]))
@@ -54,7 +54,7 @@ def at(place, by):
     return lambda x: x[0, 0] + changed
 
 
-#: Functions and their arguments, of which no two are the same computation.
+#: Functions and their arguments, all of which are different computations.
 DIFFERENT = {
     "sine": (jnp.sin, X),
     "cosine": (jnp.cos, X),
@@ -134,7 +134,7 @@ def test_no_two_computations_are_the_same(known):
 
 
 def settings_of_printing():
-    """Each setting of JAX's that prints otherwise, with another value than it has."""
+    """Yields JAX's settings that affect printing, with other values than the current ones."""
     for name, value in jax.config.values.items():
         if "pprint" in name or "traceback" in name:
             yield name, not value if isinstance(value, bool) else value
@@ -205,7 +205,7 @@ def test_a_run_begun_on_a_terminal_goes_on_in_a_pipe(tmp_path, capsys):
 
 
 def scaled(number):
-    def function_with_a_long_name(x):  # of which nothing is part of what it computes
+    def function_with_a_long_name(x):  # whose names do not affect the result
         return x * number
 
     return function_with_a_long_name
@@ -275,7 +275,7 @@ VERSIONS = {"versions": {"jax": "1"}}
 @pytest.mark.parametrize(
     ("before", "now", "found"),
     [
-        # of a run that was saved when a run was described otherwise
+        # a run that was saved in an earlier format of the description
         ({"loss": {"computes": "a"}}, {"loss": {"computes": "b"}, "form": 2}, []),
         ({"seed": 1}, {"seed": 2, "form": 2}, ["seed is 2, was 1"]),
         ({"data.train": "5 examples"}, {"data.train": "5 examples, checksum 1", "form": 2}, []),

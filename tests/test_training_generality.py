@@ -1,4 +1,4 @@
-"""What fit takes: labels of every kind, networks with any state, any structure of outputs."""
+"""What fit accepts: labels of every kind, networks with any state, any structure of outputs."""
 
 import functools
 
@@ -31,7 +31,7 @@ def data(labels, count=12):
     return Dataset("drawn", split, split)
 
 
-SGD = optimizers.sgd(0.1)  # one, so that runs with it share their programs
+SGD = optimizers.sgd(0.1)  # one object, so that runs share programs
 
 
 def train(model, labels, loss=losses.cross_entropy, **options):
@@ -74,7 +74,7 @@ def test_a_label_that_is_no_class_is_seen_before_training():
     for loss in (losses.cross_entropy, lambda *given: losses.cross_entropy(*given)):
         with pytest.raises(ValueError, match=r"data.train.labels: expected classes in \[0, 1\]"):
             train(linear(2), CLASSES, loss)
-    # where a function of the user's own changes the labels, it is seen by the loss that is NaN
+    # if a user-defined loss changes the labels, the NaN loss is reported
     with pytest.raises(NonFiniteLossError, match="or inputs or labels are invalid for the loss"):
         train(linear(2), CLASSES, lambda outputs, labels: losses.cross_entropy(outputs, labels + 0))
 
@@ -238,7 +238,7 @@ def too_many(outputs, labels):
     return jnp.vdot(right(outputs, labels).astype(int), jnp.full(len(labels), 99))
 
 
-# what a function counts, and how many of them there are on 12 examples of two labels
+# functions, and their totals for 12 examples with two labels each
 COUNTED = {
     "auto": ("auto", 24),
     "labels": (lambda o, y: jnp.sum(right(o, y)), 24),

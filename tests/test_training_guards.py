@@ -30,7 +30,7 @@ class Net(nnx.Module):
 
 
 def data(*bad, value=np.nan, examples=20):
-    """In batches of 4 without shuffling, example 4·k is in step k."""
+    """Data with invalid examples; in batches of 4 without shuffling, example 4·k is in step k."""
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(examples, 3)).astype(np.float32)
     labels = draw.integers(2, size=examples).astype(np.int32)
@@ -73,7 +73,7 @@ def test_a_skipped_step_leaves_no_trace_but_its_number(options):
 
 @pytest.mark.slow
 def test_where_the_last_steps_are_skipped_the_state_is_that_before_them():
-    """Bit for bit, statistics and momentum too; a run of the good batches alone is the oracle."""
+    """Bit for bit, including statistics and momentum, as in a run of only the valid batches."""
     whole = train(data(12, 16), epochs=1)
     good = data()
     short = train(Dataset("short", good.train.take(12), good.test), epochs=1)
@@ -88,7 +88,7 @@ def test_where_the_last_steps_are_skipped_the_state_is_that_before_them():
 
 @pytest.mark.slow
 def test_devices_skip_together_what_one_of_them_sees():
-    """Exactly the same on each of them, and as one device alone except for the order of sums."""
+    """All devices agree exactly, and with a single device except for the order of sums."""
     on_devices(
         3,
         textwrap.dedent(NETWORKS)

@@ -1,4 +1,4 @@
-"""Indices and labels that are out of range are refused before they are in a compiled program."""
+"""Indices and labels out of range are refused before they reach a compiled program."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ class Direct(nnx.Module):
 
 
 class Columns(nnx.Module):
-    """Looks up numbers from 1 in the first column, and the second in another table."""
+    """Looks up the first column, which counts from 1, and the second one in another table."""
 
     def __init__(self):
         self.first = Embedding(5, 2, rngs=nnx.Rngs(0))
@@ -34,7 +34,7 @@ class Columns(nnx.Module):
 
 
 class Positions(nnx.Module):
-    """Looks up the numbers of the positions beside the inputs."""
+    """Looks up the inputs and their positions."""
 
     def __init__(self, rows):
         self.embedding = Embedding(5, 2, rngs=nnx.Rngs(0))
@@ -44,7 +44,7 @@ class Positions(nnx.Module):
         return self.embedding(x) + self.positions(jnp.arange(x.shape[1])[None])
 
 
-#: A model, inputs that it takes, and by which value of the first column they are spoilt.
+#: A model, valid inputs, an invalid value of the first column, and the message.
 MODELS = {
     "direct": (Direct(), np.array([[0, 4], [1, 2]] * 3, np.int32), 5, "4.*5 rows, got 0 to 5"),
     "negative": (Direct(), np.array([[0, 4], [1, 2]] * 3, np.int32), -1, "got -1 to 4"),

@@ -1,4 +1,4 @@
-"""One batch on several devices: the same losses, whatever the network."""
+"""One batch on several devices: the losses are the same for any network."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.quick_compilation import environment
 
 
 def on_devices(count, code):
-    """Runs code in a process of its own, with so many virtual CPU devices; gives its output."""
+    """Runs code in a separate process with virtual CPU devices; returns its output."""
     head = f"""
         import jax
         jax.config.update("jax_num_cpu_devices", {count})
@@ -30,7 +30,7 @@ def on_devices(count, code):
 
 
 def all_on_devices(count, head, cases):
-    """Runs each case after the same head, in one process for all; names those that fail."""
+    """Runs all cases after the same head in one process, and reports those that fail."""
     each = """
         import sys, traceback
 
@@ -94,7 +94,7 @@ SHARED = [
     "measures = {'top2': metrics.top_k(2), 'confusion': metrics.confusion(3),\n"
     "    'f1': metrics.f1(3), 'perplexity': metrics.perplexity(), 'r2': r2}\n"
     "same(MLP((4, 8, 3), **wide), data((4,)), metrics=measures)",
-    # class weights make the loss no mean over the examples
+    # with class weights, the loss is not a mean over the examples
     "import functools\n"
     "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"
     "same(MLP((4, 8, 3), **wide), data((4,)), loss=weighted)",
@@ -107,7 +107,7 @@ SHARED = [
     "same(LeNet(1, 3, **wide), data((28, 28, 1), 10))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4), 20))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4), 20))",
-    # the same masks on any number of devices, and an output that is not of the examples
+    # the same masks on any number of devices, and an output without an axis of examples
     "class Norm(nnx.Module):\n"
     "    def __init__(self):\n"
     "        self.dropout = layers.Dropout(0.5, rngs=nnx.Rngs(0))\n"

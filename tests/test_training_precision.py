@@ -1,4 +1,4 @@
-"""A batch in parts, and computation of another width than the weights."""
+"""Gradient accumulation, and computation in another precision than that of the weights."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def data(shape, dtype=np.float64, count=23):
     return Dataset("drawn", split, split.take(5))
 
 
-ADAM = optimizers.adam(0.01)  # one, so that runs with it share their programs
+ADAM = optimizers.adam(0.01)  # one object, so that runs share programs
 
 
 def train(model, on, **options):
@@ -30,7 +30,7 @@ def train(model, on, **options):
 
 
 def weighted(outputs, labels):
-    """No mean over the examples: the weights' sum differs from part to part."""
+    """Not a mean over the examples: the sum of the weights differs between parts."""
     return losses.cross_entropy(outputs, labels, weight=jnp.array([0.1, 1.0, 7.0], outputs.dtype))
 
 
@@ -92,7 +92,7 @@ def test_each_part_has_its_own_statistics_and_draws():
         on = data((4,), count=7)
         run = train(Net(), on, epochs=1, batch_size=7, accumulate=2, shuffle=False)
         first, last = on.train.inputs[:4], on.train.inputs[4:]
-        mean = 0.9 * 0.1 * first.mean(0) + 0.1 * last.mean(0)  # the part that is filled up has 3
+        mean = 0.9 * 0.1 * first.mean(0) + 0.1 * last.mean(0)  # the padded part has 3
         np.testing.assert_allclose(run.model.norm.mean[...], mean, rtol=1e-12)
         assert run.model.norm.num_batches_tracked[...] == 2
         again = train(Net(), on, epochs=1, batch_size=7, accumulate=2, shuffle=False)
@@ -108,7 +108,7 @@ def test_parts_without_examples_leave_the_statistics():
         run = train(model, on, epochs=1, batch_size=5, accumulate=accumulate)
         return run.model.layers[0]
 
-    # parts of 2, 2 and 1, of which the last has no variance, whatever is asked for
+    # three or four parts are 2, 2 and 1 examples, of which the last has no variance
     three, four = statistics(3), statistics(4)
     np.testing.assert_array_equal(three.var, four.var)
     assert three.num_batches_tracked[...] == four.num_batches_tracked[...] == 2

@@ -1,4 +1,4 @@
-"""Several processes that train together are as good as one, and none waits for a lost one."""
+"""Several processes train the same as one, and none waits for a lost process."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def free_port():
 
 
 def start(*arguments):
-    """A process of the command line, which keeps what it compiles."""
+    """Starts a command in a process that caches compiled programs."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)}
     return subprocess.Popen(
         [sys.executable, "-m", "jaxnets", "train", *map(str, arguments)],
@@ -55,7 +55,7 @@ def weights(folder):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path):
-    """Except for the order in which XLA adds up between processes."""
+    """The results are equal except for the order of sums between processes."""
     both = start_two(*NETWORK, "--devices", 4, "--out", tmp_path / "two")
     assert main(["train", *NETWORK, "--out", str(tmp_path / "one")]) == 0
     for process in both:
@@ -74,7 +74,7 @@ def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):
     assert second.communicate(timeout=120) == ("", "")
     assert second.returncode == 0
     assert json.loads(out)["device"].startswith("4 ×")
-    assert error.count("\n") == 2  # a line an epoch, of the first alone
+    assert error.count("\n") == 2  # one line per epoch, from the first process only
     assert saved_steps(two)[-1] == 32
     assert main(["train", QUICK[0], "--epochs", "3", "--out", str(one), "--quiet"]) == 0
     resumed = ["--resume", str(two), "--epochs", "3", "--quiet", "--devices", "1"]
@@ -110,7 +110,7 @@ def test_a_lost_process_ends_the_others_and_one_that_is_stopped_stops_them(tmp_p
 
 
 def failures(*processes, patience=20):
-    """What each says that tries to join: (number of processes, its id), started in turn."""
+    """The errors of processes, (number of processes, id), that try to join one after the other."""
     port, said = free_port(), {}
 
     def join(place, count, number):

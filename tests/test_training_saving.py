@@ -42,7 +42,7 @@ from jaxnets.training.placement import Placement
 from tests import tier
 from tests.test_tampered_files import signed
 
-BATCHES = 7  # of an epoch: six of 8 examples and one of 4
+BATCHES = 7  # per epoch: six of 8 examples and one of 4
 
 
 class Net(nnx.Module):
@@ -66,7 +66,7 @@ def data(seed=0, streamed=False):
     return Dataset("drawn", StreamedSplit(split) if streamed else split, split.take(9))
 
 
-# Made once, as what is compiled for one is used for the next.
+# One object, so that runs share compiled programs.
 ADAM = optimizers.adam(0.01)
 # The loss of the second epoch is the smallest, by far.
 WILD = optimizers.adam(lambda count: jnp.where(count < 2 * BATCHES, 0.03, 3.0))
@@ -103,7 +103,7 @@ def assert_same(run, other):
 
 
 def truncated(source, target, step):
-    """A copy of a run's folder as it was right after one of its checkpoints."""
+    """Copies a run's folder as it was right after one of its checkpoints."""
     shutil.copytree(source, target)
     for path in target.glob("step-*"):
         if int(path.name[5:]) > step:
@@ -142,7 +142,7 @@ def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, s
 
 
 def altered(folder, change):
-    """Changes what stands beside a checkpoint's arrays, as if that had been written."""
+    """Changes the record of a checkpoint, and adapts its manifest."""
     path = folder / "checkpoint.json"
     held = json.loads(path.read_text())
     change(held["record"])
@@ -184,7 +184,7 @@ def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole,
         run = train(directory, steps=4, resume=True)
     assert len(heard) == 1
     assert_same(run, whole)
-    with warnings.catch_warnings():  # step 8 came again
+    with warnings.catch_warnings():  # without a warning: step 8 was saved again
         assert read(directory).step == 21
 
 
@@ -254,7 +254,7 @@ def test_streamed_splits_go_on_too(whole, tmp_path):
 
 
 class Changed:
-    """Examples of which one is another than it was, or each is another one each time."""
+    """Examples of which one has changed, or all change each time that they are read."""
 
     def __init__(self, split, row=None, by=(1, 0)):
         self.split, self.row, self.by, self.read = split, row, by, 0
@@ -301,7 +301,7 @@ BEST = EarlyStopping(None, metric="train_loss", restore_best=True)
 
 @pytest.fixture(scope="module")
 def restored():
-    """A run that ends with an earlier epoch than its last."""
+    """A run that restores an epoch before its last."""
     run = train(callbacks=[BEST], optimizer=WILD, epochs=5)
     assert run.restored == 2
     return run
@@ -437,7 +437,7 @@ def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
         train(tmp_path / "run", epochs=1, resume=True)
     monkeypatch.undo()
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | {"devices": 2})
-    train(tmp_path / "run", epochs=1, resume=True)  # of devices, which are chosen, it says nothing
+    train(tmp_path / "run", epochs=1, resume=True)  # no warning: the user chooses the devices
     same = Saving(tmp_path / "run", same_bits=True)
     with pytest.raises(ValueError, match="devices: 2, before 1"):
         fit(Net(), data(), save=same, resume=True, **SETTINGS)

@@ -1,4 +1,4 @@
-"""Many runs at once: each is the run that its seed and learning rate give alone."""
+"""Many runs at once: each equals the single run with its seed and learning rate."""
 
 import functools
 
@@ -57,7 +57,7 @@ CASES = {
 }
 
 
-SGD = optimizers.sgd(0.1, momentum=0.9)  # one, so that runs with it share their programs
+SGD = optimizers.sgd(0.1, momentum=0.9)  # one object, so that runs share programs
 
 
 def drawn(shape=(4,), dtype=np.float32, counts=(20, 11)):
@@ -100,7 +100,7 @@ def assert_same(member, alone, rtol):
 
 @pytest.fixture
 def all_at_once(monkeypatch):
-    """Trains and evaluates as accelerators do."""
+    """Trains and evaluates all runs at once, as on accelerators."""
     monkeypatch.setattr(epoch, "_trained_at_once", lambda *_: 99)
     monkeypatch.setattr(epoch, "_evaluated_at_once", lambda: 99)
 
@@ -111,7 +111,7 @@ def test_each_member_is_its_own_run(name):
     build, shape, optimizer, augment = CASES[name]
     with jax.enable_x64(True):
         build = functools.partial(build, param_dtype=np.float64)
-        # the smaller last batch, a program of its own, is that of the quicker networks
+        # only the faster networks have a smaller last batch, which needs another program
         data = drawn(shape, np.float64, (20, 11) if name in ("mlp", "varied") else (16, 8))
         options = {"data": data, "optimizer": optimizer, "augment": augment}
         runs = train(build, seeds=[0, 3], **options)
@@ -138,7 +138,7 @@ def test_in_float32_members_differ_from_their_own_runs_by_rounding():
 def test_members_in_groups_are_their_own_runs(monkeypatch, trained, evaluated):
     monkeypatch.setattr(epoch, "_trained_at_once", lambda *_: trained)
     monkeypatch.setattr(epoch, "_evaluated_at_once", lambda: evaluated)
-    optimizer = optimizers.sgd(0.1, momentum=0.9)  # its own, so that a program is made anew
+    optimizer = optimizers.sgd(0.1, momentum=0.9)  # a new one: the program is compiled again
     runs = train(seeds=3, optimizer=optimizer)
     for seed, member in enumerate(runs.members):
         alone = train(MLP((4, 8, 3), rngs=nnx.Rngs(seed)), seed=seed, optimizer=optimizer)

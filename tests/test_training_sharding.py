@@ -1,4 +1,4 @@
-"""Parameters cut between devices: the numbers of one device."""
+"""Training with sharded parameters equals training on one device."""
 
 import jax
 import optax

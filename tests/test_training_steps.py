@@ -1,4 +1,4 @@
-"""Objectives and steps of any kind: what they may do, and what is said of those that may not."""
+"""Objectives and steps of any kind: what they may do, and error messages."""
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,7 @@ class Averaged(nnx.Module):
 
 
 class AveragedStep:
-    """A step of your own around another one."""
+    """A user-defined step that wraps another one."""
 
     inner = minimize(CLASSIFY, ADAM)
     evaluation = CLASSIFY
@@ -239,7 +239,7 @@ def test_training_that_draws_its_own_data():
 @pytest.mark.slow
 def test_equal_settings_compile_once():
     def once():
-        optimizer = optimizers.adam(0.02)  # made anew
+        optimizer = optimizers.adam(0.02)  # a new object
         return train(None, loss=losses.cross_entropy, optimizer=optimizer).step_losses
 
     first, known = once(), set(compiled._KNOWN)
@@ -280,7 +280,7 @@ ONE = minimize(CLASSIFY, ADAM)
 
 BATCH = {"inputs": INPUTS, "labels": CLASSES}
 STATE = initialize(model(), ONE)
-#: What is tried, by what is said of it.
+#: Invalid calls by their error message.
 REFUSED = {
     "frozen: expected submodules of the model, such as fc1, fc2, got 'fc9'": lambda: train(
         minimize(CLASSIFY, ADAM, frozen="fc9")

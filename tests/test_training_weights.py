@@ -59,7 +59,7 @@ def test_weights_are_not_written_over_anything(folder):
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path):
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
     (tmp_path / f".weights.partial-{int(ended.stdout)}" / "weights").mkdir(parents=True)
-    (tmp_path / f".weights.partial-{os.getppid()}").mkdir()  # of one that is still writing
+    (tmp_path / f".weights.partial-{os.getppid()}").mkdir()  # of a process that is still writing
     (tmp_path / ".weights.partial-notes").mkdir()
     save_weights(mlp(0), tmp_path / "weights")
     left = {f".weights.partial-{os.getppid()}", ".weights.partial-notes", "weights"}
@@ -99,7 +99,7 @@ def test_a_flipped_bit_anywhere_is_found_and_the_model_stays_as_it_is(folder):
 
 
 def test_a_folder_without_a_manifest_still_loads(tmp_path):
-    """Weights were written by Orbax alone once."""
+    """Earlier versions wrote weights with Orbax alone."""
     model = mlp(1)
     ocp.save(tmp_path / "weights", {
         f"{layer}.{name}": getattr(getattr(mlp(0), layer), name).get_value()
@@ -117,8 +117,8 @@ def test_a_damaged_list_of_arrays_without_a_manifest_is_refused(folder):
             load_weights(mlp(0), folder)
 
 
-# Orbax abandons its other reads when one fails; what they raise comes out when they are collected,
-# which must be here and not in the middle of another test.
+# Orbax abandons its other reads when one fails. Their exceptions are reported when they are garbage
+# collected, which must happen here and not during another test.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_folder_without_a_manifest_is_refused(tmp_path):
     save_weights(mlp(0, (40, 30, 2)), tmp_path / "weights")

@@ -1,4 +1,4 @@
-"""Sequence to sequence: pairs of texts, decoding, and what the commands do with both."""
+"""Sequence to sequence: pairs of texts, decoding, and the commands on them."""
 
 import datetime
 import functools
@@ -41,7 +41,7 @@ def model(request):
 
 
 def every_text():
-    """All that can be written: int32 [texts, LENGTH], with 0 after the end."""
+    """All possible texts, int32 [texts, LENGTH], with 0 after the end."""
     others = [token for token in range(1, TOKENS) if token != END]
     found = []
     for count in range(LENGTH + 1):

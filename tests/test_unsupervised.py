@@ -1,4 +1,4 @@
-"""k-means and PCA beside scikit-learn's, hidden labels, autoencoders and FixMatch."""
+"""k-means and PCA compared with scikit-learn's, hidden labels, autoencoders and FixMatch."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""The walks of CONTRIBUTING.md: in a copy, each adds something small, which the batteries test."""
+"""Follows the instructions of CONTRIBUTING.md in copies of the project, and runs their tests."""
 
 import re
 import shutil
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 
-#: For each walk, the files that it changes: pairs of a line and what follows it; a new file has
-#: one pair without a line. "" stands for the end of the file.
+#: The files that each section of CONTRIBUTING.md changes: pairs of an existing line and the text
+#: to insert after it. A new file has one pair without a line; "" means the end of the file.
 WALKS = {
     "Add a layer": {
         "jaxnets/layers/activation.py": [
@@ -281,7 +281,7 @@ MOST = {
     "Add an optimizer": 3,
     "Add a command": 3,
 }
-#: What is run in the copy: files and words of their tests' names.
+#: The tests to run in the copy: files, and words in the names of their tests.
 BATTERIES = (
     *("tests/parity/test_layer_cases.py", "tests/parity/test_optimizers.py"),
     *("tests/test_models.py", "tests/test_networks.py", "tests/test_recipes.py"),

@@ -1,4 +1,4 @@
-"""Phrases that CONTRIBUTING.md retires do not come back."""
+"""Phrases that CONTRIBUTING.md lists as retired are not used."""
 
 import re
 from pathlib import Path

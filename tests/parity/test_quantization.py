@@ -243,7 +243,7 @@ def test_a_layer_in_training_is_pytorchs():
     ours = same_weights(layers.Linear(6, 4, rngs=nnx.Rngs(0)), layer)
     prepared = quantization.prepare_qat(ours)
     x = numbers(3, 6)
-    stub = layer.qconfig.activation()  # quantizes inputs, which is a separate stub in PyTorch
+    stub = layer.qconfig.activation()  # quantizes inputs; PyTorch does it in a separate stub
     made(stub(torch.from_numpy(x))).square().sum().backward()
 
     @nnx.jit

@@ -366,7 +366,7 @@ def test_a_recipes_one_cycle_moves_on_after_each_step(options):
 
 
 def used_by_a_recipe(scheduler, options):
-    """The learning rate of each step of a recipe; an epoch has two full batches, one smaller."""
+    """The learning rate of each step of a recipe; an epoch has two full batches and a part."""
     own = dataclasses.replace(
         recipes.recipe("linear-regression"), optimizer_options={"lr": 0.3}, batch_size=8,
         epochs=EPOCHS, scheduler=scheduler, scheduler_options=options,
