@@ -56,11 +56,11 @@ def measured(name: str, batch: int, options: argparse.Namespace) -> dict:
 
 
 def answer(options: argparse.Namespace) -> None:
-    """In a competitor: computes the same inputs a number of times in each turn."""
+    """In a competitor: runs inference on the same inputs a number of times in each turn."""
     network = NETWORKS[options.network[0]]
     if options.competitor == "floor":
         multiplications = options.times * options.batch[0] * network.multiplications
-        products.serve(multiplications, size=512)  # small enough for whole ones to be near
+        products.serve(multiplications, size=512)  # small, as their number is rounded
         return
     with turns.failures_told():
         inputs, _ = examples(network, options.batch[0])
@@ -150,7 +150,7 @@ COMPETITORS = {
     "torch channels_last": torch_channels_last,
     "torch.compile": torch_compile,
     "plain Flax": plain_flax,
-}  # and floor, of which nothing is called
+}  # floor runs no network
 
 
 if __name__ == "__main__":

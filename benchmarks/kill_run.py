@@ -36,7 +36,7 @@ def main(kills: int, seed: int, child: Path | None) -> None:
         began = time.monotonic()
         alone = _to_the_end(Path(scratch) / "alone")
         seconds = time.monotonic() - began
-        print(f"left alone: {seconds:.1f} s, state {alone}\n")
+        print(f"uninterrupted: {seconds:.1f} s, state {alone}\n")
         print("kill  after   steps saved  under way       resumed to  equal")
         equal = 0
         for number in range(1, kills + 1):

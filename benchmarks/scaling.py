@@ -107,7 +107,7 @@ class Worker:
         other.close()  # so that the end of the process is seen
 
     def ask(self, *question: Any) -> tuple[float, float]:
-        """Seconds by the clock and of all cores: of a network's and batch's run, or of repeats."""
+        """Elapsed and CPU seconds per run: of a network and batch, or of a number of repeats."""
         self._pipe.send(question)
         return self._pipe.recv()
 
@@ -167,7 +167,7 @@ def prepared(network: str, batch: int, placement: Placement) -> Callable[[], Non
 
 
 def timed(run: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Seconds a call: by the clock, and of all cores."""
+    """Elapsed and CPU seconds per call."""
     began, used = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         run()
@@ -176,7 +176,7 @@ def timed(run: Callable[[], None], repeats: int) -> tuple[float, float]:
 
 
 def with_efficiency(rows: list[dict]) -> list[dict]:
-    """By the first row, which is one device."""
+    """Adds the efficiency relative to the first row, which is one device."""
     rates = [row["batch"] / np.median(row["milliseconds"]) for row in rows]
     for row, rate in zip(rows, rates, strict=True):
         row["efficiency"] = float(rate / rates[0] / row["devices"])

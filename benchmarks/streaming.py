@@ -98,7 +98,7 @@ def measured(what: dict) -> dict:
 
 
 def read(data, began: float) -> tuple[float, float]:
-    """The time to the first batch, and the examples a second of the second pass."""
+    """The time to the first batch, and the examples per second of the second pass."""
     from jaxnets.data import Split, epoch_plan
 
     first = None
@@ -116,7 +116,7 @@ def read(data, began: float) -> tuple[float, float]:
 
 
 def trained(data, began: float) -> tuple[None, float]:
-    """The examples a second of the second epoch."""
+    """The examples per second of the second epoch."""
     from flax import nnx
 
     from jaxnets import MLP, fit, losses, optimizers

@@ -2,7 +2,7 @@
 
     python benchmarks/torch_mnist.py --model lenet --epochs 10
 
-It has the same recipes: a DataLoader with its defaults, normalised pixels, evaluation of all test
+It has the same recipes: a DataLoader with its defaults, normalized pixels, evaluation of all test
 images after each epoch. NumPy reads the images from the file in the folder of jaxnets.
 """
 
@@ -21,7 +21,7 @@ MODELS = {"mlp": "mlp", "lenet": "lenet-28", "lstm": "lstm", "gru": "gru"}
 
 
 def load(part, model):
-    """Returns normalised images and labels."""
+    """Returns normalized images and labels."""
     with np.load(FILE) as arrays:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
     images = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081

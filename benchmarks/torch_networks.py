@@ -68,7 +68,7 @@ def loss(network: Network) -> Callable[[torch.Tensor, torch.Tensor], torch.Tenso
 def laid_out(network: Network, array: np.ndarray, channels_last: bool = False) -> np.ndarray:
     """Examples as PyTorch has them: channels before the image's axes, integers of 64 bits.
 
-    With ``channels_last`` the channels still lie together in memory.
+    With ``channels_last``, the channels remain contiguous in memory.
     """
     if array.dtype == np.int32:
         return array.astype(np.int64)

@@ -41,7 +41,7 @@ def main() -> int:
         return code
     (SITE / "404.html").unlink(missing_ok=True)  # only a server shows it
     faults = check_links.faults(SITE)
-    print("\n".join(faults) or f"built {SITE.relative_to(ROOT)}: every link leads somewhere")
+    print("\n".join(faults) or f"built {SITE.relative_to(ROOT)}: all links are valid")
     return 1 if faults else 0
 
 

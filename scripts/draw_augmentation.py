@@ -2,7 +2,7 @@
 
     python scripts/draw_augmentation.py [FILE]
 
-The digits have two colours, so that changes of the colours are visible.
+The digits have two colors, so that changes of the colors are visible.
 """
 
 import sys
@@ -42,7 +42,7 @@ ROWS: dict[str, Augmentation | None] = {
 
 
 def painted(digits: np.ndarray) -> np.ndarray:
-    """Converts uint8 digits [B, 28, 28, 1] to two colours, floats [B, 28, 28, 3] from 0 to 1."""
+    """Converts uint8 digits [B, 28, 28, 1] to two colors, floats [B, 28, 28, 3] from 0 to 1."""
     share = digits.astype(np.float32) / 255
     return (share * np.array(INK) + (1 - share) * np.array(GROUND)).astype(np.float32) / 255
 

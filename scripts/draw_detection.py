@@ -3,7 +3,7 @@
     jaxnets train digits-detector --out runs/detector
     python scripts/draw_detection.py runs/detector [FILE.png]
 
-The first row has the heat map of the likeliest class at each place, the second one the objects.
+The first row has the heat map of the most likely class at each place, the second row the objects.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python scripts/draw_speech.py [FILE.png] [SOUND.wav]
 
-Without a sound it draws a made one: three vowels of a voice whose pitch falls.
+Without a sound it draws a synthetic one: three vowels of a voice with falling pitch.
 """
 
 import sys

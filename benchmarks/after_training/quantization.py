@@ -34,7 +34,7 @@ WORDS = {
 
 
 def forms(name, saved, data, *, trained):
-    """The network in each form, by name; ``trained`` also has it trained for integers."""
+    """The network in each form, by name; ``trained`` adds the one trained for integers."""
     model = saved.model
     yield "float32", model
     yield "dynamic", quantization.quantize_dynamic(model)
@@ -115,7 +115,7 @@ def rows(figures):
 
 
 def merged(old, new):
-    """What is known of a form: the newer accuracy and size, and the shorter times."""
+    """Merges measurements of a form: the newer accuracy and size, and the shorter times."""
     known = {key: min(value, old.get(key, value)) for key, value in new.items() if key in TIMES}
     return old | new | known
 

@@ -1,4 +1,4 @@
-"""The records of what follows training, of which docs/results/after-training.md is made."""
+"""Reads and writes the records from which docs/results/after-training.md is generated."""
 
 import json
 import sys

@@ -102,7 +102,7 @@ def row(name: str, whole: float, seconds: list[float], statuses: Counter[int]) -
 
 
 async def with_wrong_ones(port: int, bodies: list[bytes]) -> list[str]:
-    """200 clients, of which every second one asks what is wrong."""
+    """200 clients, half of which send invalid requests."""
     statuses: Counter[int] = Counter()
     seconds: list[float] = []
     wrong = list(WRONG.values())

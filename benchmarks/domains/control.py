@@ -1,8 +1,8 @@
-"""The recipes for control from several seeds, judged by Gymnasium's environment too.
+"""Trains the recipes for control from several seeds, and also evaluates them in Gymnasium.
 
     python benchmarks/domains/control.py --seeds 3
 
-Needs Gymnasium: pip install -e '.[control]'. What is measured is added to
+Requires Gymnasium: pip install -e '.[control]'. The measurements are added to
 benchmarks/results/domains/control.json after each training.
 """
 

@@ -1,9 +1,9 @@
 """The recipes on dates in jaxnets and in PyTorch, from the same weights on the same batches.
 
-    python benchmarks/domains/dates.py                                # PyTorch with seed 0 alone
+    python benchmarks/domains/dates.py                                # PyTorch only with seed 0
     python benchmarks/domains/dates.py --epochs 2 --torch-seeds 0 1 2
 
-What is measured is added to benchmarks/results/domains/dates.json after each training.
+The measurements are added to benchmarks/results/domains/dates.json after each training.
 """
 
 import argparse

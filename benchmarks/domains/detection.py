@@ -3,9 +3,9 @@
 python benchmarks/domains/detection.py            # seeds 0 to 2, of which PyTorch trains seed 0
 python benchmarks/domains/detection.py --seeds 1 --pairs 1 --epochs 1
 
-An epoch of the one follows an epoch of the other, so that both meet the same load of the machine.
-PyTorch gets the canvases that jaxnets makes in its steps; its time is without making them. Each
-seed is added to benchmarks/results/domains/detection.json.
+The frameworks train alternating epochs, so that other load on the machine affects both. PyTorch
+gets the canvases that jaxnets creates in its steps; its time excludes creating them. Each seed is
+added to benchmarks/results/domains/detection.json.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def main() -> None:
     """Trains the seeds, and records each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=1, help="seeds that PyTorch trains too")
+    parser.add_argument("--pairs", type=int, default=1, help="number of seeds for PyTorch")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     told = parser.parse_args()

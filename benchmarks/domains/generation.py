@@ -84,7 +84,7 @@ def samples(model):
 
 
 def in_torch(recipe, seed):
-    """The network that PyTorch trains from the same weights, in jaxnets, the seconds, the test."""
+    """PyTorch's training from the same weights: the network in jaxnets, the seconds, the test."""
     import torch
 
     from tests.parity import image_cases as loops
@@ -128,7 +128,7 @@ def in_torch(recipe, seed):
 
 
 def in_jaxnets(recipe, seed):
-    """The trained network and the seconds; of a run that is there already, what it recorded."""
+    """The trained network, the seconds and the test; an existing run is loaded."""
     folder = RUNS / f"{recipe.name}-{seed}"
     if not folder.exists():
         recipes.train(recipe, seed=seed, progress="none").save(folder)
@@ -138,7 +138,7 @@ def in_jaxnets(recipe, seed):
 
 
 def measured(recipe, framework, seed, judge):
-    """What is measured of one training; the score is the accuracy, or without classes the loss."""
+    """The measurements of one training; the score is the accuracy, or the loss without classes."""
     make = in_jaxnets if framework == "jaxnets" else in_torch
     model, seconds, test = make(recipe, seed)
     began = time.perf_counter()
@@ -158,7 +158,7 @@ def measured(recipe, framework, seed, judge):
 
 
 def train(names, seeds):
-    """Trains recipes and adds what is measured to the record, after each training.
+    """Trains recipes, and adds the measurements to the record after each training.
 
     Args:
         names: names of recipes.
@@ -192,8 +192,8 @@ def picture():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name}")
-    parser.add_argument("--seeds", type=int, nargs="*", default=range(3), help="of jaxnets")
-    parser.add_argument("--torch-seeds", type=int, nargs="*", default=[0], help="of PyTorch")
+    parser.add_argument("--seeds", type=int, nargs="*", default=range(3), help="seeds of jaxnets")
+    parser.add_argument("--torch-seeds", type=int, nargs="*", default=[0], help="seeds of PyTorch")
     parser.add_argument("--recipes", nargs="*", default=NAMES)
     arguments = parser.parse_args()
     if arguments.picture:

@@ -1,4 +1,4 @@
-"""Tokens a second that a GPT writes, with its cache and without.
+"""Measures the tokens per second of a GPT, with and without its cache.
 
 python benchmarks/domains/gpt_sampling.py
 """
@@ -25,7 +25,7 @@ BLOCKS, ROUNDS = (64, 256), 5
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "length"))
 def written(graphdef, state, prompt, length):
-    """The likeliest tokens after the prompt, for each of which the whole block is read."""
+    """The most likely tokens after the prompt; each requires the whole block as input."""
     model = nnx.merge(graphdef, state)
     tokens = jnp.zeros((1, model.block_size), jnp.int32).at[0, : len(prompt)].set(prompt)
 

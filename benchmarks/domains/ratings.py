@@ -30,7 +30,7 @@ USERS, ITEMS, FACTORS, BATCH, STEPS, ROUNDS = 50_000, 100_000, 32, 256, 4, 40
 
 
 def write(name, **about):
-    """Writes a record as those of after_training are."""
+    """Writes a record in the format of after_training."""
     from machine import PACKAGES, described
 
     path = RESULTS / f"{name}.json"
@@ -82,7 +82,7 @@ def rows_of(name, found):
 
 
 def explicit(rows):
-    """Errors of the ratings held out by chance."""
+    """Errors on ratings held out at random."""
     recipe, (_, truth) = recipes.recipe("ratings-mf"), generate()
     data = recipes.load_data(recipe)
     labels, seconds = data.test.labels, []
@@ -286,7 +286,7 @@ def steps():
 
 
 def picture():
-    """Draws the errors of ratings-mf after each epoch, and what it learnt of the items."""
+    """Draws the errors of ratings-mf after each epoch, and what it learned about the items."""
     from jaxnets.figures import new_figure, save
 
     recipe, (_, truth) = recipes.recipe("ratings-mf"), generate()

@@ -1,4 +1,4 @@
-"""The records of these programs: what is measured of recipes, seed by seed."""
+"""Reads and writes the records of these programs: the measurements of recipes by seed."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def recorded(path: Path) -> dict[str, Any]:
 def add(
     path: Path, recipe: str, row: Mapping[str, Any], settings: Mapping[str, Any], **about: Any
 ) -> None:
-    """Adds what is measured of a seed to a record.
+    """Adds the measurements of a seed to a record.
 
     Values of the same seed that are not measured again stay. Seeds with other settings are removed.
 
@@ -28,7 +28,7 @@ def add(
         path: the record.
         recipe: the name of the recipe.
         row: ``seed``, ``score`` and other values; those of PyTorch begin with ``torch_``.
-        settings: what decides the scores.
+        settings: the settings that affect the scores.
         **about: further fields of the record, such as the title and the command.
     """
     from machine import PACKAGES, described

@@ -3,8 +3,8 @@
     JAXNETS_DATA=DIR python benchmarks/domains/speech.py              # all, three seeds each
     JAXNETS_DATA=DIR python benchmarks/domains/speech.py fsdd-cnn --seeds 1 --epochs 2
 
-An epoch of the one follows an epoch of the other, so that both meet the same load of the machine.
-Both compute their spectrograms in each step. What is measured is added to
+The frameworks train alternating epochs, so that other load on the machine affects both. Both
+compute their spectrograms in each step. The measurements are added to
 benchmarks/results/domains/speech.json after each recipe.
 """
 
@@ -196,7 +196,7 @@ def main() -> None:
 
 
 def settings(recipe: recipes.Recipe) -> dict:
-    """What decides the scores of a recipe."""
+    """The settings that affect the scores of a recipe."""
     names = ("epochs", "batch_size", "optimizer_options", "scheduler", "data_options")
     return {field: getattr(recipe, field) for field in names}
 

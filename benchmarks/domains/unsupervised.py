@@ -5,8 +5,8 @@
     python benchmarks/domains/unsupervised.py --twin           # FixMatch in PyTorch too, 2 epochs
     python benchmarks/domains/unsupervised.py --pictures       # draws those of docs/unsupervised.md
 
-PyTorch starts from the same weights and gets the same batches, augmented by jaxnets. What is
-measured is added to benchmarks/results/domains/unsupervised.json after each recipe.
+PyTorch starts from the same weights and gets the same batches, augmented by jaxnets. The
+measurements are added to benchmarks/results/domains/unsupervised.json after each recipe.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def curve(run):
 
 
 def labels_alone(recipe, seed):
-    """The accuracy of both frameworks, from the labelled examples alone.
+    """The accuracy of both frameworks, trained only on the labeled examples.
 
     Also the accuracy in jaxnets without augmentation.
     """
@@ -220,7 +220,7 @@ MEASURED = {
 
 
 def settings(recipe):
-    """What decides the scores of a recipe."""
+    """The settings that affect the scores of a recipe."""
     names = ("model_options", "epochs", "batch_size", "optimizer_options", "scheduler", "ema")
     return {name: getattr(recipe, name) for name in names}
 
@@ -284,8 +284,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=list(MEASURED), metavar="RECIPE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="for a trial, which is not written")
-    parser.add_argument("--twin", action="store_true", help="FixMatch in both, for 2 epochs")
+    parser.add_argument("--epochs", type=int, help="number of epochs, for a test without a record")
+    parser.add_argument("--twin", action="store_true", help="FixMatch in both frameworks, 2 epochs")
     parser.add_argument("--pictures", action="store_true", help="draw the pictures of the guide")
     told = parser.parse_args()
     if told.pictures:
