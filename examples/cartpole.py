@@ -7,7 +7,7 @@ Reproduces: REINFORCE (Williams 1992) as Sutton and Barto give it in section 13.
             CartPole-v1.
 Run:        python examples/cartpole.py; python examples/cartpole.py --ppo, or --dqn
 Time:       less than a minute on 2 CPU cores, with --dqn about a minute.
-Return:     of the best actions on 100 test episodes 498 to 500 of 500 (seeds 0 to 2).
+Return:     498 to 500 of 500 with the best actions on 100 test episodes (seeds 0 to 2).
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main():
     methods.add_argument("--ppo", action="store_true", help="PPO instead of REINFORCE")
     methods.add_argument("--dqn", action="store_true", help="DQN instead of REINFORCE")
     parser.add_argument("--epochs", type=int, help="1 for REINFORCE, 4 for PPO, 12 for DQN")
-    parser.add_argument("--steps", type=int, default=500, help="the most steps of an episode; 500")
+    parser.add_argument("--steps", type=int, default=500, help="maximum steps of an episode; 500")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:

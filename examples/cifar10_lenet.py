@@ -2,7 +2,7 @@
 
 Document:   002, section 3: a LeNet for images with three channels. The document does not specify
             data and settings. This example mirrors images at random in training.
-Data:       CIFAR-10, normalised, not included; see docs/data.md for how to obtain it.
+Data:       CIFAR-10, normalized, not included; see docs/data.md for how to obtain it.
 Settings:   SGD 0.01 with momentum 0.9, batch 64, 15 epochs.
 Run:        python examples/cifar10_lenet.py --data-dir FOLDER
 Time:       about 200 s on 2 CPU cores.

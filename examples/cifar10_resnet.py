@@ -1,7 +1,7 @@
 """Train a residual network on CIFAR-10, or test published weights.
 
 Document:   000, section 4.2, mentions residual networks. This is ResNet-20 of He et al. (2015).
-Data:       CIFAR-10, normalised, not included; see docs/data.md for how to obtain it.
+Data:       CIFAR-10, normalized, not included; see docs/data.md for how to obtain it.
 Settings:   SGD with Nesterov momentum 0.9, one cycle of the learning rate up to 0.2, weight decay
             5e-4, batch 128, 12 epochs; images are padded, cropped and mirrored at random.
 Run:        python examples/cifar10_resnet.py --data-dir FOLDER

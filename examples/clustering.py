@@ -3,7 +3,7 @@
 Teaches:    an objective without labels; codes of a part of a network; k-means on pixels, on
             principal components and on codes; scores of clusters.
 Data:       the first 20,000 images of MNIST, included, and 2,000 test images; labels are used for
-            the scores and the colours alone.
+            only the scores and the colors.
 Settings:   784-512-256-16-256-512-784, Adam 0.001, batch 128, 10 epochs; --code 2 for a picture of
             codes without a projection.
 Run:        python examples/clustering.py --picture codes.png
@@ -40,7 +40,7 @@ def flat(split):
 
 
 def draw(path, points, labels):
-    """Draws points [N, 2] by name, each in the colour of its digit."""
+    """Draws points [N, 2] by name, each in the color of its digit."""
     figure = new_figure(5 * len(points), 4.6)
     panels = np.atleast_1d(figure.subplots(1, len(points)))
     for axes, (name, xy) in zip(panels, points.items(), strict=True):

@@ -1,7 +1,7 @@
 """Train a network on MNIST, export it to ONNX, and run the file without jaxnets.
 
 Teaches:  `TrainingRun.save`, `SavedRun.program`, `export.save_onnx`, the metadata of the file.
-Data:     MNIST, included, normalised.
+Data:     MNIST, included, normalized.
 Run:      python examples/export.py
 Time:     about 10 s on 2 CPU cores.
 Accuracy: 97.37 % after 4 epochs, for the network and for the file.

@@ -1,14 +1,14 @@
 """Recognize digits from 100 labels: FixMatch.
 
-Teaches:    labels of most examples are hidden; an objective draws the labelled ones, and learns
+Teaches:    labels of most examples are hidden; an objective draws the labeled ones, and learns
             from its own confident predictions on the others, with weak and strong augmentation
             inside the compiled step.
 Data:       the first 30,000 images of MNIST, included, of which 100 keep their labels.
-Settings:   LeNet, SGD 0.03 with momentum 0.9, batches of 32 labelled and 128 other images, 5
+Settings:   LeNet, SGD 0.03 with momentum 0.9, batches of 32 labeled and 128 other images, 5
             epochs.
 Run:        python examples/fixmatch.py
 Time:       about a minute on 2 shared CPU cores.
-Accuracy:   95.2 %, where the 100 labels alone give 92.0 %; longer trainings are in
+Accuracy:   95.2 %, where the 100 labels alone give 92.0 %; longer runs are in
             docs/unsupervised.md
 """
 

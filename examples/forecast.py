@@ -2,7 +2,7 @@
 
 Reproduces: the LSTM of document 002, section 3, with one number as output: the temperature of the
 next month from the last 24 months. The last fifth of the 61 years is held out. The numbers are
-standardised with the mean and the standard deviation of the other part.
+standardized with the mean and the standard deviation of the other part.
 Run:        python examples/forecast.py
 Time:       about 3 s on 2 CPU cores.
 Error:      0.47 to 0.53 °C (root mean square, seeds 0 to 4). Baselines: 1.18 °C for the previous

@@ -1,11 +1,11 @@
-"""Train a small GPT on a text, and let it write.
+"""Train a small GPT on a text, and generate text.
 
-Reproduces: nanoGPT's smallest setting for CPUs: 4 layers, 4 heads, 128 values a character, blocks
+Reproduces: nanoGPT's smallest setting for CPUs: 4 layers, 4 heads, 128 values per character, blocks
 of 64 characters, 2,000 steps of 12 blocks.
 Data:       any text file, such as tinyshakespeare's input.txt, in --data-dir.
 Run:        python examples/gpt.py --data-dir FILE
 Time:       about 4 minutes on 2 CPU cores.
-Loss:       1.75 nats a character on the last tenth of tinyshakespeare (nanoGPT: 1.88).
+Loss:       1.75 nats per character on the last tenth of tinyshakespeare (nanoGPT: 1.88).
 """
 
 import argparse
@@ -20,11 +20,11 @@ from jaxnets.sampling import sample
 
 
 def main():
-    """Trains, prints the loss, and a text that the network has written."""
+    """Trains, and prints the loss and a text that the network has generated."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True, help="the text file, or its folder")
-    parser.add_argument("--stride", type=int, default=42, help="characters from block to block")
-    parser.add_argument("--width", type=int, default=128, help="values a character")
+    parser.add_argument("--stride", type=int, default=42, help="characters between block starts")
+    parser.add_argument("--width", type=int, default=128, help="number of values per character")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompt", default="ROMEO:")
     args = parser.parse_args()

@@ -2,7 +2,7 @@
 
 Document:   003, section 3.2.3. The document does not specify data, and its network expects images
             of 32×32. In this example the first convolution pads the images of 28×28.
-Data:       MNIST, included, normalised.
+Data:       MNIST, included, normalized.
 Settings:   SGD 0.001 with momentum 0.9, batch 64, 2 epochs. Ten epochs at 0.01 reach 99.1 %:
             jaxnets train mnist-lenet.
 Run:        python examples/lenet.py

@@ -1,8 +1,8 @@
 """Fit the linear regression of document 002: food expenditure of a household from its income.
 
-Document:   002, section 3: one Linear initialised from normal(0, 0.01), mean squared error, SGD
+Document:   002, section 3: one Linear initialized from normal(0, 0.01), mean squared error, SGD
             0.01 on all examples at once. The document does not specify data and number of epochs.
-Data:       Engel's 235 households, included, standardised; a fifth is held out.
+Data:       Engel's 235 households, included, standardized; a fifth is held out.
 Settings:   1-1, SGD 0.01, one batch, 1,000 epochs.
 Run:        python examples/linear_regression.py
 Time:       about 3 s on 2 CPU cores.

@@ -1,7 +1,7 @@
 """Train a documented PyTorch network on MNIST.
 
 Document:   004, section 4; with --model the networks of 001, 002 and 003, for more epochs.
-Data:       MNIST, included, normalised.
+Data:       MNIST, included, normalized.
 Settings:   784-128-64-10, SGD 0.01 with momentum 0.9, batch 64, 10 epochs.
 Run:        python examples/mnist.py
 Time:       about 10 s on 2 CPU cores; the LeNet and the recurrent networks about a minute.

@@ -1,11 +1,11 @@
 """Recommend items to a user: matrix factorization of ratings.
 
 Teaches:    inputs are two columns of indices, ``user`` and ``item``; ids are kept; the biases alone
-            are the baseline; what a user has rated is left out of what is recommended.
+            are the baseline; items that the user has rated are not recommended.
 Data:       generated ratings, from 1 to 5, of 500 items by 1,000 users; or MovieLens, read where
             you have it (https://grouplens.org/datasets/movielens): --data ml-100k/u.data.
 Settings:   4 factors, AdamW 0.005 with weight decay 0.1, batch 256, 40 epochs; a fifth
-            of the ratings is held out by chance.
+            of the ratings is held out at random.
 Run:        python examples/recommend.py --user 7
 Time:       about 10 s on 2 CPU cores.
 Result:     RMSE 0.783; 0.829 with the biases alone, 0.700 is the best possible.
@@ -24,7 +24,7 @@ from jaxnets.data import load
 
 
 def trained(data, factors_std, args):
-    """A run; with factors that start at zero, where they stay, of the biases alone."""
+    """Trains a model; if factors start at zero, they stay zero, and only biases are trained."""
     users, items = len(data.encoder.users), len(data.encoder.items)
     model = MatrixFactorization(
         users, items, 4, mean=data.mean, init_std=factors_std, rngs=nnx.Rngs(args.seed)

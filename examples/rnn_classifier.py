@@ -3,7 +3,7 @@
 Document:   002, section 3. The document does not specify data and settings. Its last layer expects
             twice as many values as its LSTM returns, and ends in a sigmoid. In this example an
             image is a sequence of 28 rows of 28 pixels, and the last layer returns ten logits.
-Data:       MNIST, included, normalised.
+Data:       MNIST, included, normalized.
 Settings:   two layers of 128, Adam 0.001, batch 64, 3 epochs.
 Run:        python examples/rnn_classifier.py
             python examples/rnn_classifier.py --cell gru

@@ -3,7 +3,7 @@
 Teaches:    spectrograms are computed inside the compiled step; masks of SpecAugment come after
             them, in training alone.
 Data:       the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset), files
-            {digit}_{speaker}_{index}.wav, in --data FOLDER; without it tones as telephones dial.
+            {digit}_{speaker}_{index}.wav, in --data FOLDER; without it, tones of telephone keys.
 Settings:   SpeechCNN, 40 mel bands of 32 ms each 16 ms, Adam 0.002, batch 64, 8 epochs.
 Run:        python examples/spoken_digits.py --data FOLDER
 Time:       about 30 s on 2 CPU cores.
@@ -52,9 +52,9 @@ def dialled(count, seed):
 
 
 def main():
-    """Trains, prints a line an epoch, the accuracy, and what it hears in a test recording."""
+    """Trains, and prints a line for each epoch, the accuracy, and one test prediction."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="the folder of the recordings; by default tones are made")
+    parser.add_argument("--data", help="folder of the recordings; by default, tones are generated")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--augment", action="store_true", help="mask times and frequencies")

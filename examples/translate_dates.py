@@ -1,10 +1,10 @@
-"""Translate dates from English words to ISO 8601, and see where the network looks.
+"""Translate dates from English words to ISO 8601, and show the attention of the network.
 
 Reproduces: the encoder-decoder with additive attention of Bahdanau, Cho and Bengio (2015).
 Data:       generated: 9,000 dates to learn from, 1,000 others to test with.
 Run:        python examples/translate_dates.py --picture attention.png
 Time:       about 40 s on 2 CPU cores.
-Accuracy:   100 % of the dates that are held out, as whole strings.
+Accuracy:   100 % of the held-out dates, as whole strings.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SENTENCES = ["The third of May 1998", "Tuesday, 5th January 2021", "7 Jun 1954"]
 
 
 def main():
-    """Trains, prints a line an epoch, the accuracy, and three translations."""
+    """Trains, and prints a line for each epoch, the accuracy, and three translations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dates", type=int, default=10_000, help="number of dates")
     parser.add_argument("--hidden", type=int, default=64, help="size of the state")
