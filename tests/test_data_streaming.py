@@ -224,7 +224,7 @@ def test_fit_learns_the_same_from_what_is_streamed():
 # Threads and processes that read ahead
 
 
-def test_nobody_is_left_when_a_pass_is_closed_early():
+def test_no_threads_remain_after_an_early_close():
     streamed = StreamedSplit([(float(n), n) for n in range(9)])
     rows = list(np.arange(9).reshape(3, 3))
     stream = streamed.batches(rows)
@@ -363,7 +363,7 @@ def test_what_pickle_cannot_write_needs_threads():
         ([(0.0, True)], r"label of example 0: expected numbers, got bool\[\]"),
     ],
 )
-def test_examples_that_are_none(examples, message):
+def test_invalid_examples(examples, message):
     with pytest.raises(ValueError, match=message):
         StreamedSplit(examples)
 
@@ -377,7 +377,7 @@ def test_examples_that_are_none(examples, message):
         ({"classes": 0}, "classes: expected a positive integer, got 0"),
     ],
 )
-def test_options_that_are_none(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(ValueError, match=message):
         StreamedSplit([(0.0, 0)], **options)
 
@@ -392,7 +392,7 @@ def test_options_that_are_none(options, message):
         ([np.array([-1])], "rows: expected numbers from 0 to 1, got -1 to -1"),
     ],
 )
-def test_rows_that_are_none(rows, message):
+def test_invalid_rows(rows, message):
     streamed = StreamedSplit([(0.0, 0), (1.0, 1)])
     for read in (lambda: list(streamed.batches(rows)), lambda: streamed.gather(rows[0])):
         with pytest.raises(ValueError, match=message):

@@ -55,7 +55,7 @@ class Holder(nnx.Module):
     inner=st.sampled_from(["", "_orig_mod", "module", "_fsdp_wrapped_module"]),
     beside=st.booleans(),
 )
-def test_any_combination_of_wrappings_comes_off(prefixes, keys, inner, beside):
+def test_nested_prefixes_are_removed(prefixes, keys, inner, beside):
     model = mlp()
     state = random_state(model)
     wrapped = prefixed(state, "".join(f"{prefix}." for prefix in prefixes))
@@ -97,7 +97,7 @@ def test_a_first_part_that_could_be_one_or_two_is_asked_for():
     assert report.loaded == ("fc.weight", "fc.bias")
 
 
-def test_strangers_hide_no_first_part():
+def test_unknown_names_do_not_hide_a_prefix():
     model = mlp()
     state = random_state(model)
     strangers = {"loss_fn.weight": np.ones(3), "train_acc.total": np.ones(())}
@@ -110,7 +110,7 @@ def test_strangers_hide_no_first_part():
     assert weights(model) == {k: v.tobytes() for k, v in state.items()}
 
 
-def test_a_stranger_is_not_taken_for_a_weight():
+def test_unknown_arrays_are_not_loaded():
     model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), scale=nnx.Param(jnp.ones(())))
     source = random_state(model)
     source["aux.scale"] = source.pop("scale")

@@ -498,7 +498,7 @@ def test_no_function_is_called_with_them(tmp_path, function):
 
 
 @pytest.mark.parametrize("function", [str, list, dict, int, float, range, slice])
-def test_what_nobody_reads_is_not_made(tmp_path, function):
+def test_unused_tensors_are_not_created(tmp_path, function):
     torch.save(to_torch(mlp()) | {"a": Calls(function, ([[1]],))}, tmp_path / "w.pt")
     assert load_torch(mlp(), tmp_path / "w.pt").aside == ("a",)
 

@@ -197,7 +197,7 @@ def test_steps_of_sgd(model, kind, steps, given, expected):
     assert state.step.dtype == jnp.int32
 
 
-def test_buffers_that_are_none_are_none(model):
+def test_missing_buffers_stay_none(model):
     state_dict = source("plain", 0)
     state_dict["state"] = {number: {"momentum_buffer": None} for number in range(4)}
     assert int(load(model, "plain", state_dict).step) == 0
@@ -583,7 +583,7 @@ def test_step_counts_that_differ(model):
 
 
 @pytest.mark.parametrize("step", [0.5, -1.0, float("nan"), float("inf")])
-def test_a_step_count_that_is_none(model, step):
+def test_invalid_step_count(model, step):
     state_dict = source("adam")
     for kept in state_dict["state"].values():
         kept["step"] = torch.tensor(step)
@@ -666,7 +666,7 @@ def test_like_another_optimizer(model):
             to_torch_optimizer(state, model, torch_optimizer(kind), names=NAMES)
 
 
-def test_like_what_is_no_optimizer(model):
+def test_like_requires_an_optimizer(model):
     state = OURS["adam"].init(parameters(model))
     with pytest.raises(ValueError, match="^like: expected the state_dict of one torch optimizer"):
         to_torch_optimizer(state, model, {"lr": 0.1}, names=NAMES)

@@ -123,7 +123,7 @@ def test_layers_that_only_one_calls_are_named():
     assert "not compared: 5" in str(trace)
 
 
-def test_another_shape_departs():
+def test_another_shape_is_a_difference():
     ours, theirs = layers.Linear(3, 4, rngs=RNGS), torch.nn.Linear(3, 5)
     trace = trace_difference(ours, theirs, np.ones((2, 3), np.float32))
     assert trace.first.absolute == np.inf
@@ -329,7 +329,7 @@ def test_packed_sequences_are_compared_as_padded_ones():
 
 
 @pytest.mark.slow
-def test_no_common_layout_departs_if_what_follows_does():
+def test_no_common_layout_is_a_difference_if_later_layers_differ():
     theirs, ours = TheirPacked(), OurPacked()
     load_torch(ours, theirs.state_dict())
     shift(ours.norm.bias)

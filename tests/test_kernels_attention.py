@@ -195,7 +195,7 @@ def test_what_the_kernel_takes():
         assert not by()
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     """Inference stores nothing, and the gradient of a mask is computed only if requested."""
     settings, (inputs, masks) = Settings(2, safe=True), by_shape((2, 5, 5, 2, 4))
 

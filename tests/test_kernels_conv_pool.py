@@ -133,7 +133,7 @@ def test_by_a_kernel_from_eight_examples_on():
         assert calls(8) == 0
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     """Inference stores no indices, and without the gradient of x there are three calls."""
     conv, x = Conv2d(1, 6, 5, rngs=nnx.Rngs(0)), jnp.zeros((8, 28, 28, 1))
     graphdef, parameters = nnx.split(conv)
@@ -181,7 +181,7 @@ def test_many_at_once_have_the_bits_of_one():
         ({}, POOL, jnp.float16),
     ],
 )
-def test_what_is_not_one_pass_is_three(options, pool, dtype):
+def test_operations_that_cannot_be_fused_stay_separate(options, pool, dtype):
     options = {"kernel_size": 3, "param_dtype": dtype, **options}
     conv = Conv2d(2, 4, **options, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (2, 9, 9, 2), dtype)

@@ -197,7 +197,7 @@ def test_what_is_not_finite_stays_in_its_places(bad):
         np.testing.assert_array_equal(~np.isfinite(made), where)
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     x, kernel, bias = arrays((2, 4, 4, 3), (3, 3, 3, 5), (5,))
     loss = lambda *given: by_kernel(geometry())(*given).sum()  # noqa: E731
     assert calls(loss, x, kernel, bias) == 1

@@ -165,7 +165,7 @@ def test_an_example_has_the_same_bits_in_every_batch(name):
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     where, (x, kernel, bias, _) = of_case("three", np.float32)
     function = depthwise(where, functools.partial(by_xla_operations, where, False))
 

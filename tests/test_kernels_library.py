@@ -74,7 +74,7 @@ def kept_whole(cache, code):
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o777])
-def test_what_is_kept_is_this_users_alone(make, cache, code, umask):
+def test_the_cache_is_private(make, cache, code, umask):
     before = os.umask(umask)
     try:
         assert [make(), make()] == [1, 1]
@@ -135,7 +135,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_what_is_not_as_it_was_written_is_made_anew(make, cache, code, attack):
+def test_a_modified_library_is_compiled_again(make, cache, code, attack):
     assert make() == 1
     attack(cache, code)
     assert [make(), make()] == [2, 2]
@@ -374,7 +374,7 @@ def test_other_words_are_refused(fresh, word):
 
 
 @pytest.mark.parametrize("command", ["g++ 'x", 'g++ "', "g++ \\"])
-def test_a_command_that_is_none(fresh, caplog, command):
+def test_invalid_compiler_command(fresh, caplog, command):
     fresh.setenv("CXX", command)
     assert native.status().startswith("not in use: CXX is not a command: No ")
     assert not native.ready("recurrence", np.zeros(1, np.float32))

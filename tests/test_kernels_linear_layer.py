@@ -161,7 +161,7 @@ def test_what_the_kernels_take(monkeypatch):
         assert not by()
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     x, kernel, bias = arrays(((20,), 6, 5))
 
     def answer(x, kernel):

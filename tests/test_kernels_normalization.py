@@ -256,7 +256,7 @@ def test_under_shard_map():
     np.testing.assert_array_equal(jax.jit(divided)(x), gradient(x))
 
 
-def test_what_nobody_asks_for_is_not_kept():
+def test_inference_stores_no_intermediates():
     x, scale, bias = arrays((6, 5), (5,), (5,))
 
     def answer(x):

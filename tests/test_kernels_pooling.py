@@ -126,7 +126,7 @@ def test_an_example_has_the_same_bits_in_every_batch(name):
         np.testing.assert_array_equal(run(x[some]), whole[some])
 
 
-def test_what_nobody_asks_for_is_not_computed():
+def test_unused_outputs_are_not_computed():
     """Inference stores no indices."""
     _, function = kernel("Max", *CASES["two"])
     x = values(CASES["two"][0], "normal", np.float32)

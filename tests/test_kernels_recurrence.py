@@ -242,7 +242,7 @@ def test_a_projection_is_left_to_xla():
     np.testing.assert_allclose(outputs_of(layer)(x), outputs_of(layer, plainly)(x), rtol=1e-6)
 
 
-def test_what_nobody_asks_for_is_not_kept():
+def test_inference_stores_no_intermediates():
     """Inference stores no gates; a gradient stores them, and calls the backward kernel."""
     layer, x = make("lstm", 3, 4), jnp.zeros((8, 8, 3))
     answer = with_kernels(lambda x: layer(x)[0].sum())
@@ -253,7 +253,7 @@ def test_what_nobody_asks_for_is_not_kept():
     assert "8x8x20" not in jax.jit(answer).lower(x).as_text()
 
 
-def test_what_nobody_differentiates_has_no_gradient():
+def test_no_gradient_of_data():
     """The first layer does not compute the gradient of data."""
     graphdef, parameters = nnx.split(make("lstm", 3, 4))
 
@@ -402,7 +402,7 @@ def test_vectors_of_64_bytes(every, tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_is_kept_where_nothing_is_to_be(hasty, tmp_path):
+def test_without_a_cache_nothing_is_written(hasty, tmp_path):
     with anew(JAXNETS_CACHE="off", CXX=hasty, HOME=tmp_path, TMPDIR=tmp_path) as patch:
         patch.setattr(tempfile, "tempdir", None)
         assert native.status() == "in use"
@@ -416,7 +416,7 @@ def fresh(monkeypatch):
     return monkeypatch
 
 
-def test_why_there_are_none(fresh, tmp_path):
+def test_reason_for_missing_kernels(fresh, tmp_path):
     fresh.setenv("CXX", "false")
     assert native.status() == "not in use: false failed: 1"
     assert not native.ready("recurrence", jnp.zeros(1))

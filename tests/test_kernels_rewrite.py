@@ -160,7 +160,7 @@ def two_layers(x, first, second):
     return jax.nn.relu(x @ first + first[:1]) @ second + second[:1]
 
 
-def test_what_is_no_pattern_stays_as_it_is():
+def test_unmatched_operations_are_unchanged():
     def function(x, weight):
         return jnp.tanh(x @ weight).sum()
 
@@ -222,7 +222,7 @@ def test_maximum_with_zero_is_no_relu():
     assert kernels.explain(function, normal(16, 4)) == []
 
 
-def test_derivatives_within_are_taken_before():
+def test_inner_derivatives_are_computed_before_the_rewrite():
     """Includes forward mode, which kernels do not support."""
     layer = models.MLP((5, 5, 5), rngs=RNGS)
 

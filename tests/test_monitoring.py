@@ -248,7 +248,7 @@ def test_a_run_that_ends_before_it_can_be_profiled_says_so(tmp_path):
         train(Profile(tmp_path), epochs=1)
 
 
-def test_nobody_who_watches_changes_a_bit(tmp_path):
+def test_monitoring_does_not_change_results(tmp_path):
     watched = train(JsonLines(tmp_path / "a", every=1), TensorBoard(tmp_path, every=1))
     np.testing.assert_array_equal(watched.step_losses, train().step_losses)
 
@@ -264,7 +264,7 @@ def test_bad_arguments_are_named(tmp_path):
             make()
 
 
-def test_images_of_what_is_none(tmp_path):
+def test_invalid_images(tmp_path):
     split = Split(np.zeros((4, 4), np.float32), np.zeros(4, np.int32))
     options = {"loss": losses.cross_entropy, "optimizer": SGD, "epochs": 1, "progress": "none"}
     options["callbacks"] = [TensorBoard(tmp_path / "a", images=1)]

@@ -91,7 +91,7 @@ def test_a_file_with_the_name_of_an_installed_module_leaves_that_alone(folder):
         ("no_such_module_here:Net", "model: expected an importable module"),
     ],
 )
-def test_names_that_are_none(folder, target, message):
+def test_invalid_names(folder, target, message):
     with pytest.raises(InputError, match=message):
         _ = OwnNetwork.at(target.format(folder)).make
 
@@ -139,7 +139,7 @@ def test_what_does_not_go_with_a_network_of_ones_own(folder):
 
 
 @pytest.mark.parametrize("text", ["width=(", "f(2)", "**{}", "a b", "x); (y"])
-def test_arguments_that_are_none(text):
+def test_invalid_arguments(text):
     with pytest.raises(InputError, match=r"args: expected arguments such as depth=20"):
         arguments_of(text)
 

@@ -160,7 +160,7 @@ def test_inputs_of_texts():
         ("2:complex64", "input: expected sizes such as"),
     ],
 )
-def test_inputs_that_are_none(text, message):
+def test_invalid_inputs(text, message):
     with pytest.raises(InputError, match=message):
         inputs_of([text], torch.nn.Linear(2, 2))
 

@@ -134,7 +134,7 @@ def test_phases_are_counted_by_true_or_false(cycle):
         cycle(*arguments, three_phase="no")
 
 
-def test_schedules_that_are_none():
+def test_invalid_schedules():
     with pytest.raises(InputError, match=r"schedules: expected a sequence of schedules, got \[0.1"):
         optimizers.sequential_lr([0.1, 0.2], [5])
 

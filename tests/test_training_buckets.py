@@ -92,7 +92,7 @@ def test_batches_lie_on_the_device_at_their_width():
     assert seen == {*((BATCH, width) for width in DATA.widths(3)), (COUNT % BATCH, LONGEST)}
 
 
-def test_one_bucket_is_none_bit_for_bit():
+def test_one_bucket_equals_no_buckets_bit_for_bit():
     assert_same(train(buckets=1, dropout=0.5), train(dropout=0.5))
 
 
@@ -128,7 +128,7 @@ def test_other_buckets_are_another_run(saved):
          r"buckets: expected None or 1, unless each text has one label, got labels \[9\]"),
     ],
 )  # fmt: skip
-def test_buckets_for_what_has_none(options, message):
+def test_buckets_require_texts(options, message):
     with pytest.raises(ValueError, match=message):
         train(**options)
 

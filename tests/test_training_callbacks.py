@@ -136,7 +136,7 @@ def test_a_request_to_stop_loses_no_callbacks_stop(tmp_path, when):
     assert (len(run.history), run.stopped) == (1, "at once")
 
 
-def test_who_goes_on_with_a_run_that_steps_stopped_gets_more_of_it(tmp_path):
+def test_resuming_a_run_that_steps_stopped_trains_more(tmp_path):
     class Stop(Callback):
         def steps(self, step, losses):
             raise StopTraining("at once")
@@ -182,7 +182,7 @@ def test_a_run_that_is_stopped_after_its_last_epoch_was_not():
     assert train(stop_after(3), epochs=3).stopped is None
 
 
-def test_the_others_hear_of_the_epoch_at_which_one_stops():
+def test_all_callbacks_are_called_in_the_last_epoch():
     records = []
     train(stop_after(1), records.append)
     assert len(records) == 1

@@ -138,7 +138,7 @@ def test_who_does_not_come_is_named_in_time():
     assert "process 0 was not found at localhost:" in lost
 
 
-def test_who_is_wrong_is_told_so():
+def test_a_process_with_wrong_arguments_gets_an_error():
     said = failures((3, 0), (3, 1), (3, 1), (2, 1), (3, 0), patience=3)
     assert said[2].startswith("process_id: expected a different one for each process, got 1, which")
     assert said[3] == "processes: expected 3, as on process 0, got 2"

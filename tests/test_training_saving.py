@@ -190,9 +190,7 @@ def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("counted", [True, False])
-def test_the_end_of_an_epoch_of_an_older_version_is_gone_on_from(
-    whole, tmp_path, monkeypatch, counted
-):
+def test_resume_from_an_older_version_at_the_end_of_an_epoch(whole, tmp_path, monkeypatch, counted):
     def older(journal, tree=saving._tree):
         none = np.zeros(journal.step_in_epoch, np.int32)
         counts = {"correct": none, "totals": none} if counted else {"correct": none}

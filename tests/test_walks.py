@@ -318,7 +318,7 @@ def test_a_walk_names_the_files_that_it_changes(walk):
         assert any(re.fullmatch(pattern, changed) for pattern in patterns), changed
 
 
-def test_what_the_walks_add_passes_the_batteries(tmp_path):
+def test_what_the_walks_add_passes_the_tests(tmp_path):
     for name in ("jaxnets", "tests", "docs/api", "scripts", "examples"):
         leave = shutil.ignore_patterns("__pycache__", "*.so", "port_zoo")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=leave)

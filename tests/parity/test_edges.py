@@ -137,7 +137,7 @@ EMPTY = [
 @pytest.mark.parametrize(
     ("name", "make", "shape", "image"), tier.one_in(2, [pytest.param(*each) for each in EMPTY])
 )
-def test_nothing_gives_nothing_as_in_torch(name, make, shape, image):
+def test_empty_batches_as_in_torch(name, make, shape, image):
     ours, theirs = make()
     to_ours, from_ours = (images_last, images_first) if image else (lambda a: a,) * 2
     check_layer(ours, theirs, np.zeros(shape, np.float32), to_ours=to_ours, from_ours=from_ours)

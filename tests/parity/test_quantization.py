@@ -49,7 +49,7 @@ def test_the_range_of_a_call_gives_pytorchs_scale_and_zero_point(most):
     np.testing.assert_array_equal(zero, np.clip(np.rint(-amplified), 0, most))
 
 
-def test_a_range_that_is_no_number_makes_outputs_that_are_none():
+def test_a_range_of_nan_makes_outputs_of_nan():
     scale, zero = range_scale(jnp.float32(np.nan), jnp.float32(1), 127)
     assert np.isnan(scale)
     assert 0 <= zero <= 127
