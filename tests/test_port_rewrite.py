@@ -3,6 +3,7 @@
 # ruff: noqa: B008, B905, RUF007, RUF059 - networks as users of PyTorch write them
 
 import functools
+import importlib
 import textwrap
 
 import pytest
@@ -370,6 +371,39 @@ class Lacks(nn.Module):
 def test_an_attribute_that_some_objects_lack_is_refused_where_that_decides():
     with pytest.raises(InputError, match="lack an attribute that hasattr looks up"):
         from_torch(nn.Sequential(Lacks(True), Lacks(False)), ROWS)
+
+
+def test_several_statements_on_a_line(tmp_path, monkeypatch):
+    (tmp_path / "semicolons.py").write_text(
+        textwrap.dedent("""
+        import torch
+        from torch import nn
+
+        class Several(nn.Module):
+            def __init__(self): super().__init__(); self.a = nn.Linear(4, 4); self.on = True
+            def forward(self, x):
+                n = len(x); x = self.a(x); x = torch.relu(x);  # first
+                if self.on: x = x * 2; x = x + 1
+                return x;
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    same(
+        body(importlib.import_module("semicolons").Several, ROWS),
+        """
+        def __init__(self, *, rngs):
+            self.a = layers.Linear(4, 4, rngs=rngs)
+            self.on = True
+
+        def __call__(self, x):
+            x = self.a(x)
+            x = jax.nn.relu(x)  # first
+            if self.on:
+                x = x * 2
+                x = x + 1
+            return x
+        """,
+    )
 
 
 def test_a_class_without_source_is_refused():

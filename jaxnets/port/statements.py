@@ -71,13 +71,12 @@ class Statements(Calls):
         """Returns the text from ``start`` to the end of the last statement, or None if empty."""
         end = self.source.span(statements[-1])[1]
         parts: list[str] = []
-        position, left = start, False
+        position, left, indent = start, False, self._indent(statements, start)
         # If a statement cannot be written because it did not run, everything from the first
         # statement of the block that did not run is replaced by one that raises.
         missed: list[str] | None = None  # the parts before the first statement that did not run
         for one in statements:
-            begin = self._begin(one)
-            before = self.source.text[position:begin]
+            before = self._before(one, position, indent)
             if missed is None and not self._ran(one) and not is_docstring(one):
                 missed = [*parts, before]
             outer, self.guards = self.guards, []
@@ -94,7 +93,7 @@ class Statements(Calls):
             stop = self.source.span(one)[1]
             if text is None or text == "":
                 parts.append(without_comments(before))
-                position = self._line_end(stop)
+                position = stop if self._another_follows(stop) else self._line_end(stop)
             else:
                 left = left or not is_docstring(one)
                 parts += [before, text]
@@ -105,6 +104,36 @@ class Statements(Calls):
         if not left:
             return None
         return text.rstrip()
+
+    def _indent(self, statements: list[ast.stmt], start: int) -> str:
+        """Returns the white space before the statements of a block."""
+        begin = self._begin(statements[0])
+        line = self.source.text[self.source.text.rfind("\n", 0, begin) + 1 : begin]
+        if not line.strip():
+            return line
+        # The block is on the line of its header, such as ``if x: y``.
+        header = self.source.text[self.source.text.rfind("\n", 0, start) + 1 : start]
+        return header[: len(header) - len(header.lstrip())] + "    "
+
+    def _before(self, node: ast.stmt, position: int, indent: str) -> str:
+        """Returns the text before a statement, which begins a new line if it follows a semicolon.
+
+        Args:
+            node: the statement.
+            position: the end of the statement before it, or of the block's header.
+            indent: the white space before the statements of the block.
+        """
+        text = self.source.text[position : self._begin(node)]
+        semicolon = re.match(r"[ \t]*;", text)
+        if semicolon is None:
+            first_of_several = not text.strip() and self._another_follows(self.source.span(node)[1])
+            return f"\n{indent}" if first_of_several and "\n" not in text else text
+        text = text[semicolon.end() :]
+        return text if "\n" in text else f"\n{indent}"
+
+    def _another_follows(self, stop: int) -> bool:
+        """Whether a statement that ends here is followed by another one on its line."""
+        return re.match(r"[ \t]*;[ \t]*[^\s#]", self.source.text[stop:]) is not None
 
     def _guarded(self, node: Any, text: str | None) -> str | None:
         """Returns a statement after tests that raise if it would run unobserved code."""
