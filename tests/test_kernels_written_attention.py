@@ -141,7 +141,24 @@ def of_wider_values(q, k, v):
     return attention(q, k, jnp.concatenate([v, v], -1))
 
 
+def by_a_bias_of_more_heads(q, k, v):
+    return attention(q[:, :1], k[:, :1], v, lambda scores: scores + jnp.sin(v[:, :, :1, :1]))
+
+
+def by_one_condition(q, k, v):
+    def masked(scores):
+        return jax.lax.select(v[0, 0, 0, 0] > 9, jnp.full_like(scores, -jnp.inf), scores)
+
+    return attention(q, k, v, masked)
+
+
+def of_values_for_each_query(q, k, v):
+    weights = jax.nn.softmax(q @ jnp.swapaxes(k, -2, -1))
+    return jnp.einsum("nhls,nhlse->nhle", weights, v[:, :, None] + q[:, :, :, None])
+
+
 LEFT = [
+    *(by_a_bias_of_more_heads, by_one_condition, of_values_for_each_query),
     *(weights_too, over_the_queries, of_grouped_heads, by_a_large_number, by_two_masks),
     *(without_keys, of_wider_values),
 ]

@@ -153,7 +153,7 @@ def _scores(graph: Graph, value: Value) -> _Scores | None:
         return None
     if masks and any(one.finite for one in constants):
         return None
-    own = [name for name in axes if name is not None and name[0] != "b"]
+    own = [name for name in axes if not _is_batch(name)]
     if len(own) != 2 or axes[-1] != own[1]:
         return None
     queries, keys = (left, right) if own[0] in left[1] else (right, left)
@@ -263,6 +263,9 @@ def _factor(step: Node, at: int) -> float | None:
 
 def _mask(graph: Graph, step: Node, at: int, axes: Axes) -> _Masked | _Kept | None:
     """Returns the mask that an operation applies; None for another operation."""
+    shape = step.outputs[0].shape
+    if step.inputs[at].shape != shape:  # the mask adds batch axes
+        return None
     if step.kind == "add":
         value = _narrowed(graph, step.inputs[1 - at])
         if value is None or value[0].dtype != step.outputs[0].dtype:
@@ -272,6 +275,8 @@ def _mask(graph: Graph, step: Node, at: int, axes: Axes) -> _Masked | _Kept | No
         return None
     where, other = step.inputs[0], number(graph, step.inputs[3 - at])
     if other is None or not isinstance(where, Value) or where.dtype != bool:
+        return None
+    if where.shape != shape:
         return None
     replaced = at == 1  # the other one is chosen where the mask is true
     constant = evaluated(graph, where)
@@ -315,7 +320,7 @@ def _narrowed(graph: Graph, value: Operand) -> tuple[Value, list[int | None]] | 
 
 def _of_queries_and_keys(kept: np.ndarray, axes: Axes) -> np.ndarray | None:
     """Returns a mask [queries, keys], if it is the same for all batch axes."""
-    own = [axis for axis, name in enumerate(axes) if name is not None and name[0] != "b"]
+    own = [axis for axis, name in enumerate(axes) if not _is_batch(name)]
     index = tuple(slice(None) if axis in own else slice(0, 1) for axis in range(kept.ndim))
     one = kept[index]
     if len(own) != 2 or not (kept == one).all():
@@ -367,7 +372,10 @@ def _averages(
     names = _without_ones(names, values.shape)
     used = (*batch[side], *summed[side])
     rest = [name for axis, name in enumerate(axes) if axis not in used]
-    if names.count("e") > 1 or any(name is not None and name[0] == "b" for name in rest):
+    shared = [axes[axis] for axis in batch[side]]
+    if names.count("e") > 1 or not all(map(_is_batch, shared)):
+        return None
+    if any(name is not None and _is_batch(name) for name in rest):
         return None
     others: Axes = [
         name if name == "e" else None
@@ -375,7 +383,12 @@ def _averages(
         if place not in (*batch[1 - side], *summed[1 - side])
     ]
     free = (rest, others) if side == 0 else (others, rest)
-    return (values, names), [*(axes[axis] for axis in batch[side]), *free[0], *free[1]]
+    return (values, names), [*shared, *free[0], *free[1]]
+
+
+def _is_batch(name: str | None) -> bool:
+    """Whether an axis is a batch axis or has size 1."""
+    return name is None or name[0] == "b"
 
 
 # ---- The call -----------------------------------------------------------------------------------
@@ -424,11 +437,12 @@ class _Layout(NamedTuple):
 
 
 def _layout(scores: _Scores, values: tuple[Value, Axes]) -> _Layout:
-    batch = [name for name in scores.axes if name is not None and name[0] == "b"]
-    query, key = (name for name in scores.axes if name is not None and name[0] != "b")
+    names = [name for name in scores.axes if name is not None]
+    batch = [name for name in names if _is_batch(name)]
+    query, key = (name for name in names if not _is_batch(name))
     sizes = {"d0": 1, "e": 1}
-    for value, names in (scores.queries, scores.keys, values):
-        for name, size in zip(names, value.shape, strict=True):
+    for value, axes in (scores.queries, scores.keys, values):
+        for name, size in zip(axes, value.shape, strict=True):
             sizes |= {} if name is None else {name: size}
     return _Layout(batch[0] if batch else None, batch[1:], query, key, sizes)
 
