@@ -67,6 +67,10 @@ def of_one_head(q, k, v):
     return attention(*(x[:, :1] for x in (q, k, v)))
 
 
+def of_one_example_and_head(q, k, v):
+    return attention(*(x[:1, :1] for x in (q, k, v)))
+
+
 def of_jax(q, k, v, **options):
     return jax.nn.dot_product_attention(*(jnp.moveaxis(x, 1, 2) for x in (q, k, v)), **options)
 
@@ -89,6 +93,7 @@ MATCHED = {
     "with products in another order": keys_first,
     "with one batch axis": of_one_batch_axis,
     "with one head": of_one_head,
+    "with one example and one head": of_one_example_and_head,
     "of JAX": of_jax,
     "of JAX, causal": functools.partial(of_jax, is_causal=True),
     "of Flax": of_flax,

@@ -177,7 +177,7 @@ def _chain(graph: Graph, value: Operand, most: int = 20) -> list[Any] | None:
     if node is None or not most or not graph.is_free(node) or not _read_once(graph, value):
         return None
     if node.kind == "dot_general":
-        return [node] if any(node.parameters["dimension_numbers"][1]) else None
+        return [node]
     for at in _CHAINED.get(node.kind, ()):
         chain = _chain(graph, node.inputs[at], most - 1)
         if chain:
@@ -432,8 +432,8 @@ class _Layout(NamedTuple):
         order = [name for name in names if name is not None]
         y = _arranged(y, [self.example, self.query, *self.heads, "e"], order)
         # The number of examples is not that of the trace if devices share the batch.
-        sizes = zip(names, shape, strict=True)
-        return y.reshape([-1 if name == self.example else size for name, size in sizes])
+        examples = names.index(self.example) if self.example is not None else None
+        return y.reshape([-1 if axis == examples else size for axis, size in enumerate(shape)])
 
 
 def _layout(scores: _Scores, values: tuple[Value, Axes]) -> _Layout:
