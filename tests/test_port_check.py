@@ -14,6 +14,7 @@ from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.xla_convolution import convolve
+from jaxnets.port import port
 from jaxnets.port.check import prove
 from jaxnets.port.convolutions import by_products
 from jaxnets.port.examples import inputs_of
@@ -117,6 +118,26 @@ def test_a_network_that_python_decides_runs_without_jit():
     found = proof("decides")
     assert found.verdict == "exact"
     assert any("jax.jit" in note for note in found.notes)
+
+
+class Likelihood(torch.nn.Module):
+    """Its weights overflow in training unless the steps are small."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.logvar = torch.nn.Linear(6, 2), torch.nn.Linear(6, 2)
+
+    def forward(self, x):
+        mean, logvar = self.mean(x), self.logvar(x)
+        return mean, -0.5 * torch.sum(1 + logvar - mean**2 - logvar.exp())
+
+
+def test_training_with_steps_so_small_that_weights_stay_finite():
+    torch.manual_seed(0)
+    theirs, x = Likelihood(), torch.randn(3, 6)
+    ours = port(Likelihood, x).build()
+    load_torch(ours, theirs.state_dict())
+    assert prove(ours, theirs, [x], quick=True).verdict == "exact"
 
 
 def test_a_network_that_does_not_run_has_failed():

@@ -267,6 +267,11 @@ SHAPES = {
     "unbind": (lambda x: x.unbind(1), IMAGE),
     "roll": (lambda x: torch.roll(x, shifts=(1, -1), dims=(2, 3)), IMAGE),
     "flip": (lambda x: x.flip(2, 3) + torch.flip(x, [1]), IMAGE),
+    "axes by keyword": (lambda x: torch.permute(x, dims=(2, 0, 1)).flip(dims=(0,)), (2, 3, 4)),
+    "sizes by keyword": (
+        lambda x: torch.reshape(input=x, shape=(4, 6)).repeat(repeats=(1, 2)),
+        (2, 3, 4),
+    ),
     "rot90": (lambda x: torch.rot90(x, 1, (2, 3)), (2, 3, 4, 4)),
     "meshgrid": (lambda x, y: torch.meshgrid(x, y, indexing="ij"), (2,), (3,)),
     "unfold": (lambda x: x.unfold(1, 2, 2), (3, 6)),
@@ -285,6 +290,21 @@ def _assigned(x, value):
 def _assigned_image(x, y):
     x = x.clone()
     x[:, 1:, :, 0] = y
+    return x
+
+
+def _assigned_by_rows(x):
+    x = x.clone()
+    x[INDEX[:2].clamp(max=1), 1] = 7
+    return x
+
+
+def _assigned_by_two(x, y):
+    x = x.clone()
+    x[INDEX.clamp(max=1), INDEX, 2] = 7
+    x[0, INDEX, :, 1] = 0
+    x = x.reshape(2, 4, 3, 5)
+    x[:, INDEX[:2].clamp(max=1), 0] = y
     return x
 
 
@@ -321,6 +341,8 @@ INDEXING = {
     "set": (lambda x, y: _assigned(x, y), (3, 4), (3,)),
     "set number": (lambda x: _assigned(x, 0), IMAGE),
     "set image": (_assigned_image, IMAGE, (2, 2, 4)),
+    "set by rows": (_assigned_by_rows, (2, 3, 4), INDEX),
+    "set by two": (_assigned_by_two, IMAGE, (2, 2, 5), INDEX),
     "set mask": (_assigned_mask, (2, 3), MASK),
     "set mask of rows": (_assigned_mask, (2, 3, 4), MASK),
     "one_hot": (lambda: F.one_hot(INDEX, 4) * 2, INDEX),

@@ -83,13 +83,15 @@ def port_command(
     """
     # Imported here because the rules of some 500 operations are slow to import.
     from jaxnets.port import port
+    from jaxnets.port.compilers import without_compilers
 
     network = OwnNetwork.at(target, arguments, argument="target")
     out = Path(f"{network.name.lower()}_jax.py") if out is None else out
     _check_out(out, report, with_weights=weights is not None, force=force)
     make, (args, named) = network.make, arguments_of(arguments)
     click.echo(f"imported {printable(target)}, whose code has run", err=as_json)
-    module = network.build_torch()
+    with without_compilers():
+        module = network.build_torch()
     if weights is not None:
         _fill(module, weights)
     examples = _inputs(module, inputs)

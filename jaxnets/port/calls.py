@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxnets import functional, layers
 from jaxnets.port import modules
+from jaxnets.port.compilers import COMPILERS
 from jaxnets.port.expressions import Expressions, counterparts
 from jaxnets.port.job import NotSeen
 from jaxnets.port.names import canonical
@@ -48,6 +49,12 @@ from jaxnets.port.values import (
 _COMPILING = (
     *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
     *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export", "torch.cuda.is_available"),
+)
+
+#: Methods that add a function to a layer, which PyTorch calls whenever it calls the layer.
+_HOOKS = (
+    *("register_forward_hook", "register_forward_pre_hook"),
+    *("register_full_backward_hook", "register_full_backward_pre_hook", "register_backward_hook"),
 )
 
 
@@ -439,6 +446,8 @@ class Calls(Expressions):
             return self._with_text(node, f"{self._in_place(node, node.args[0])}({rest})")
         if known and str(canonical(value)) in _COMPILING:
             return Plain("False", False, constant=True)
+        if known and str(canonical(value)) in COMPILERS and node.args:
+            return self.value(node.args[0])
         if known and value is torch.device:
             return Plain("None", None)
         if known and value is torch.jit.annotate:
@@ -485,6 +494,9 @@ class Calls(Expressions):
                 )
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
+        if func.attr in _HOOKS and are_modules([c.function.__self__ for c in calls if c.function]):
+            what = "call the function in forward"
+            self.refuse(node, Refused("hooks of layers have no counterpart", what))
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
             owners = [getattr(call.function, "__self__", None) for call in calls]
             return self.value(func.value) if are_modules(owners) else None

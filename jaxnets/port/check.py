@@ -28,6 +28,7 @@ from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
 from jaxnets.networks import why
+from jaxnets.port.compilers import eager
 from jaxnets.port.convolutions import as_products
 from jaxnets.port.draws import same_draws
 
@@ -53,6 +54,7 @@ _QUICKLY = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+_SLOWEST = 1e-3  # smallest factor of the learning rate that is tried
 _PATTERN = 31  # period of the weights in the loss, which is a weighted mean of the outputs
 
 #: Arrays by name.
@@ -203,7 +205,7 @@ def prove(
     frozen = _frozen(torch_module, known)
     ours = _Ours(model, [None] * len(given) if orders is None else list(orders), frozen)
     theirs = _Theirs(torch_module, known, ours.trained)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), eager():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} inputs")
@@ -332,16 +334,21 @@ class _Theirs:
 
         Returns:
             The results of the first step, the learning rate, and the parameters after the last
-            step.
+            step. The rate is small enough that the parameters stay finite, if there is such a rate.
         """
-        module = self.twin(double)
-        for step in range(steps):
-            outputs = self._backwards(module, inputs, train=True, double=double)
-            if step == 0:
-                first, rate = self._seen(module, outputs), _rate(module)
-            _descend(module, rate)
-        named = self._parameters(module)
-        return first, rate, self._renamed({name: _numpy(p) for name, p in named.items()})
+        slower = 1.0
+        while True:
+            module = self.twin(double)
+            for step in range(steps):
+                outputs = self._backwards(module, inputs, train=True, double=double)
+                if step == 0:
+                    first, rate = self._seen(module, outputs), _rate(module) * slower
+                _descend(module, rate)
+            named = self._parameters(module)
+            trained = self._renamed({name: _numpy(p) for name, p in named.items()})
+            if slower < _SLOWEST or all(np.isfinite(p).all() for p in trained.values()):
+                return first, rate, trained
+            slower /= 10  # the weights overflowed, so the steps were too large
 
     def _parameters(self, module: Any) -> dict[str, Any]:
         named = module.named_parameters(remove_duplicate=False)

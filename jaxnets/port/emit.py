@@ -336,14 +336,14 @@ class Emitter:
 def _with_names(body: str, aliases: dict[str, str]) -> str:
     """Replaces names in a text, except for attributes and argument names."""
     marked = body.replace(MARK, "marked_by_port_")
-    lines = marked.splitlines(keepends=True)
+    lines = marked.split("\n")
     tokens = list(tokenize.generate_tokens(io.StringIO(marked).readline))
     # From the end, so that the positions of earlier tokens stay valid.
     for before, token, after in reversed(list(zip(tokens, tokens[1:], tokens[2:], strict=False))):
         if token.string in aliases and before.string != "." and after.string != "=":
             line, (row, start) = lines[token.start[0] - 1], token.start
             lines[row - 1] = line[:start] + aliases[token.string] + line[token.end[1] :]
-    return "".join(lines).replace("marked_by_port_", MARK)
+    return "\n".join(lines).replace("marked_by_port_", MARK)
 
 
 def _aliased(line: str, alias: str) -> str:

@@ -279,6 +279,11 @@ class Expressions:
             return Plain(self._made(context, context.training()), None, Binding.NOT, known=False)
         if node.attr == "forward" and (not owners or are_modules(owners)):
             return Plain(f"{self._in_place(node, node.value)}.__call__", None, known=False)
+        if (place := _place_of_field(owners, node.attr)) is not None:
+            result = self.value(node.value)
+            if isinstance(node.value, ast.Call) and isinstance(result, Items):
+                return result.items[place]
+            return self._with_text(node, f"{bound(result, ATOM)}[{place}]")
         text = self.edited(node)
         if owners and isinstance(node.ctx, ast.Load):
             held = [holds(owner, node.attr) for owner in owners]
@@ -715,3 +720,11 @@ def counterparts() -> dict[type, str]:
         torch.nn.ParameterDict: "nnx.Dict",
         torch.nn.Parameter: "nnx.Param",
     }
+
+
+def _place_of_field(owners: list[Any], name: str) -> int | None:
+    """Returns the index of a field of PyTorch's named tuples, such as ``values``, or None."""
+    if not owners or any(type(one).__module__ != "torch.return_types" for one in owners):
+        return None
+    field = getattr(owners[0], name)
+    return next((place for place, one in enumerate(owners[0]) if one is field), None)

@@ -11,6 +11,7 @@ from jaxnets.arrays import InputError, describe
 from jaxnets.interop import load_torch
 from jaxnets.networks import OwnNetwork, arguments_of
 from jaxnets.port.check import prove
+from jaxnets.port.compilers import without_compilers
 from jaxnets.port.ported import Ported, port
 from jaxnets.port.report import Report
 
@@ -69,7 +70,8 @@ def port_of(network: OwnNetwork, example: np.ndarray) -> tuple[OwnNetwork | None
     Raises:
         InputError: see ``ported_for``.
     """
-    module = network.build_torch()
+    with without_compilers():
+        module = network.build_torch()
     args, kwargs = arguments_of(network.arguments)
     given: dict[str, Any] = {"args": args, "kwargs": kwargs, "argument": network.argument}
     ported = ported_for(network.make, example, **given)

@@ -295,7 +295,12 @@ def base_layer(cls: type) -> Any:
 
 def _check_hooks(module: Any) -> None:
     """Refuses a module with hooks or parametrizations, which its class does not show."""
-    if module._forward_pre_hooks or module._forward_hooks or hasattr(module, "parametrizations"):
+    hooks = [
+        *(module._forward_pre_hooks, module._forward_hooks),
+        *(module._backward_pre_hooks, module._backward_hooks),
+        *(one._backward_hooks for one in module._parameters.values() if one is not None),
+    ]
+    if any(hooks) or hasattr(module, "parametrizations"):
         raise Refused(f"a {type(module).__name__} with hooks or parametrizations")
 
 

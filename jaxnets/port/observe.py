@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxnets.port import modules, ops
+from jaxnets.port.compilers import COMPILERS
 from jaxnets.port.names import OPERATORS, canonical, is_einops, is_tensor_type
 from jaxnets.port.ops_einops import FREE
 from jaxnets.port.sources import (
@@ -236,6 +237,9 @@ class Observer:
             result = self.call(None, *args, **kwargs)
             self._note(key, Call(target, name, *self._snapshots(args, kwargs)), result)
             return result
+        if name in COMPILERS and args:  # the argument itself is observed
+            self._note(key, Call(target, name, *self._snapshots(args, kwargs)), args[0])
+            return args[0]
         owner = getattr(target, "__self__", None)
         if isinstance(target, torch.nn.Module):
             call = Call(target, None, *self._snapshots(args, kwargs))

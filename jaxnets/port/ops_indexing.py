@@ -223,15 +223,35 @@ def setitem(context: Context, input: Value, index: Value, value: Value) -> Tenso
     pieces = _pieces(context, target, index)
     if any(piece.kind == "mask" for piece in pieces):
         return _masked(context, target, pieces, value)
-    x, brackets, order = _indexed(context, target, pieces)
+    kinds = [piece.kind for piece in pieces]
+    several_at_once = kinds.count("array") > 1 or {"number", "array"} <= set(kinds)
+    number = not isinstance(value, Tensor) or value.ndim == 0
+    if several_at_once and "new" not in kinds and (number or target.natural):
+        if not number and not _alike_in_numpy(kinds):
+            raise Refused("numbers and tensors in an assigned index", "Write in two steps.")
+        x, order = target, ()
+        brackets = _ellipsis([pieces[dim].text for dim in x.order])
+    else:
+        x, brackets, order = _indexed(context, target, pieces)
     if x.order != target.order:
         raise Refused("an assignment to an image by several index tensors", "Use torch.where.")
-    if any(p.kind == "number" for p in pieces) and any(p.kind == "array" for p in pieces):
-        raise Refused("numbers and tensors in an assigned index", "Write in two steps.")
     if isinstance(value, Tensor) and (order or x.natural) and value.ndim:
         value = _placed(context, value, order)
     text = f"{bound(x, ATOM)}.at{brackets or '[...]'}.set({written(value)})"
     return Tensor(text, x.shape, x.order, x.dtype)
+
+
+def _alike_in_numpy(kinds: list[str]) -> bool:
+    """Whether NumPy orders the axes of an item like PyTorch, which applies numbers first."""
+    theirs = _first_axis(
+        "".join("a" if kind == "array" else "-" for kind in kinds if kind != "number")
+    )
+    return theirs == _first_axis("".join("-" if kind == "slice" else "a" for kind in kinds))
+
+
+def _first_axis(kinds: str) -> int:
+    """Returns where the axes of index arrays go: to the first array, or to the front if apart."""
+    return kinds.index("a") if "-" not in kinds.strip("-") else 0
 
 
 def _placed(context: Context, value: Tensor, order: tuple[int, ...]) -> Tensor:

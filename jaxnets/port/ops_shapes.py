@@ -406,8 +406,11 @@ def _pieces(context: Context, text: str, order: tuple[int, ...]) -> Items:
 @rule("chunk")
 def chunk(context: Context, input: Value, chunks: Value, dim: Given = None) -> Items:
     """Ports splitting an axis into a number of pieces."""
-    x = tensor(input)
-    return _cut(context, x, known(dim, 0) % x.ndim, written(chunks))
+    x, place = tensor(input), known(dim, 0) % tensor(input).ndim
+    if place == 0 and known(chunks) == 2:  # halves of a batch of any size
+        axis = None if layouts.axis(x, place) == "0" else layouts.axis(x, place)
+        return _pieces(context, call(context, "jnp.array_split", x, "2", axis=axis), x.order)
+    return _cut(context, x, place, written(chunks))
 
 
 def _cut(context: Context, x: Tensor, dim: int, count: str | None) -> Items:

@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import linecache
+import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from jaxnets import layers
 from jaxnets.arrays import InputError, entries
 from jaxnets.interop import load_torch
 from jaxnets.networks import why
+from jaxnets.port.compilers import eager, without_compiled_functions
 from jaxnets.port.emit import Emitter, formatted
 from jaxnets.port.instances import Instances, same_making
 from jaxnets.port.job import Job, Refusal
@@ -85,6 +87,7 @@ class Ported:
         # With an entry in linecache, tracebacks and inspect.getsource work for the file.
         linecache.cache[path] = (len(self.source), None, self.source.splitlines(True), path)
         module = types.ModuleType(f"ported_{number}")
+        sys.modules[module.__name__] = module  # where dataclasses look up annotations
         exec(compile(self.source, path, "exec"), vars(module))
         return vars(module)
 
@@ -194,7 +197,8 @@ def _ported(
         raise InputError(argument, "a torch.nn.Module or a function that returns one", factory)
     network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
     try:
-        written = _best(network, Sources())
+        with without_compiled_functions():
+            written = _best(network, Sources())
         return _ported_of(
             written, written.text if written.job.refusals else formatted(written.text)
         )
@@ -508,7 +512,7 @@ def _seen(observer: Observer, network: _Network) -> _Seen:
         observer.settle([*module.parameters(), *module.buffers()])
         weights = {name: value.clone() for name, value in module.state_dict().items()}
         observer.calling = True
-        with torch.no_grad(), _restored(module):
+        with torch.no_grad(), _restored(module), eager():
             outputs = _run(observer, module.eval(), network.inputs)
             notes = []
             try:

@@ -195,6 +195,8 @@ class Renderer(Statements):
         if not class_ran(node, self.job.facts):
             self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")
             header = self._class_header(node, self._class_colon(node))
+            if self._is_abstract(node):
+                return header + self._pass(node.body)
             text = f'raise NotImplementedError("{NOT_RUN}")'
             return f"{header}\n    def __init__(self, *args, **kwargs):\n        {text}"
         methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
@@ -230,6 +232,13 @@ class Renderer(Statements):
         if text.endswith(":"):
             text += self._pass(node.body)
         return text
+
+    def _is_abstract(self, node: ast.ClassDef) -> bool:
+        """Whether a class without a constructor is the base of a class that ran."""
+        cls = self._class()
+        if cls is None or any(getattr(one, "name", "") == "__init__" for one in node.body):
+            return False
+        return any(is_users(one) and self.ran(one) for one in cls.__subclasses__())
 
     def _with_generated_constructor(
         self, node: ast.ClassDef, instances: Instances, cls: type

@@ -33,6 +33,8 @@ _IGNORED = frozenset(
 )
 #: NumPy's names of arguments, which PyTorch also accepts, with PyTorch's names.
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "self": "input", "x2": "other"}
+#: PyTorch's names of arguments that rules take as variadic arguments.
+_VARIADIC = frozenset(("dim", "dims", "repeats", "shape", "size"))
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Value])
@@ -53,10 +55,12 @@ def rule(*names: str) -> Callable[[_Function], _Function]:
         @functools.wraps(function)
         def apply(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
             given = _spelled(kwargs, signature)
+            several = _by_keyword(given, signature)
             try:
                 call = signature.bind(context, *args, **given)
             except TypeError as error:
                 raise Refused(f"{names[0]}: {error}", "Call it with other arguments.") from None
+            call.arguments |= several
             return function(*call.args, **call.kwargs)
 
         for name in names:
@@ -76,6 +80,21 @@ def _spelled(kwargs: dict[str, Value], signature: inspect.Signature) -> dict[str
             name = _SPELLINGS.get(name, name)
         found[name] = value
     return found
+
+
+def _by_keyword(kwargs: dict[str, Value], signature: inspect.Signature) -> dict[str, Any]:
+    """Removes the keyword of variadic arguments, as in ``x.permute(dims=(0, 2, 1))``.
+
+    Returns:
+        The arguments, by the name of the rule's parameter; empty if they are not keywords.
+    """
+    kinds = {one.kind: name for name, one in signature.parameters.items()}
+    variadic = kinds.get(inspect.Parameter.VAR_POSITIONAL)
+    if variadic is None or inspect.Parameter.VAR_KEYWORD in kinds:
+        return {}
+    others = _VARIADIC - signature.parameters.keys()
+    found = [name for name in kwargs if name == variadic or name in others]
+    return {variadic: (kwargs.pop(found[0]),)} if len(found) == 1 else {}
 
 
 def refuse(why: str, what_to_do: str, *names: str) -> None:

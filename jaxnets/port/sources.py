@@ -3,6 +3,7 @@
 import ast
 import inspect
 import linecache
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxnets.port.trees import is_docstring
 from jaxnets.port.values import Refused
 
 #: Packages whose code is not rewritten: their functions have rules or are imported.
@@ -33,22 +35,23 @@ class Source:
         text: the content of the file.
         tree: the syntax tree; each node has the attributes ``number`` and ``parent``.
         names: the globals of the module.
+        moved: by line, how many more columns its indentation has in ``text`` than in the file.
     """
 
     path: str
     text: str
     tree: ast.Module
     names: dict[str, Any]
+    moved: dict[int, int] = field(default_factory=dict)
     _starts: list[int] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._lines = self.text.splitlines(keepends=True)
+        self._lines = self.text.split("\n")
         position = 0
         for line in self._lines:
             self._starts.append(position)
-            position += len(line)
-        self._starts.append(position)
+            position += len(line) + 1
 
     def position(self, line: int, column: int) -> int:
         """Returns the index in the text of a line (from 1) and a column (in bytes)."""
@@ -100,9 +103,10 @@ class Sources:
             text = "".join(linecache.getlines(path, names))
             if not text:
                 raise Refused(f"the source of {path} is not available", "put the class in a file")
+            text, moved = _with_spaces(text)
             tree = ast.parse(text)
             self._number(tree)
-            self._files[path] = Source(path, text, tree, names)
+            self._files[path] = Source(path, text, tree, names, moved)
             self._source_of[number_of(tree)] = self._files[path]
         return self._files[path]
 
@@ -144,7 +148,8 @@ class Sources:
             if not isinstance(node, FunctionNode):
                 continue
             if isinstance(node, ast.Lambda):
-                if code.co_name == "<lambda>" and _same_place(node.body, code):
+                moved = source.moved.get(node.body.lineno, 0)
+                if code.co_name == "<lambda>" and _same_place(node.body, code, moved):
                     return node
             # The first line of a code object is that of the first decorator.
             elif node.name == code.co_name and code.co_firstlineno == min(
@@ -210,9 +215,46 @@ def is_users(value: Any) -> bool:
     return bool(module) and module.partition(".")[0] not in FOREIGN
 
 
-def _same_place(node: Any, code: types.CodeType) -> bool:
-    wanted = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
-    return any(wanted[0] == p[0] and wanted[2] == p[2] for p in code.co_positions())
+def _same_place(node: Any, code: types.CodeType, moved: int) -> bool:
+    """Whether a code object contains an instruction for a node, which was moved to the right."""
+    reports = any(name.startswith("__port_") for name in code.co_names)  # compiled from the node
+    wanted = (node.lineno, node.col_offset - (0 if reports else moved))
+    return any(wanted == (line, column) for line, _, column, _ in code.co_positions())
+
+
+def _with_spaces(text: str) -> tuple[str, dict[int, int]]:
+    """Returns a text indented with spaces, without form feeds before its statements.
+
+    Returns:
+        The text, and by line the number of columns that its indentation became longer.
+    """
+    if not re.search(r"^[ \t\f]*[\t\f]", text, re.MULTILINE):
+        return text, {}
+    kept = _inside_strings(ast.parse(text))
+    lines, moved = text.split("\n"), {}
+    for number, line in enumerate(lines, 1):
+        code = line.lstrip(" \t\f")
+        before = line[: len(line) - len(code)]
+        if number in kept or before.strip(" ") == "":
+            continue
+        # A form feed sets the column back to zero.
+        after = before.rpartition("\f")[2].expandtabs(4)
+        lines[number - 1], moved[number] = after + code, len(after) - len(before)
+    return "\n".join(lines), moved
+
+
+def _inside_strings(tree: ast.Module) -> set[int]:
+    """Returns the lines that begin inside a string, other than docstrings."""
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
+    docstrings = {id(one.value) for one in statements if is_docstring(one)}
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes))
+        if id(node) not in docstrings
+        for line in range(node.lineno + 1, (node.end_lineno or node.lineno) + 1)
+    }
 
 
 def number_of(node: Any) -> int:
