@@ -406,6 +406,20 @@ def test_several_statements_on_a_line(tmp_path, monkeypatch):
     )
 
 
+class GrowingRates(nn.Module):
+    def __init__(self, rate=0.2, depth=3):
+        super().__init__()
+        rates = [x.item() for x in torch.linspace(0, rate, depth)]
+        self.drops = nn.ModuleList(nn.Dropout(p) for p in rates)
+
+    def forward(self, x):
+        return self.drops[-1](x)
+
+
+def test_rates_are_numbers_also_while_jax_traces_the_constructor():
+    assert "for x in np.linspace(0, rate, depth, dtype=np.float32)]" in body(GrowingRates, ROWS)
+
+
 def test_a_class_without_source_is_refused():
     names = {"nn": torch.nn, "__name__": "__main__"}
     exec("class Doubled(nn.Module):\n    def forward(self, x):\n        return 2 * x", names)

@@ -450,6 +450,11 @@ class Calls(Expressions):
             return self.value(node.args[0])
         if known and value is torch.device:
             return Plain("None", None)
+        if known and value is torch.linspace and self._constructing() and _becomes_numbers(node):
+            context = self.context()
+            bounds = ", ".join(map(self.text, node.args))
+            linspace, single = context.use("np", "linspace"), context.use("np", "float32")
+            return self._with_text(node, f"{linspace}({bounds}, dtype={single})")
         if known and value is torch.jit.annotate:
             return self.value(node.args[1])
         if known and value is functools.partial and (joining := self._joining(node)):
@@ -681,3 +686,17 @@ class Calls(Expressions):
         own = self._class()
         above = own.__mro__[1:] if own is not None else ()
         return next((cls for cls in above if "__init__" in vars(cls)), None)
+
+
+def _becomes_numbers(node: ast.Call) -> bool:
+    """Whether a call with positional arguments only creates the numbers of a Python list."""
+    above = node.parent  # type: ignore[attr-defined]
+    if node.keywords:
+        return False
+    if isinstance(above, ast.Attribute):
+        return above.attr == "tolist"
+    return (
+        isinstance(above, ast.comprehension)
+        and isinstance(above.parent, ast.ListComp)  # type: ignore[attr-defined]
+        and ast.unparse(above.parent.elt) == f"{ast.unparse(above.target)}.item()"  # type: ignore[attr-defined]
+    )

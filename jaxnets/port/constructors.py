@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxnets.port.dtypes import jax_dtype
-from jaxnets.port.instances import CHILDREN, Instances, array, base_layer, container, only
+from jaxnets.port.instances import (
+    CHILDREN,
+    Instances,
+    array,
+    base_layer,
+    container,
+    only,
+    texts_of_layers,
+)
 from jaxnets.port.making import Constant, Made, Node, Path, key
 from jaxnets.port.names import is_einops
 from jaxnets.port.observe import leaf
@@ -51,6 +59,7 @@ class Constructor:
         self.renderer, self.instances, self.cls = renderer, instances, cls
         self.context: Context = renderer.context()
         self.taken = instances.signature(cls)
+        self.written: dict[int, str] = {}  # the texts of layers that the object has already, by id
 
     def text(self, added: str) -> str | None:
         """Returns the text of the constructor, or None if its body is empty.
@@ -64,6 +73,9 @@ class Constructor:
         for name, arg in tree.args.items():
             if not name.startswith("argument.") and not (inside and name == CHILDREN):
                 text = self.node(arg, (name,))
+                module = tree.value._modules.get(name)
+                if module is not None:
+                    self.written = texts_of_layers(module, f"self.{name}") | self.written
                 named = name.isidentifier()
                 lines.append(
                     f"self.{name} = {text}" if named else f'setattr(self, "{name}", {text})'
@@ -107,6 +119,8 @@ class Constructor:
             node: the tree of the value.
             path: the path of the node in the tree of the class; empty for other trees.
         """
+        if isinstance(node, Made) and id(node.value) in self.written:
+            return self.written[id(node.value)]
         if path and path in self.taken.texts:
             return self.taken.texts[path]
         if isinstance(node, Constant):

@@ -39,7 +39,12 @@ def _normal(shape: tuple[int, ...]) -> np.ndarray:
 @contextlib.contextmanager
 def same_draws() -> Iterator[None]:
     """Within the context, both frameworks draw the same numbers and dropout is disabled."""
-    replaced = {"normal": _our_normal, "uniform": _our_uniform, "bernoulli": _our_bernoulli}
+    replaced = {
+        "normal": _our_normal,
+        "uniform": _our_uniform,
+        "bernoulli": _our_bernoulli,
+        "gumbel": _our_gumbel,
+    }
     with contextlib.ExitStack() as stack:
         for name, function in replaced.items():
             stack.enter_context(mock.patch.object(jax.random, name, function))
@@ -76,6 +81,10 @@ def _our_uniform(
     return jnp.asarray(_uniform(tuple(shape)), _dtype(dtype)) * (maxval - minval) + minval
 
 
+def _our_gumbel(key: Any, shape: Any = (), dtype: Any = None, **_: Any) -> jax.Array:
+    return jnp.asarray(-np.log(-np.log(_uniform(tuple(shape)))), _dtype(dtype))
+
+
 def _our_bernoulli(key: Any, p: Any = 0.5, shape: Any = None, **_: Any) -> jax.Array:
     return jnp.asarray(_uniform(tuple(jnp.shape(p) if shape is None else shape))) < p
 
@@ -109,6 +118,16 @@ def _drawing() -> Any:
 
         return draw
 
+    def gumbel_softmax(
+        logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+    ) -> Any:
+        noise = -torch.log(-torch.log(filled(logits, _uniform)))
+        soft = ((logits + noise) / tau).softmax(dim)
+        if not hard:
+            return soft
+        chosen = torch.zeros_like(soft).scatter(dim, soft.argmax(dim, keepdim=True), 1.0)
+        return chosen - soft.detach() + soft
+
     def attention(*args: Any, **kwargs: Any) -> Any:
         given = list(args)
         if len(given) > 4:
@@ -127,6 +146,7 @@ def _drawing() -> Any:
         torch.randn: new(torch.zeros, normal_),
         torch.rand_like: new(torch.zeros_like, uniform_),
         torch.randn_like: new(torch.zeros_like, normal_),
+        torch.nn.functional.gumbel_softmax: gumbel_softmax,
         torch.nn.functional.scaled_dot_product_attention: attention,
         torch.dropout: kept,
         **{getattr(torch.nn.functional, name): kept for name in DROPOUT_FUNCTIONS},

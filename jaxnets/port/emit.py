@@ -191,9 +191,13 @@ class Emitter:
 
     def _refuse_torch(self, definition: Definition) -> None:
         """Refuses the names of PyTorch that are left in a rewritten definition."""
+        import torch
+
         source, node = definition.source, definition.node
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
+            if type(value) is torch.Tensor:  # its own definition is rewritten
+                continue
             module = getattr(value, "__name__", "")
             if not isinstance(value, types.ModuleType):
                 module = getattr(value, "__module__", "") or ""

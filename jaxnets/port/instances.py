@@ -38,6 +38,7 @@ class Instances:
         self._trees: dict[int, Made] = {}
         self._unfinished: set[type] = set()
         self._own: dict[type, set[str]] = {}
+        self._places: dict[int, tuple[Any, str]] = {}  # the owner and the first place of layers
         self._trains = any(one.requires_grad for one in root.parameters())
         for module in _walked(root):
             if is_users(type(module)):
@@ -92,7 +93,26 @@ class Instances:
     def first(self, cls: type) -> Made:
         """Returns the tree of the first object, with all attributes that any object has."""
         self.signature(cls)
+        if len({self._shared(one) for one in self._objects[cls]}) > 1:
+            raise Refused("only some objects have one layer in several places")
         return _alike(cls, [self.tree(one) for one in self._objects[cls]])[0]
+
+    def _shared(self, owner: Any) -> tuple[tuple[str, str], ...]:
+        """Returns the pairs of places of an object that have the same layer.
+
+        Raises:
+            Refused: if the second place is not in a later attribute of the object.
+        """
+        found = []
+        for place, module in _slots(owner):
+            first_owner, first = self._places.setdefault(id(module), (owner, place))
+            if (first_owner is owner and first == place) or not _has_state(module):
+                continue
+            if first_owner is not owner or first.partition(".")[0] == place.partition(".")[0]:
+                why = f"one {type(module).__name__} is in several places of the network"
+                raise Refused(why, "store it once, and call it from there")
+            found.append((first, place))
+        return tuple(found)
 
     @property
     def written(self) -> list[str]:
@@ -330,6 +350,31 @@ def _walked(root: Any) -> Iterator[Any]:
         cls = type(module)
         if is_users(cls) or container(cls) is not None:
             waiting += [one for one in reversed(module._modules.values()) if one is not None]
+
+
+def _slots(owner: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the layers of an object, also those in its containers, with their places."""
+    for name, module in owner._modules.items():
+        if module is not None:
+            yield f"{place}{name}", module
+            if not is_users(type(module)) and container(type(module)) is not None:
+                yield from _slots(module, f"{place}{name}.")
+
+
+def texts_of_layers(module: Any, text: str) -> dict[int, str]:
+    """Returns the source text of a layer and of the layers in it, by id.
+
+    Args:
+        module: the layer.
+        text: its source text, such as ``self.layer``.
+    """
+    found = {id(module): text} if _has_state(module) else {}
+    kind = container(type(module))
+    if kind is not None and not is_users(type(module)):
+        for place, (name, one) in enumerate(module._modules.items()):
+            inner = f'["{name}"]' if kind.endswith("Dict") else f"[{place}]"
+            found = texts_of_layers(one, text + inner) | found
+    return found
 
 
 def _has_state(module: Any) -> bool:

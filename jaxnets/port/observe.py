@@ -139,6 +139,7 @@ class Observer:
         self._orders: dict[int, tuple[Any, tuple[int, ...], Any]] = {}
         self._changed: dict[types.FunctionType, types.CodeType] = {}
         self._classes: set[type] = set()
+        self._files: set[str] = set()  # the files whose tensors were observed
         self._pinned_functions = set(pinned)
         bodies = (one for number in moved for one in ast.walk(sources.nodes[number]))
         self._moving = {one.number for one in bodies if hasattr(one, "number")}
@@ -174,6 +175,7 @@ class Observer:
                 function.__code__ = code
             self._changed.clear()
             self._classes.clear()
+            self._files.clear()
             for name in reports:
                 delattr(builtins, name)
 
@@ -655,10 +657,29 @@ class Observer:
         except Refused:
             return
         code = compiled(node, function.__code__)
+        self._constants(node, function.__globals__)
         if code is not None:
             self._changed[function] = function.__code__
             function.__code__ = code
             self._defaults(node, function)
+
+    def _constants(self, node: FunctionNode, names: dict[str, Any]) -> None:
+        """Observes the tensors of a function's module, by computing each of them again, once."""
+        import torch
+
+        source = self.sources.of(node)
+        if source.path in self._files:
+            return
+        self._files.add(source.path)
+        for one in source.tree.body:
+            target = one.targets[0] if isinstance(one, ast.Assign) else None
+            value: Any = names.get(target.id) if isinstance(target, ast.Name) else None
+            if type(value) is torch.Tensor:
+                # The module's own tensor, which the functions read, stays in PyTorch's order.
+                self.chosen["assigned", number_of(one), value.ndim] = natural(value.ndim)
+                expression = ast.Expression(_Changer("").visit(one).value)
+                with contextlib.suppress(Exception):
+                    eval(compile(ast.fix_missing_locations(expression), source.path, "eval"), names)
 
     def _defaults(self, node: FunctionNode, function: types.FunctionType) -> None:
         """Observes the calls in default values by evaluating them again."""

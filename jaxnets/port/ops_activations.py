@@ -135,7 +135,7 @@ def gumbel_softmax(
     """Ports softmax of logits with Gumbel noise."""
     x = tensor(logits)
     place = known(dim, -1) % x.ndim
-    axis = None if x.axis(place) == x.ndim - 1 else layouts.axis(x, place)
+    axis = None if x.axis(place) == x.ndim - 1 else str(x.axis(place) - x.ndim)
     options = {"tau": tau, "hard": hard, "dim": axis, "rngs": f"{context.rngs()}()"}
     return elementwise(context, call(context, "F.gumbel_softmax", x, **options), x)
 

@@ -172,17 +172,22 @@ def _caster(*names: str) -> None:
 _caster("float", "double", "half", "bfloat16", "long", "short", "bool", "byte", "char", "int")
 
 
+def _note_that_values_are_read(context: Context) -> None:
+    if not context.constructing:
+        context.note("item() and tolist() read values, so they do not work under jax.jit")
+
+
 @rule("item")
 def item(context: Context, input: Value) -> Value:
     """Ports ``item``, the number of a tensor with one element."""
-    context.note("item() and tolist() read values, so they do not work under jax.jit")
+    _note_that_values_are_read(context)
     return Plain(method(context, tensor(input), "item"), context.result)
 
 
 @rule("tolist")
 def tolist(context: Context, input: Value) -> Value:
     """Ports ``tolist``, nested lists in PyTorch's order of axes."""
-    context.note("item() and tolist() read values, so they do not work under jax.jit")
+    _note_that_values_are_read(context)
     x = context.natural(tensor(input))
     return Plain(f"{bound(x, ATOM)}.tolist()", context.result)
 

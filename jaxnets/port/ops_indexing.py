@@ -229,7 +229,7 @@ def setitem(context: Context, input: Value, index: Value, value: Value) -> Tenso
     if several_at_once and "new" not in kinds and (number or target.natural):
         if not number and not _alike_in_numpy(kinds):
             raise Refused("numbers and tensors in an assigned index", "Write in two steps.")
-        x, order = target, ()
+        x, order = target, tuple[int, ...]()
         brackets = _ellipsis([pieces[dim].text for dim in x.order])
     else:
         x, brackets, order = _indexed(context, target, pieces)

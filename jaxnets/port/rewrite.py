@@ -41,9 +41,12 @@ class Renderer(Statements):
         mine = outer is None
         if mine:
             self.rngs = False
+        without_gradient = any(map(self._stops_gradient, node.decorator_list))
+        self._gradientless += without_gradient
         try:
             return self._function_text(node, mine)
         finally:
+            self._gradientless -= without_gradient
             self._locals.pop()
             self.function = outer
 
@@ -238,7 +241,8 @@ class Renderer(Statements):
         cls = self._class()
         if cls is None or any(getattr(one, "name", "") == "__init__" for one in node.body):
             return False
-        return any(is_users(one) and self.ran(one) for one in cls.__subclasses__())
+        derived: list[type] = type.__subclasses__(cls)
+        return any(is_users(one) and self.ran(one) for one in derived)
 
     def _with_generated_constructor(
         self, node: ast.ClassDef, instances: Instances, cls: type

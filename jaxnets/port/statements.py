@@ -46,7 +46,8 @@ from jaxnets.port.values import (
 )
 
 #: Context managers that are removed: they configure PyTorch or disable gradients.
-_IDLE = ("no_grad", "autocast", "record_function", "sdpa_kernel", "sdp_kernel")
+_WITHOUT_GRADIENT = ("no_grad", "inference_mode")
+_IDLE = (*_WITHOUT_GRADIENT, "autocast", "record_function", "sdpa_kernel", "sdp_kernel")
 
 
 class Statements(Calls):
@@ -302,12 +303,18 @@ class Statements(Calls):
             known, value = self.static(func)
             names.append(getattr(value, "__qualname__", "") if known else "")
         if all(name in _IDLE for name in names):
-            self._gradientless += "no_grad" in names and not self._constructing()
+            stops = any(self._stops_gradient(item.context_expr) for item in node.items)
+            self._gradientless += stops and not self._constructing()
             try:
                 return self._dedented(node, node.body)
             finally:
-                self._gradientless -= "no_grad" in names and not self._constructing()
+                self._gradientless -= stops and not self._constructing()
         return self._compound(node, [(node.body, "")])
+
+    def _stops_gradient(self, node: ast.expr) -> bool:
+        """Whether a context manager or decorator disables gradients."""
+        known, value = self.static(node.func if isinstance(node, ast.Call) else node)
+        return known and getattr(value, "__qualname__", "") in _WITHOUT_GRADIENT
 
     def _do_expr(self, node: ast.Expr) -> str | None:
         call = node.value
@@ -427,6 +434,8 @@ class Statements(Calls):
 
     def _without_gradient(self, value: Value) -> Value:
         """Stops the gradient of a value inside ``torch.no_grad()``."""
+        if isinstance(value, Tensor) and not getattr(value.dtype, "is_floating_point", True):
+            return value  # integers have no gradient
         start = "jax.lax.stop_gradient("
         if not self._gradientless or not isinstance(value, Tensor) or value.text.startswith(start):
             return value
@@ -567,7 +576,8 @@ class Statements(Calls):
         symbol = self.source.segment(node)[len(self.source.segment(target)) :].lstrip()
         sign = symbol[: symbol.index("=")]
         self._refuse_other_names(target)
-        if text_of(value) == f"{old.text} {sign} {text_of(right)}":
+        changed_by_gradient = self._without_gradient(value) is not value
+        if text_of(value) == f"{old.text} {sign} {text_of(right)}" and not changed_by_gradient:
             return f"{old.text} {sign}= {text_of(right)}" if held else self.edited(node)
         return self._stored(target, value)
 
