@@ -18,7 +18,15 @@ from typing import Any
 from jaxnets.port import modules
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.rewrite import Renderer
-from jaxnets.port.sources import FOREIGN, Source, is_users, number_of, plain_function
+from jaxnets.port.sources import (
+    FOREIGN,
+    Source,
+    enclosing,
+    is_users,
+    number_of,
+    plain_function,
+    qualified,
+)
 from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
@@ -206,7 +214,11 @@ class Emitter:
             found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
             why = f"{construct} has no counterpart"
-            refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
+            names = (one for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute))
+            at = next((one for one in names if source.segment(one) == construct), node)
+            owner = at if at is node else enclosing(at, ast.FunctionDef) or node
+            where = qualified(owner) or getattr(node, "name", "")
+            refusal = Refusal(source.place(at), where, construct, why)
             self.job.refusals.setdefault((refusal.place, construct), refusal)
 
     def _is_library(self, name: str) -> bool:

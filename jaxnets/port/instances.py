@@ -443,6 +443,8 @@ def array(value: Any) -> Made:
     value = value.detach().cpu()
     shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     args: dict[str, Node] = {"shape": Made(("tuple",), shape)}
+    if value.is_sparse:
+        raise Refused("a sparse tensor has no counterpart", "make it dense by to_dense()")
     if value.numel() and (first := only(value)) is not None:
         return Made(("filled", value.dtype, first), args)
     if value.ndim == 1 and len(value) > 1 and not value.is_complex() and value.dtype != torch.bool:

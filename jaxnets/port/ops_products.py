@@ -13,7 +13,7 @@ from jaxnets.port.values import (
 )
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot", "inner", "vdot", "spmm", "torch.sparse.mm")
+@rule("matmul", "mm", "bmm", "mv", "dot", "inner", "vdot", "spmm", "torch._C._sparse._sparse_mm")
 def matmul(context: Context, input: Value, other: Value) -> Tensor:
     """Ports matrix products, in the current orders of the operands where possible."""
     a, b = tensor(input), tensor(other)

@@ -232,7 +232,7 @@ def _best(network: "_Network", sources: Sources) -> _Written:
     tried: list[_Written] = []
     for way in (_from_source, _from_class, _from_instances):
         while (written := way(network, sources, *observed)) is not None:
-            if way is not _from_instances and not written.job.refusals:
+            if not written.job.refusals:
                 _check_constructor(written)
             if not written.job.refusals:
                 return written
@@ -374,9 +374,11 @@ def _check_constructor(written: _Written) -> None:
     try:
         nnx.eval_shape(_ported_of(written, written.text).build)
     except Exception as error:  # the user's code may raise anything
-        name = written.root.__name__
-        refusal = Refusal("", name, "its constructor", f"does not run: {why(error)}")
-        written.job.refusals["", name] = refusal
+        root, sources = written.root, written.job.sources
+        node = sources.class_node(root) if isinstance(root, type) else sources.function(root)
+        place, name = sources.of(node).place(node), root.__name__
+        refusal = Refusal(place, name, "its constructor", f"does not run: {why(error)}")
+        written.job.refusals[place, name] = refusal
 
 
 def _ported_of(written: _Written, source: str) -> Ported:

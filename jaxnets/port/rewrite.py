@@ -35,7 +35,7 @@ class Renderer(Statements):
     def _do_functiondef(self, node: ast.FunctionDef) -> str | None:
         entered = number_of(node) in self.job.facts.entered
         if self.function is None and self.class_node is None and not entered:
-            return self._stub(node)
+            return self._stub(node) if not self._decorates(node) else self.source.segment(node)
         outer, self.function = self.function, self.function or node
         self._locals.append(bound_names(node))
         mine = outer is None
@@ -49,6 +49,15 @@ class Renderer(Statements):
             self._gradientless -= without_gradient
             self._locals.pop()
             self.function = outer
+
+    def _decorates(self, node: ast.FunctionDef) -> bool:
+        """Whether a function of the file is a decorator, which ran when the file was imported."""
+        decorators = (
+            each.func if isinstance(each, ast.Call) else each
+            for one in ast.walk(self.source.tree)
+            for each in getattr(one, "decorator_list", ())
+        )
+        return any(isinstance(one, ast.Name) and one.id == node.name for one in decorators)
 
     def _stub(self, node: ast.FunctionDef) -> str:
         """Returns the text of a function that did not run; its body raises an error."""
