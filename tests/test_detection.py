@@ -159,6 +159,7 @@ def test_outputs_that_equal_the_truth_decode_to_it():
     assert (np.diff(ranked) <= 0).all()
 
 
+@pytest.mark.slow
 def test_scattered_digits_are_drawn_from_their_key_with_boxes_around_them():
     data = load("scattered-digits")
     assert isinstance(data, DetectionDataset)

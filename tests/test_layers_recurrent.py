@@ -117,8 +117,9 @@ def gradients(kind, remat):
 SEGMENTS = [2, 5, 9]  # of 5 steps: with a remainder, one segment, none
 
 
-@pytest.mark.parametrize("kind", tier.usually(LAYERS, [layers.LSTM]))
-@pytest.mark.parametrize("remat", tier.usually(SEGMENTS, [2]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("remat", SEGMENTS)
 def test_segments_computed_again_are_the_same(kind, remat):
     assert_trees_close(gradients(kind, remat), gradients(kind, None), rtol=1e-5, atol=1e-6)
 

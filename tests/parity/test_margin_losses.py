@@ -84,7 +84,7 @@ def floating(array):
     ("dtype", "reduction"),
     [
         pytest.param(np.float32, "mean", marks=pytest.mark.slow),
-        (np.float64, "sum"),
+        pytest.param(np.float64, "sum", marks=pytest.mark.slow),
         (np.float64, "none"),
     ],
 )
