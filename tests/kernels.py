@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests import tier
+
 #: Compiles kernels that are called only a few times. Compilers use the last optimization level on
 #: the command line, so -O0 must follow the level that the package passes.
 QUICK_COMPILER = """sh -c 'exec c++ "$@" -O0' c++"""
@@ -25,5 +27,5 @@ def assert_close(ours, theirs, tolerance):
 
 def precisions(single, double):
     """Parametrizes a dtype and its tolerance; float64 runs with ``-m slow``."""
-    cases = [(np.float32, single), pytest.param(np.float64, double, marks=pytest.mark.slow)]
+    cases = [(np.float32, single), tier.slow(np.float64, double)]
     return pytest.mark.parametrize(("dtype", "tolerance"), cases)

@@ -812,7 +812,7 @@ BAD_WORDS += ["1,2", "1,,2", "true", "None", "[1, 2]", "~nobody/x", "train[:", "
 
 
 def said(words, capsys):
-    """The problem with the error message of a command; None if it is good or there is none."""
+    """Returns what is wrong with the error message of a command; None if nothing is."""
     try:
         code = main(["--no-cache", *words])
     except Started:

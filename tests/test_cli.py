@@ -14,6 +14,7 @@ from jaxnets.cli import COMMANDS, cli, main
 from jaxnets.commands.flags import KeyValue, Scheduler
 from jaxnets.commands.predict import saved_in
 from jaxnets.commands.suggestions import _ELSEWHERE
+from tests import tier
 from tests.data_files import write_idx
 
 
@@ -121,9 +122,9 @@ def test_summary_shows_layers_shapes_and_counts(capsys, recipe, parameters):
     ("recipe", "parts"),
     [
         ("dates-transformer", ["src_tok_emb", "transformer"]),
-        pytest.param("dates-seq2seq", ["encoder", "decoder"], marks=pytest.mark.slow),
-        pytest.param("mnist-cgan", ["generator", "discriminator"], marks=pytest.mark.slow),
-        pytest.param("mnist-diffusion", ["unet"], marks=pytest.mark.slow),
+        tier.slow("dates-seq2seq", ["encoder", "decoder"]),
+        tier.slow("mnist-cgan", ["generator", "discriminator"]),
+        tier.slow("mnist-diffusion", ["unet"]),
     ],
 )
 def test_summary_of_networks_that_need_more_than_the_inputs(capsys, recipe, parts):

@@ -383,8 +383,11 @@ def test_several_statements_on_a_line(tmp_path, monkeypatch):
             def __init__(self): super().__init__(); self.a = nn.Linear(4, 4); self.on = True
             def forward(self, x):
                 n = len(x); x = self.a(x); x = torch.relu(x);  # first
-                if self.on: x = x * 2; x = x + 1
+                if self.on: x = x * 2; x = x + 1 if self.on else x.nonzero().view(4, -1)
+                if torch.jit.is_scripting(): x = x * 5
+                else: x = x - 1; x = x * 3
                 return x;
+            def unused(self, x): y = x + 1; return y
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -400,7 +403,11 @@ def test_several_statements_on_a_line(tmp_path, monkeypatch):
             x = jax.nn.relu(x)  # first
             if self.on:
                 x = x * 2
+                if not self.on:
+                    raise NotImplementedError("not run by the example input")
                 x = x + 1
+            x = x - 1
+            x = x * 3
             return x
         """,
     )

@@ -27,8 +27,9 @@ def one_in(count, cases):
     return [slow(case) if number % count else case for number, case in enumerate(cases)]
 
 
-def slow(case):
-    """A parameter that runs with ``-m slow``."""
-    if hasattr(case, "marks"):  # a pytest.param
+def slow(*values):
+    """The values of one case, or a ``pytest.param``; the case runs with ``-m slow``."""
+    (case, *_) = values
+    if hasattr(case, "marks"):
         return pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
-    return pytest.param(case, marks=pytest.mark.slow)
+    return pytest.param(*values, marks=pytest.mark.slow)

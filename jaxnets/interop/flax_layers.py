@@ -1,6 +1,7 @@
 """Links for Flax layers whose arrays do not correspond one to one to PyTorch's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ def _biases(ours: str, suffix: str) -> Link:
     return Link((ours,), names, _summed, _with_zeros, note=_SUM)
 
 
-def _fused_lstm(path: str, suffix: str) -> list[Link]:
+def _two_kernels(bias: str, path: str, suffix: str) -> list[Link]:
+    """Links a cell of two linear layers, of which the one named ``bias`` has the bias."""
     return [
         _kernel(f"{path}dense_i.kernel", f"weight_ih{suffix}"),
         _kernel(f"{path}dense_h.kernel", f"weight_hh{suffix}"),
-        _biases(f"{path}dense_h.bias", suffix),
+        _biases(f"{path}{bias}.bias", suffix),
     ]
 
 
@@ -67,14 +69,6 @@ def _lstm(path: str, suffix: str) -> list[Link]:
     ]
 
 
-def _rnn(path: str, suffix: str) -> list[Link]:
-    return [
-        _kernel(f"{path}dense_i.kernel", f"weight_ih{suffix}"),
-        _kernel(f"{path}dense_h.kernel", f"weight_hh{suffix}"),
-        _biases(f"{path}dense_i.bias", suffix),
-    ]
-
-
 def _gru(path: str, suffix: str) -> list[Link]:
     # PyTorch multiplies the last third of bias_hh by the reset gate; Flax has no such bias.
     def to_jax(inputs: np.ndarray, states: np.ndarray) -> tuple[np.ndarray]:
@@ -94,10 +88,10 @@ def _gru(path: str, suffix: str) -> list[Link]:
 
 
 _CELLS: dict[type[nnx.Module], Callable[[str, str], list[Link]]] = {
-    nnx.OptimizedLSTMCell: _fused_lstm,
+    nnx.OptimizedLSTMCell: partial(_two_kernels, "dense_h"),
     nnx.LSTMCell: _lstm,
     nnx.GRUCell: _gru,
-    nnx.SimpleCell: _rnn,
+    nnx.SimpleCell: partial(_two_kernels, "dense_i"),
 }
 
 

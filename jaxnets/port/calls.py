@@ -688,15 +688,17 @@ class Calls(Expressions):
         return next((cls for cls in above if "__init__" in vars(cls)), None)
 
 
-def _becomes_numbers(node: ast.Call) -> bool:
+def _becomes_numbers(node: Any) -> bool:
     """Whether a call with positional arguments only creates the numbers of a Python list."""
-    above = node.parent  # type: ignore[attr-defined]
+    above = node.parent
     if node.keywords:
         return False
     if isinstance(above, ast.Attribute):
         return above.attr == "tolist"
+    if not isinstance(above, ast.comprehension):
+        return False
+    made: Any = above
     return (
-        isinstance(above, ast.comprehension)
-        and isinstance(above.parent, ast.ListComp)  # type: ignore[attr-defined]
-        and ast.unparse(above.parent.elt) == f"{ast.unparse(above.target)}.item()"  # type: ignore[attr-defined]
+        isinstance(made.parent, ast.ListComp)
+        and ast.unparse(made.parent.elt) == f"{ast.unparse(above.target)}.item()"
     )

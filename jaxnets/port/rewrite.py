@@ -62,7 +62,7 @@ class Renderer(Statements):
     def _stub(self, node: ast.FunctionDef) -> str:
         """Returns the text of a function that did not run; its body raises an error."""
         self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")
-        text = f'{" " * node.body[0].col_offset}raise NotImplementedError("{NOT_RUN}")'
+        text = f'{self._indent(node.body[0])}raise NotImplementedError("{NOT_RUN}")'
         return f"{self._header(node, 0, False)}\n{text}"
 
     def _function_text(self, node: ast.FunctionDef, mine: bool) -> str | None:

@@ -72,12 +72,12 @@ class Statements(Calls):
         """Returns the text from ``start`` to the end of the last statement, or None if empty."""
         end = self.source.span(statements[-1])[1]
         parts: list[str] = []
-        position, left, indent = start, False, self._indent(statements, start)
+        position, left = start, False
         # If a statement cannot be written because it did not run, everything from the first
         # statement of the block that did not run is replaced by one that raises.
         missed: list[str] | None = None  # the parts before the first statement that did not run
         for one in statements:
-            before = self._before(one, position, indent)
+            before = self._before(one, position)
             if missed is None and not self._ran(one) and not is_docstring(one):
                 missed = [*parts, before]
             outer, self.guards = self.guards, []
@@ -106,31 +106,32 @@ class Statements(Calls):
             return None
         return text.rstrip()
 
-    def _indent(self, statements: list[ast.stmt], start: int) -> str:
-        """Returns the white space before the statements of a block."""
-        begin = self._begin(statements[0])
+    def _indent(self, node: Any) -> str:
+        """Returns the white space before the statements of a block, given one of them."""
+        begin = self._begin(node)
         line = self.source.text[self.source.text.rfind("\n", 0, begin) + 1 : begin]
         if not line.strip():
             return line
-        # The block is on the line of its header, such as ``if x: y``.
-        header = self.source.text[self.source.text.rfind("\n", 0, start) + 1 : start]
-        return header[: len(header) - len(header.lstrip())] + "    "
+        names = ("body", "orelse", "finalbody")
+        blocks = [getattr(node.parent, name, []) for name in names]
+        first = next(block[0] for block in blocks if isinstance(block, list) and node in block)
+        # Another statement is before it on the line, or the header, as in ``if x: y``.
+        return self._indent(first) if first is not node else self._indent(node.parent) + "    "
 
-    def _before(self, node: ast.stmt, position: int, indent: str) -> str:
+    def _before(self, node: ast.stmt, position: int) -> str:
         """Returns the text before a statement, which begins a new line if it follows a semicolon.
 
         Args:
             node: the statement.
             position: the end of the statement before it, or of the block's header.
-            indent: the white space before the statements of the block.
         """
         text = self.source.text[position : self._begin(node)]
         semicolon = re.match(r"[ \t]*;", text)
-        if semicolon is None:
-            first_of_several = not text.strip() and self._another_follows(self.source.span(node)[1])
-            return f"\n{indent}" if first_of_several and "\n" not in text else text
-        text = text[semicolon.end() :]
-        return text if "\n" in text else f"\n{indent}"
+        if semicolon is not None:
+            text = text[semicolon.end() :]
+        elif text.strip() or not self._another_follows(self.source.span(node)[1]):
+            return text
+        return text if "\n" in text else f"\n{self._indent(node)}"
 
     def _another_follows(self, stop: int) -> bool:
         """Whether a statement that ends here is followed by another one on its line."""
@@ -140,7 +141,7 @@ class Statements(Calls):
         """Returns a statement after tests that raise if it would run unobserved code."""
         if not text:
             return text
-        indent = "\n" + " " * node.col_offset
+        indent = f"\n{self._indent(node)}"
         missed = f'{indent}    raise NotImplementedError("{NOT_RUN}"){indent}'
         return "".join(f"if {test}:{missed}" for test in self.guards) + text
 
@@ -175,7 +176,7 @@ class Statements(Calls):
         return text
 
     def _pass(self, statements: list[ast.stmt]) -> str:
-        return "\n" + " " * statements[0].col_offset + "pass"
+        return f"\n{self._indent(statements[0])}pass"
 
     def _colon(self, node: Any, statements: list[ast.stmt]) -> int:
         """Returns the index after the colon before a block."""
@@ -234,11 +235,12 @@ class Statements(Calls):
         text = self.block(statements, self._begin(statements[0]))
         if text is None:
             return None
-        move = statements[0].col_offset - node.col_offset
+        inner, outer = self._indent(statements[0]), self._indent(node)
         if isinstance(statements[0], ast.If):
             text = text.removeprefix("el")  # "elif" becomes "if"
-        lines = text.split("\n")
-        return "\n".join([lines[0], *(line.removeprefix(" " * move) for line in lines[1:])])
+        lines = text.lstrip().split("\n")
+        moved = inner.removeprefix(outer)
+        return "\n".join([lines[0], *(line.removeprefix(moved) for line in lines[1:])])
 
     def _do_for(self, node: ast.For) -> str | None:
         if self._sets_weights(node):

@@ -253,7 +253,7 @@ def padding(batch, length):
 
 @pytest.mark.parametrize(
     ("dtype", "kind"),
-    [pytest.param(np.float32, "boolean", marks=pytest.mark.slow), (np.float64, "float")],
+    [tier.slow(np.float32, "boolean"), (np.float64, "float")],
 )
 def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
     ours = layers.TransformerDecoderLayer(8, 2, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)
@@ -275,7 +275,7 @@ def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
 
 @pytest.mark.parametrize(
     ("dtype", "hints"),
-    [pytest.param(np.float32, True, marks=pytest.mark.slow), (np.float64, False)],
+    [tier.slow(np.float32, True), (np.float64, False)],
 )
 def test_transformer_with_masks_equals_torch(dtype, hints):
     """With masks, as PyTorch requires, and with hints alone."""

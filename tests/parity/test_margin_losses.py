@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from jaxnets import losses
+from tests import tier
 from tests.parity.oracle import DTYPES, assert_equal
 
 RANDOM = np.random.default_rng(0)
@@ -83,8 +84,8 @@ def floating(array):
 @pytest.mark.parametrize(
     ("dtype", "reduction"),
     [
-        pytest.param(np.float32, "mean", marks=pytest.mark.slow),
-        pytest.param(np.float64, "sum", marks=pytest.mark.slow),
+        tier.slow(np.float32, "mean"),
+        tier.slow(np.float64, "sum"),
         (np.float64, "none"),
     ],
 )

@@ -297,7 +297,7 @@ def test_cells_step_by_step_equal_the_layer_in_float64(kind):
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
-        pytest.param("GRU", np.float32, marks=pytest.mark.slow),
+        tier.slow("GRU", np.float32),
         ("LSTM", np.float32),
         ("GRU", np.float64),
     ],
