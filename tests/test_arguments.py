@@ -488,7 +488,7 @@ RECORDS = {
     "Chosen",
     "Comparison",
     "Course",
-    "Departure",
+    "Divergence",
     "ElementSpec",
     "EpochRecord",
     "Evaluation",
