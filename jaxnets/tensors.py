@@ -7,6 +7,7 @@ equal elements, while ``torch.max`` along an axis passes the gradient to the fir
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -231,10 +232,64 @@ def norm(input: ArrayLike, p: float = 2, dim: Any = None, *, keepdim: bool = Fal
     if p == 1:
         return jnp.sum(sizes, axes, keepdims=keepdim)
     if math.isinf(p):
-        return (jnp.max if p > 0 else jnp.min)(sizes, axes, keepdims=keepdim)
+        return (amax if p > 0 else amin)(sizes, axes, keepdim)
     powers = jnp.where(x == 0, 0, jnp.where(x == 0, 1, sizes) ** p)
     total = jnp.sum(powers, axes, keepdims=keepdim)
     return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / p))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _extreme(reduction: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Applies ``reduction``, which takes a maximum or minimum."""
+    return reduction(x)
+
+
+@_extreme.defjvp
+def _extreme_jvp(
+    reduction: Callable[[jax.Array], jax.Array], primals: tuple[Any], tangents: tuple[Any]
+) -> tuple[jax.Array, jax.Array]:
+    # JAX divides the gradient by the number of elements that equal the maximum. Without the
+    # barrier, XLA may compute x twice with different rounding, and then that number can be 0.
+    (x,) = primals
+    return jax.jvp(reduction, (lax.optimization_barrier(x),), tangents)
+
+
+def amax(input: ArrayLike, dim: Any = None, keepdim: bool = False) -> jax.Array:
+    """Computes the largest element along axes: ``torch.amax``.
+
+    Equal elements share the gradient.
+
+    Args:
+        input: real numbers of any shape.
+        dim: an axis or several; None for all.
+        keepdim: whether to keep the axes with size 1.
+
+    Examples:
+        >>> amax(jnp.array([[1, 3], [2, 0]]), 1).tolist()
+        [3, 2]
+    """
+    x, keepdim = _ordered(input), check_bool("keepdim", keepdim)
+    axes = tuple(_filled_axis(x, axis) for axis in _axes(x, dim))
+    return _extreme(functools.partial(jnp.max, axis=axes, keepdims=keepdim), x)
+
+
+def amin(input: ArrayLike, dim: Any = None, keepdim: bool = False) -> jax.Array:
+    """Computes the smallest element along axes: ``torch.amin``.
+
+    Equal elements share the gradient.
+
+    Args:
+        input: real numbers of any shape.
+        dim: an axis or several; None for all.
+        keepdim: whether to keep the axes with size 1.
+
+    Examples:
+        >>> amin(jnp.array([[1, 3], [2, 0]]), 1).tolist()
+        [1, 0]
+    """
+    x, keepdim = _ordered(input), check_bool("keepdim", keepdim)
+    axes = tuple(_filled_axis(x, axis) for axis in _axes(x, dim))
+    return _extreme(functools.partial(jnp.min, axis=axes, keepdims=keepdim), x)
 
 
 def max(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, jax.Array]:

@@ -146,6 +146,7 @@ CASES = [
     Case("decorated.py:Timed", ("3x4",)),
     Case("decorated.py:Sparse", ("3x4",), refused="torch.sparse_coo_tensor has no rule"),
     Case("decorated.py:Nested", ("3x4",), refused="does not run"),
+    Case("extremes.py:WarpedPool", ("2x3x4x4",)),
     Case("tabs.py:Tabbed", ("3x4",)),
     Case("compiled.py:Compiled", ("3x4",)),
     Case("compiled.py:compiled_network", ("3x4",)),

@@ -20,6 +20,8 @@ NUMBERS = [1.0, -np.inf, np.nan, -2.0, 0.0, np.inf]
         (lambda x: tensors.clamp(x, 1, -1), lambda x: x.clamp(1, -1)),
         (lambda x: tensors.max(x, 0)[0], lambda x: x.max(0)[0]),
         (lambda x: tensors.min(x, 0)[1], lambda x: x.min(0)[1]),
+        (lambda x: tensors.amax(x, -1), lambda x: x.amax(-1)),
+        (tensors.amin, torch.amin),
         (tensors.median, torch.median),
         (lambda x: tensors.median(x, 0)[0], lambda x: x.median(0)[0]),
         (lambda x: tensors.cummax(x, 0)[0], lambda x: x.cummax(0)[0]),
@@ -36,12 +38,15 @@ def test_equal_elements_share_or_do_not_as_in_pytorch():
     x = jnp.array([1.0, 3.0, 3.0])
     np.testing.assert_array_equal(jax.grad(lambda x: tensors.max(x, 0)[0])(x), [0, 1, 0])
     np.testing.assert_array_equal(jax.grad(tensors.median)(x), [0, 0.5, 0.5])
+    np.testing.assert_array_equal(jax.grad(tensors.amax)(x), [0, 0.5, 0.5])
+    np.testing.assert_array_equal(jax.grad(tensors.amin)(-x), [0, 0.5, 0.5])
 
 
 def test_axes_of_one_element_stay():
     x = jnp.arange(6.0).reshape(2, 3)
     for result in (
         tensors.max(x, 1, keepdim=True)[0],
+        tensors.amax(x, 1, keepdim=True),
         tensors.kthvalue(x, 1, 1, keepdim=True)[0],
         tensors.median(x, 1, keepdim=True)[0],
         tensors.std(x, 1, keepdim=True),
@@ -78,6 +83,9 @@ def test_no_axes_are_all_axes():
         (lambda x: tensors.abs("x"), "input: expected an array"),
         (lambda x: tensors.sort(x[0, 0]), r"input: expected .* with an axis, got float32\[\]"),
         (lambda x: tensors.min(x[:0], 0), "input: expected an array with elements along axis 0"),
+        (lambda x: tensors.amax(x[:0]), "input: expected an array with elements along axis 0"),
+        (lambda x: tensors.amin(x, (1, 1)), r"dim: expected different axes, got \(1, 1\)"),
+        (lambda x: tensors.amax(x.astype(complex)), "real numbers, got complex64"),
         (lambda x: tensors.cummax(x.astype(complex), 0), "real numbers, got complex64"),
         (lambda x: tensors.clamp(x > 0, 1), "input: expected an array of real numbers, got bool"),
         (lambda x: tensors.clamp(x, 1j), "min: expected an array of real numbers, got complex64"),

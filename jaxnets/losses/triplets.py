@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxnets import tensors
 from jaxnets.arrays import ArrayLike, called, check_bool, check_function, check_number
 from jaxnets.losses import arguments
 from jaxnets.losses.margins import at_least_zero
@@ -131,7 +132,7 @@ def _norm(x: jax.Array, p: float) -> jax.Array:
     if p == 1:
         return jnp.sum(sizes, axis=-1)
     if p == jnp.inf:
-        return jnp.max(sizes, axis=-1)
+        return tensors.amax(sizes, -1)
     return _power(jnp.sum(_power(sizes, p), axis=-1), 1 / p)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jaxnets import tensors
 from jaxnets.arrays import InputError, check_floats, check_positive
 from jaxnets.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d
 
@@ -65,6 +66,6 @@ class SpeechCNN(nnx.Module):
         x = self.pool(jax.nn.relu(self.bn1(self.conv1(x))))  # [batch, frames/2, bands/2, channels]
         x = self.pool(jax.nn.relu(self.bn2(self.conv2(x))))
         x = jax.nn.relu(self.bn3(self.conv3(x)))  # [batch, frames/4, bands/4, 4·channels]
-        x = jnp.max(x, axis=1)  # [batch, bands/4, 4·channels]
+        x = tensors.amax(x, 1)  # [batch, bands/4, 4·channels]
         x = jnp.swapaxes(x, 1, 2)  # channels slowest, as in PyTorch
         return self.fc(x.reshape(x.shape[0], -1))

@@ -61,12 +61,22 @@ for _name, *_names in (
     ("sum", "sum"),
     ("mean", "mean"),
     ("prod", "prod"),
-    ("max", "amax"),
-    ("min", "amin"),
     ("all", "all"),
     ("any", "any"),
 ):
     _register(_name, *_names)
+
+
+def _shared_extreme(name: str) -> None:
+    @rule(name)
+    def apply(context: Context, input: Value, dim: Given = None, keepdim: Given = None) -> Value:
+        x = tensor(input)
+        text = call(context, f"tensors.{name}", x, _axes(x, dim), keepdim=_keep(keepdim))
+        return _reduced(context, x, text, dim, keepdim)
+
+
+_shared_extreme("amax")
+_shared_extreme("amin")
 
 
 @rule("nansum")
@@ -177,7 +187,7 @@ def _extreme(name: str) -> None:
         if others:
             raise Refused(f"torch.{name} with {', '.join(others)}", "Omit these arguments.")
         if dim is None:
-            return _reduced(context, x, method(context, x, name), None, None)
+            return _reduced(context, x, call(context, f"tensors.a{name}", x), None, None)
         if isinstance(dim, Tensor):
             (a, b), leader = layouts.align(context, x, dim)
             return elementwise(context, call(context, f"jnp.{name}imum", a, b), leader)
