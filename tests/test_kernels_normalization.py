@@ -1,4 +1,4 @@
-"""Batch and layer normalization by native kernels compared with XLA's operations."""
+"""Batch, group and layer normalization by native kernels compared with XLA's operations."""
 
 import subprocess
 import sys
@@ -12,8 +12,10 @@ from jax.sharding import PartitionSpec as P
 from jaxnets.kernels import native
 from jaxnets.kernels.normalization import (
     batch_norm,
+    group_norm,
     layer_norm,
     supports_batch_norm,
+    supports_group_norm,
     supports_layer_norm,
 )
 from jaxnets.layers import normalization as layers
@@ -22,17 +24,25 @@ from tests.kernels import assert_close, calls
 
 EPS = 1e-5
 #: Shapes of images: channels that fill less than one vector or several, rows shorter and longer
-#: than a line, several chunks; with and without ReLU and residual.
+#: than a line, several chunks; with and without an activation and a residual.
 IMAGES = {
-    "one value": ((1, 2), False, False),
-    "few": ((5, 3), True, False),
-    "odd channels": ((7, 4, 4, 6), True, True),
-    "a part of a line": ((33, 17), False, True),
-    "no period": ((9, 5, 129), True, False),
-    "several chunks": ((40, 9, 8, 64), True, True),
-    "several lines": ((37, 192), False, False),
-    "long rows": ((3, 2065), True, True),
+    "one value": ((1, 2), "", False),
+    "few": ((5, 3), "relu", False),
+    "odd channels": ((7, 4, 4, 6), "relu", True),
+    "a part of a line": ((33, 17), "", True),
+    "no period": ((9, 5, 129), "silu", False),
+    "several chunks": ((40, 9, 8, 64), "relu", True),
+    "several lines": ((37, 192), "", False),
+    "long rows": ((3, 2065), "relu", True),
 }
+#: Shapes of examples, numbers of groups, and the activation.
+GROUPS = {
+    "one group": ((3, 4, 5, 6), 1, ""),
+    "of one row": ((7, 24), 4, "relu"),
+    "of one channel": ((2, 9, 7, 5), 5, "silu"),
+    "several chunks": ((2, 33, 32, 48), 4, "silu"),
+}
+ACTIVATIONS = {"": lambda x: x, "relu": jax.nn.relu, "silu": jax.nn.silu}
 #: Shapes, the number of last axes to normalize over, and whether there is a residual.
 ROWS = {
     "one row": ((1, 2, 7), 1, False),
@@ -43,17 +53,31 @@ ROWS = {
 }
 
 
-def plain_batch_norm(relu, residual):
+def plain_batch_norm(activation, residual=False):
     def run(x, scale, bias, *added):
         y, mean, var = layers.batch_norm(x, scale, bias, eps=EPS)
-        y = y + added[0] if residual else y
-        return jax.nn.relu(y) if relu else y, mean, var
+        return ACTIVATIONS[activation](y + added[0] if residual else y), mean, var
 
     return run
 
 
-def kernel_batch_norm(relu=False, residual=False):
-    return batch_norm(EPS, plain_batch_norm(relu, residual), relu=relu, residual=residual)
+def kernel_batch_norm(activation="", residual=False):
+    plain = plain_batch_norm(activation, residual)
+    return batch_norm(EPS, plain, activation=activation, residual=residual)
+
+
+def plain_group_norm(groups, activation):
+    def run(x, scale, bias):
+        y, mean, var = layers.group_norm(x, scale, bias, eps=EPS, groups=groups)
+        return ACTIVATIONS[activation](y), mean, var
+
+    return run
+
+
+def kernel_group_norm(groups, activation=""):
+    return group_norm(
+        EPS, plain_group_norm(groups, activation), groups=groups, activation=activation
+    )
 
 
 def plain_layer_norm(axes, residual):
@@ -97,12 +121,21 @@ def wide():
 
 
 def check_batch_norm(case, dtype=np.float64, tolerance=1e-12, parameters=True):
-    shape, relu, residual = IMAGES[case]
+    shape, activation, residual = IMAGES[case]
     x, *added = arrays(shape, *[shape] * residual, dtype=dtype)
     scale, bias = arrays(*[shape[-1:]] * 2, dtype=dtype) if parameters else (None, None)
     assert supports_batch_norm(x, scale, bias, *added)
-    ours, theirs = kernel_batch_norm(relu, residual), plain_batch_norm(relu, residual)
+    ours, theirs = kernel_batch_norm(activation, residual), plain_batch_norm(activation, residual)
     check(ours, theirs, (x, scale, bias, *added), tolerance)
+
+
+def check_group_norm(case, dtype=np.float64, tolerance=1e-12, parameters=True):
+    shape, groups, activation = GROUPS[case]
+    (x,) = arrays(shape, dtype=dtype)
+    scale, bias = arrays(*[shape[-1:]] * 2, dtype=dtype) if parameters else (None, None)
+    assert supports_group_norm(x, scale, bias)
+    ours, theirs = kernel_group_norm(groups, activation), plain_group_norm(groups, activation)
+    check(ours, theirs, (x, scale, bias), tolerance)
 
 
 def check_layer_norm(case, dtype=np.float64, tolerance=1e-12, parameters=True):
@@ -122,6 +155,15 @@ def test_batch_norm_equal_to_xla(case):
 @pytest.mark.parametrize("case", ["odd channels", "several lines"])
 def test_batch_norm_equal_to_xla_in_single_precision(case):
     check_batch_norm(case, np.float32, 1e-5)
+
+
+@pytest.mark.parametrize("case", GROUPS)
+def test_group_norm_equal_to_xla(case):
+    check_group_norm(case, parameters=case != "of one channel")
+
+
+def test_group_norm_equal_to_xla_in_single_precision():
+    check_group_norm("several chunks", np.float32, 1e-5)
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -154,7 +196,8 @@ def test_second_derivatives():
     @jax.jit
     def gradients(*given):
         functions = (
-            (kernel_batch_norm(relu=True), plain_batch_norm(True, False)),
+            (kernel_batch_norm("relu"), plain_batch_norm("relu")),
+            (kernel_group_norm(1, "silu"), plain_group_norm(1, "silu")),
             (kernel_layer_norm(), plain_layer_norm(1, False)),
         )
         return [[jax.grad(penalty, (1, 2, 3))(one, *given) for one in pair] for pair in functions]
@@ -167,34 +210,42 @@ def test_second_derivatives():
 def test_what_is_not_finite_spoils_its_channel_or_row_alone(bad):
     (x,) = arrays((70, 6))
     x = x.at[3, 2].set(bad)
-    y, mean, var = kernel_batch_norm(relu=True)(x, None, None)
+    y, mean, var = kernel_batch_norm("relu")(x, None, None)
     assert np.isnan(y[:, 2]).all()
     np.testing.assert_array_equal(mean[2], bad)
     assert np.isnan(var[2])
     for array in (y, mean, var):
         assert np.isfinite(np.delete(array, 2, -1)).all()
-    y = kernel_layer_norm()(x, None, None)
-    assert np.isnan(y[3]).all()
-    assert np.isfinite(np.delete(y, 3, 0)).all()
+    for function in (kernel_layer_norm(), lambda *given: kernel_group_norm(1)(*given)[0]):
+        y = function(x, None, None)
+        assert np.isnan(y[3]).all()
+        assert np.isfinite(np.delete(y, 3, 0)).all()
 
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_relu_has_no_gradient_at_zero(residual):
     x, scale, bias = jnp.ones((4, 3)), jnp.zeros(3), jnp.zeros(3)
-    run = kernel_batch_norm(relu=True, residual=residual)
+    run = kernel_batch_norm("relu", residual=residual)
     added = [jnp.zeros_like(x)] * residual
     for gradient in everything(run, (x, scale, bias, *added))[1][1:]:
         np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.parametrize("size", [13, 300])
-def test_an_example_has_the_same_bits_in_every_batch(size):
-    """The outputs and gradients of layer normalization do not depend on the other rows."""
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda *given: kernel_layer_norm()(*given),
+        lambda *given: kernel_group_norm(2, "silu")(*given)[0],
+    ],
+)
+@pytest.mark.parametrize("size", [14, 300])
+def test_an_example_has_the_same_bits_in_every_batch(function, size):
+    """The outputs and gradients do not depend on the other examples."""
     x, scale, bias = arrays((41, size), (size,), (size,), dtype=np.float32)
 
     @jax.jit
     def run(x):
-        made, pull_back = jax.vjp(lambda x: kernel_layer_norm()(x, scale, bias), x)
+        made, pull_back = jax.vjp(lambda x: function(x, scale, bias), x)
         return made, *pull_back(jnp.sin(made))
 
     whole = run(x)
@@ -205,7 +256,7 @@ def test_an_example_has_the_same_bits_in_every_batch(size):
 
 def test_many_at_once_have_the_bits_of_one():
     (x,) = arrays((3, 8, 5))
-    for run in (kernel_batch_norm(relu=True), kernel_layer_norm()):
+    for run in (kernel_batch_norm("relu"), kernel_group_norm(5), kernel_layer_norm()):
         many = jax.vmap(lambda x: run(x, None, None))(x)  # noqa: B023
         for number, one in enumerate(x):
             jax.tree.map(
@@ -219,11 +270,12 @@ def numbers():
     """The exact results for arrays of several chunks."""
     x, added, scale, bias = arrays((700, 100), (700, 100), (100,), (100,), dtype=np.float32)
     found = [
-        everything(kernel_batch_norm(relu=True, residual=True), (x, scale, bias, added)),
+        everything(kernel_batch_norm("relu", residual=True), (x, scale, bias, added)),
+        everything(kernel_group_norm(4, "silu"), (x.reshape(2, 350, 100), scale, bias)),
         everything(kernel_layer_norm(), (x, scale, bias)),
     ]
-    leaves = [jax.tree.leaves((made, gradients)) for (_, made), gradients in found]
-    return [np.asarray(array).tobytes().hex() for array in leaves[0] + leaves[1]]
+    made = [(outputs, gradients) for (_, outputs), gradients in found]
+    return [np.asarray(array).tobytes().hex() for array in jax.tree.leaves(made)]
 
 
 @pytest.mark.slow
@@ -268,7 +320,9 @@ def test_inference_stores_no_intermediates():
     assert "tensor<6xf64>" in jax.jit(jax.grad(answer)).lower(x).as_text()
 
 
-@pytest.mark.parametrize("supports", [supports_batch_norm, supports_layer_norm])
+@pytest.mark.parametrize(
+    "supports", [supports_batch_norm, supports_group_norm, supports_layer_norm]
+)
 def test_what_the_kernels_take(supports):
     def by(shape=(4, 3), dtype=np.float32, scale=np.float32):
         return supports(jnp.zeros(shape, dtype), jnp.zeros(3, scale), None)
@@ -287,5 +341,7 @@ def test_without_avx_512(vectors_of_32_bytes):
     for case in ("a part of a line", "several chunks"):
         check_batch_norm(case)
     check_batch_norm("odd channels", np.float32, 1e-5)
+    check_group_norm("several chunks")
+    check_group_norm("of one row", np.float32, 1e-5)
     check_layer_norm("short")
     check_layer_norm("long", np.float32, 1e-5)

@@ -92,8 +92,32 @@ NETWORKS = {
             "layer normalization of 4 × 5 × 6, a sum",
         ],
     ),
-    "stock-group-norm": (lambda: nnx.GroupNorm(4, 2, rngs=RNGS), (8, 3, 4), []),
+    "stock-group-norm": (
+        lambda: nnx.Sequential(nnx.GroupNorm(4, 2, rngs=RNGS), nnx.silu),
+        (8, 3, 4),
+        ["group normalization of 8 × 3 × 4, 2 groups and SiLU"],
+    ),
     "stock-rms-norm": (lambda: nnx.RMSNorm(4, rngs=RNGS), (8, 4), []),
+    "group-norm": (
+        lambda: nnx.Sequential(layers.GroupNorm(2, 4), jax.nn.silu),
+        (2, 3, 4),
+        ["group normalization of 2 × 3 × 4, 2 groups and SiLU"],
+    ),
+    "instance-norm": (
+        lambda: nnx.Sequential(layers.InstanceNorm1d(4), lambda x: x * jax.nn.sigmoid(x)),
+        (2, 3, 4),
+        ["group normalization of 2 × 3 × 4, 4 groups and SiLU"],
+    ),
+    "batch-norm-and-silu": (
+        lambda: nnx.Sequential(layers.BatchNorm1d(4), jax.nn.silu),
+        (8, 4),
+        ["batch normalization of 8 × 4 and SiLU"],
+    ),
+    "group-norm-read-twice": (
+        lambda: nnx.Sequential(layers.GroupNorm(2, 4), lambda x: jax.nn.silu(x) + x),
+        (2, 3, 4),
+        ["group normalization of 2 × 3 × 4, 2 groups"],
+    ),
     "lenet": (
         lambda: models.LeNet(rngs=RNGS),
         (16, 28, 28, 1),

@@ -20,27 +20,37 @@ Form = str | float | tuple[Any, ...]
 #: ``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½).
 GELU: Form = ("mul", ("mul", 0.5, "x"), ("erfc", ("mul", ("neg", "x"), math.sqrt(0.5))))
 
-_MEAN: Form = ("div", "sum", "count")
-_SUM: Form = ("reduce_sum", "x")
-_SUM_OF_SQUARES: Form = ("reduce_sum", ("square", "x"))
-_CENTRED: Form = ("sub", "x", ("reshape", "mean"))
-_INVERSE: Form = ("rsqrt", ("add", ("reshape", "var"), "eps"))
-_SCALED: Form = ("mul", _CENTRED, ("mul", _INVERSE, ("reshape", "scale")))
-#: The normalization layers of Flax, with all their parameters first.
-NORMALIZATIONS: tuple[Form, ...] = (
-    ("add", _SCALED, ("reshape", "bias")),
-    ("add", ("mul", _CENTRED, _INVERSE), ("reshape", "bias")),
-    _SCALED,
-    ("mul", _CENTRED, _INVERSE),
-)
-_MEAN_OF_SQUARES: Form = ("div", "sum of squares", "count of squares")
-_VARIANCE: Form = ("max", 0.0, ("sub", _MEAN_OF_SQUARES, ("square", "mean")))
-#: The expression for each name that is used in the forms above.
-_STATISTICS = {
-    "mean": _MEAN,
-    "var": _VARIANCE,
-    "sum": _SUM,
-    "sum of squares": _SUM_OF_SQUARES,
+
+def _normalization_forms(of_groups: bool) -> list[Form]:
+    """Returns the forms of Flax's normalization layers, those with all parameters first.
+
+    Args:
+        of_groups: whether the statistics are those of groups of channels.
+    """
+
+    def spread(statistic: str) -> Form:
+        form: Form = ("broadcast_in_dim", statistic)
+        return ("reshape", ("reshape", form)) if of_groups else ("reshape", statistic)
+
+    centred: Form = ("sub", "x", spread("mean"))
+    inverse: Form = ("rsqrt", ("add", spread("var"), "eps"))
+    scaled: Form = ("mul", centred, ("mul", inverse, ("reshape", "scale")))
+    unscaled: Form = ("mul", centred, inverse)
+    bias: Form = ("reshape", "bias")
+    return [("add", scaled, bias), ("add", unscaled, bias), scaled, unscaled]
+
+
+#: The normalization layers of Flax. The last item tells whether a layer normalizes groups.
+NORMALIZATIONS = [
+    (form, groups) for groups in (False, True) for form in _normalization_forms(groups)
+]
+#: The expression for each name that is used in the forms above, in an order in which each name is
+#: known before it is expanded. The statistics are those of ``parts``: of x, or of its groups.
+_STATISTICS: dict[str, Form] = {
+    "mean": ("div", "sum", "count"),
+    "var": ("max", 0.0, ("sub", ("div", "sum of squares", "count of squares"), ("square", "mean"))),
+    "sum": ("reduce_sum", "parts"),
+    "sum of squares": ("reduce_sum", ("square", "parts")),
 }
 
 
@@ -48,6 +58,15 @@ def batch_norm(x: Any, scale: Any, bias: Any, *, eps: float) -> tuple[jax.Array,
     """Returns the outputs of ``flax.nnx.BatchNorm``, and the mean and variance over the batch."""
     y, mean, var = _normalized(x, scale, bias, eps, range(x.ndim - 1))
     return y, mean.reshape(-1), var.reshape(-1)
+
+
+def group_norm(x: Any, scale: Any, bias: Any, *, eps: float, groups: int) -> tuple[jax.Array, ...]:
+    """Returns the outputs of ``flax.nnx.GroupNorm``, and the mean and variance of each group."""
+    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    axes = [axis for axis in range(1, parts.ndim) if axis != parts.ndim - 2]
+    y, mean, var = _normalized(parts, None, None, eps, axes)
+    y = _scaled(y.reshape(x.shape), scale, bias)
+    return y, mean.reshape(-1, groups), var.reshape(-1, groups)
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, *, eps: float, axes: int) -> jax.Array:
@@ -61,11 +80,13 @@ def _normalized(
     over = tuple(axes)
     mean = x.mean(over, keepdims=True)
     var = jnp.maximum(0, lax.square(x).mean(over, keepdims=True) - lax.square(mean))
-    y = (x - mean) * lax.rsqrt(var + eps)
-    shape = (1,) * (x.ndim - 1) + (-1,)
+    return _scaled((x - mean) * lax.rsqrt(var + eps), scale, bias), mean, var
+
+
+def _scaled(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
+    shape = (1,) * (y.ndim - 1) + (-1,)
     y = y if scale is None else y * scale.reshape(shape)
-    y = y if bias is None else y + bias.reshape(shape)
-    return y, mean, var
+    return y if bias is None else y + bias.reshape(shape)
 
 
 def fitted(
@@ -102,15 +123,17 @@ def normalization(graph: Graph, node: Node) -> Node | None:
     """Matches a normalization layer by its reciprocal square root.
 
     Returns:
-        The layer as a call of ``batch_norm`` or ``layer_norm`` with a mark; None if the operation
-        is not part of one.
+        The layer as a call of ``batch_norm``, ``group_norm`` or ``layer_norm`` with a mark; None if
+        the operation is not part of one.
     """
     outputs = _following(graph, node, 3)
-    for form in NORMALIZATIONS:
+    for form, of_groups in NORMALIZATIONS:
         for y in outputs:
             found = fitted(graph, y, form)
             for name, of_name in _STATISTICS.items():
                 found = found and fitted(graph, found[name], of_name, found)
+            whole: Form = ("reshape", "x") if of_groups else "x"
+            found = found and fitted(graph, found["parts"], whole, found)
             layer = found and _layer(graph, y, found)
             if layer:
                 return layer
@@ -132,11 +155,14 @@ def _following(graph: Graph, node: Node, count: int) -> list[Value]:
 
 def _layer(graph: Graph, y: Value, found: dict[str, Operand]) -> Node | None:
     """Returns the call of a layer with these arrays; None if its axes or sizes are others."""
-    x, mean, var, scale, bias = map(found.get, ("x", "mean", "var", "scale", "bias"))
-    if not (isinstance(x, Value) and isinstance(mean, Value) and isinstance(var, Value)):
+    scale, bias = found.get("scale"), found.get("bias")
+    arrays = [found[name] for name in ("x", "parts", "mean", "var")]
+    values = [each for each in arrays if isinstance(each, Value)]
+    if len(values) < len(arrays):
         return None
+    x, parts, mean, var = values
     axes, axes_of_squares = (_axes(graph, found[name]) for name in ("sum", "sum of squares"))
-    size = math.prod(x.shape[axis] for axis in axes)
+    size = math.prod(parts.shape[axis] for axis in axes)
     numbers = [found[name] for name in ("count", "count of squares", "eps")]
     count, count_of_squares, eps = (
         each.value if isinstance(each, Number) else 0 for each in numbers
@@ -146,10 +172,18 @@ def _layer(graph: Graph, y: Value, found: dict[str, Operand]) -> Node | None:
     if any(each is not None and each.shape != x.shape[-1:] for each in (scale, bias)):
         return None
     inputs, structure = jax.tree.flatten((x, scale, bias))
-    mark, made = Mark(batch_norm, {"eps": float(eps)}, structure), [y, mean, var]
-    if axes == (x.ndim - 1,):
-        mark, made = Mark(layer_norm, {"eps": float(eps), "axes": 1}, structure), [y]
-    elif axes != tuple(range(x.ndim - 1)):
+    settings: dict[str, Any] = {"eps": float(eps)}
+    made = [y, mean, var]
+    if parts is not x:
+        *space, groups, channels = range(1, parts.ndim)
+        if axes != (*space, channels) or parts.shape[:-2] != x.shape[:-1]:
+            return None
+        mark = Mark(group_norm, settings | {"groups": parts.shape[groups]}, structure)
+    elif axes == (x.ndim - 1,):
+        mark, made = Mark(layer_norm, settings | {"axes": 1}, structure), [y]
+    elif axes == tuple(range(x.ndim - 1)):
+        mark = Mark(batch_norm, settings, structure)
+    else:
         return None
 
     def run(*arrays: jax.Array) -> list[jax.Array]:

@@ -312,6 +312,22 @@ def around(node: Node, function: Callable[..., list[Any]]) -> Callable[..., Sequ
     return loop
 
 
+def is_whole(value: Operand) -> bool:
+    """Whether an array has a static shape without empty axes."""
+    return isinstance(value, Value) and all(isinstance(n, int) and n > 0 for n in value.shape)
+
+
+def other_input(node: Node, value: Operand) -> Operand:
+    """Returns the other input of an operation with two inputs."""
+    first, second = node.inputs
+    return first if second is value else second
+
+
+def sizes_of(value: Operand) -> str:
+    """Returns a readable shape, such as ``"64 × 28"``."""
+    return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
+
+
 def is_relu(node: Node | None) -> bool:
     """Whether an operation is ``jax.nn.relu``, whose gradient at zero is zero."""
     if node is None or node.kind != "custom_jvp_call":

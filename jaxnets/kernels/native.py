@@ -60,8 +60,8 @@ LIBRARIES = {
         "linear_layer_kernel_gradient",
     ),
     "normalization": (
-        "batch_norm_forward",
-        "batch_norm_backward",
+        "group_norm_forward",
+        "group_norm_backward",
         "layer_norm_forward",
         "layer_norm_backward",
     ),

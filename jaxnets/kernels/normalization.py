@@ -1,4 +1,4 @@
-"""Batch and layer normalization by native kernels, forward and backward."""
+"""Batch, group and layer normalization by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -12,6 +12,9 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 from jaxnets.kernels.shard import vary_like
+
+#: Activations by their numbers in the kernels.
+_ACTIVATIONS = ("", "relu", "silu")
 
 
 def _like(*arrays: jax.Array) -> list[jax.ShapeDtypeStruct]:
@@ -51,47 +54,94 @@ def supports_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
     return _serve(x, others)
 
 
+def supports_group_norm(x: Shaped, *parameters: Shaped | None) -> bool:
+    """Whether the kernels of ``group_norm`` can run this, and are faster than XLA's operations.
+
+    Args:
+        x: [N, ..., C].
+        parameters: scale and bias [C] or None.
+    """
+    return _serve(x, parameters)
+
+
 def batch_norm(
-    eps: float, plain: Callable[..., Any], *, relu: bool = False, residual: bool = False
+    eps: float, plain: Callable[..., Any], *, activation: str = "", residual: bool = False
 ) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
     """Makes batch normalization with batch statistics that kernels compute.
 
     Args:
         eps: the constant that is added to the variance.
         plain: the same function in XLA's operations.
-        relu: whether ReLU follows.
+        activation: the activation that follows: ``"relu"``, ``"silu"`` or none.
         residual: whether an array is added to the normalized one, before ReLU.
 
     Returns:
         A function of x [..., C], scale and bias [C] or None, and with ``residual`` the residual
         [..., C]. It returns the outputs [..., C], the mean [C] and the biased variance [C].
     """
-    settings = {"eps": np.float64(eps), "relu": np.int32(relu)}
+    return _normalization(eps, plain, None, activation, residual)
+
+
+def group_norm(
+    eps: float, plain: Callable[..., Any], *, groups: int, activation: str = ""
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    """Makes group normalization that kernels compute.
+
+    Args:
+        eps: the constant that is added to the variance.
+        plain: the same function in XLA's operations.
+        groups: the number of groups of consecutive channels.
+        activation: the activation that follows: ``"relu"``, ``"silu"`` or none.
+
+    Returns:
+        A function of x [N, ..., C], and scale and bias [C] or None. It returns the outputs
+        [N, ..., C], the mean [N, groups] and the biased variance [N, groups].
+    """
+    return _normalization(eps, plain, groups, activation, residual=False)
+
+
+def _normalization(
+    eps: float,
+    plain: Callable[..., Any],
+    groups: int | None,
+    activation: str,
+    residual: bool,
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    """Makes group normalization, or batch normalization if ``groups`` is None."""
 
     def parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
         channels = x.shape[-1]
         return _or_full(scale, x, channels, 1), _or_full(bias, x, channels, 0)
 
+    def call(way: str, results: list[Any], x: jax.Array, *arguments: jax.Array) -> list[jax.Array]:
+        # For the kernels, batch normalization is the case of one example.
+        examples, of_each = (1, x.shape[-1]) if groups is None else (len(x), groups)
+        settings = {
+            "activation": np.int32(_ACTIVATIONS.index(activation)),
+            "eps": np.float64(eps),
+            "examples": np.int64(examples),
+            "groups": np.int64(of_each),
+        }
+        name = f"group_norm_{way}"
+        return native.call("normalization", name, results, *arguments, **settings)
+
     def run(x: jax.Array, scale: Any, bias: Any, *added: jax.Array) -> tuple[jax.Array, ...]:
-        given = parameters(x, scale, bias)
-        results, arguments = _like(x, *given), (x, *given, *added)
-        made = native.call("normalization", "batch_norm_forward", results, *arguments, **settings)
-        return tuple(made)
+        of_groups = x.shape[-1:] if groups is None else (len(x), groups)
+        results = [*_like(x), *[jax.ShapeDtypeStruct(of_groups, x.dtype)] * 2]
+        return tuple(call("forward", results, x, x, *parameters(x, scale, bias), *added))
 
     def keep(*inputs: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         y, mean, var = run(*inputs)
         # The gradient of ReLU needs the sign of y. Without a residual, the backward kernel computes
-        # it from x, so y need not be kept.
-        return (y, mean, var), (mean, var, *([y] * (relu and residual)))
+        # the activation's input from x, so y need not be kept.
+        return (y, mean, var), (mean, var, *([y] * (activation == "relu" and residual)))
 
     def pull_back(inputs: tuple, kept: tuple[jax.Array, ...], cotangents: tuple) -> tuple:
         (x, scale, bias, *_), (mean, var, *y) = inputs, kept
         d, *d_moments = cotangents
         given = parameters(x, scale, bias)
-        results, arguments = _like(x, *given, *y), (d, x, *given, mean, var, *d_moments, *y)
-        dx, d_scale, d_bias, *d_added = native.call(
-            "normalization", "batch_norm_backward", results, *arguments, **settings
-        )
+        arguments = (d, x, *given, mean, var, *d_moments, *y)
+        dx, d_scale, d_bias, *d_added = call("backward", _like(x, *given, *y), x, *arguments)
         gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
         # Without ReLU the gradient of the residual is that of the outputs.
         return *gradients, *(d_added or [d] * residual)

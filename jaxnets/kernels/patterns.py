@@ -25,14 +25,23 @@ from jaxnets.kernels import (
     int8,
     linear,
     linear_layer,
-    normalization,
+    normalization_patterns,
     pooling,
     recurrence,
     written_attention,
 )
 from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Geometry, Shaped, Window
-from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.graph import (
+    Graph,
+    Node,
+    Operand,
+    Value,
+    is_relu,
+    is_whole,
+    other_input,
+    sizes_of,
+)
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 from jaxnets.kernels.xla_convolution import by_xla_operations
@@ -79,7 +88,7 @@ def _matched(graph: Graph, node: Node) -> Node | None:
         pattern = PATTERNS.get(node.kind) if _on_cpus() else None
         return pattern and pattern(graph, node)
     marked = (MARKED if _on_cpus() else ANYWHERE).get(node.mark.name)
-    known = all(map(_whole, node.inputs))
+    known = all(map(is_whole, node.inputs))
     return marked(graph, node, node.mark) if marked is not None and known else None
 
 
@@ -97,18 +106,12 @@ def _layer(graph: Graph, node: Node) -> Layer | None:
         return None
     bias, reader = None, graph.only_reader(y)
     if reader is not None and reader.kind == "add":
-        bias = _bias(graph, _other(reader, y), y, _output_axes(node))
+        bias = _bias(graph, other_input(reader, y), y, _output_axes(node))
         if bias is not None:
             (y,) = reader.outputs
             reader = graph.only_reader(y)
     relu = reader is not None and is_relu(reader)
     return Layer([x, kernel], reader.outputs[0] if reader and relu else y, bias, relu)
-
-
-def _other(node: Node, value: Operand) -> Operand:
-    """Returns the other input of an operation with two inputs."""
-    first, second = node.inputs
-    return first if second is value else second
 
 
 def _output_axes(product: Node) -> int:
@@ -146,14 +149,9 @@ def _bias(graph: Graph, value: Operand, of: Value, axes: int = 1) -> Value | Non
     return None
 
 
-def _whole(value: Operand) -> bool:
-    """Whether an array has a static shape without empty axes."""
-    return isinstance(value, Value) and all(isinstance(n, int) and n > 0 for n in value.shape)
-
-
 def _convolution(graph: Graph, node: Node) -> Node | None:
     given, layer = node.parameters, _layer(graph, node)
-    if layer is None or not all(map(_whole, (*layer.inputs, layer.output))):
+    if layer is None or not all(map(is_whole, (*layer.inputs, layer.output))):
         return None
     x, kernel = layer.inputs
     axes = x.ndim - 2
@@ -205,7 +203,7 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool(reader)
     if pool is None or pool.windows != (Window(2, 2),) * 2 or pool.sums:
         return None
-    if not _whole(reader.outputs[0]) or not conv_pool.is_faster(x, kernel, geometry):
+    if not is_whole(reader.outputs[0]) or not conv_pool.is_faster(x, kernel, geometry):
         return None
     if convolution.supports(x, kernel, geometry) and not conv_pool.supports(x, kernel, layer.bias):
         return None  # for few examples, separate kernels are faster
@@ -254,13 +252,13 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
     pool, (x,) = _pool(node), node.inputs
     if pool is None or not isinstance(x, Value):
         return None
-    if not _whole(x) or not pooling.supports(x, pool.windows):
+    if not is_whole(x) or not pooling.supports(x, pool.windows):
         return None
     if pool.sums:
         about, run = "sums over windows", pooling.avg_pool(pool.windows, pool.plain, divisor=1)
     else:
         about, run = "max pooling", pooling.max_pool(pool.windows, pool.plain)
-    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
+    return _call(f"{about} of {sizes_of(x)}", [x], node.outputs[0], run)
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
@@ -352,7 +350,7 @@ def _rows(node: Node, layer: Layer) -> int:
     last = tuple(of_x) == tuple(range(x.ndim - count, x.ndim))
     first = tuple(of_kernel) == tuple(range(count))
     fits = last and first and not any(map(tuple, batch)) and x.ndim > count < kernel.ndim
-    return count if fits and _whole(x) and _whole(kernel) else 0
+    return count if fits and is_whole(x) and is_whole(kernel) else 0
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
@@ -401,16 +399,16 @@ def _jax_gelu(graph: Graph, node: Node) -> Node | None:
     product = graph.only_reader(node.outputs[0])
     found = product and composites.fitted(graph, product.outputs[0], composites.GELU)
     x = found["x"] if found else None
-    if product is None or not isinstance(x, Value) or not _whole(x) or not activation.supports(x):
+    if product is None or not isinstance(x, Value) or not is_whole(x) or not activation.supports(x):
         return None
     run = activation.gelu(partial(jax.nn.gelu, approximate=False))
-    return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
+    return _call(f"gelu of {sizes_of(x)}", [x], product.outputs[0], run)
 
 
 def _flax_normalization(graph: Graph, node: Node) -> Node | None:
     """Matches a normalization layer of Flax."""
     layer = composites.normalization(graph, node)
-    if layer is None or layer.mark is None or not all(map(_whole, layer.inputs)):
+    if layer is None or layer.mark is None or not all(map(is_whole, layer.inputs)):
         return None
     return MARKED[layer.mark.name](graph, layer, layer.mark)
 
@@ -419,7 +417,7 @@ def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
     scale, _, _, x, _, weight = node.inputs
     if not isinstance(scale, Value) or not int8.supports(scale):
         return None
-    about = f"product of int8 {_size(x)} and {_size(weight)}"
+    about = f"product of int8 {sizes_of(x)} and {sizes_of(weight)}"
     run = _flat(mark, int8.linear(mark.plain))
     return Node("kernel", node.inputs, node.outputs, run, about=about)
 
@@ -433,7 +431,7 @@ def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
     if mark.settings["alike"] or not dropout.supports(x, key):
         return None
     function = dropout.dropout(mark.settings["rate"], mark.plain)
-    about = f"dropout of {_size(x)}"
+    about = f"dropout of {sizes_of(x)}"
     return Node("kernel", node.inputs, node.outputs, lambda x, k: [function(x, k)], about=about)
 
 
@@ -453,7 +451,7 @@ def _alone(kernel_of: Callable[..., Function | None]) -> MarkedPattern:
 
 def _in_place(node: Node, mark: Mark, function: Function) -> Node:
     """Makes the call of a function that replaces a marked one, with the same arrays."""
-    about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
+    about = f"{mark.name.replace('_', ' ')} of {sizes_of(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
     # A scalar input is a random key, from which the kernel draws for the whole batch.
@@ -468,78 +466,6 @@ def _flat(mark: Mark, function: Function) -> Callable[..., list[jax.Array]]:
     return lambda *arrays: jax.tree.leaves(function(*mark.given(arrays)))
 
 
-def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """Matches batch normalization, with a residual that is added and ReLU."""
-    y, *moments = node.outputs
-    x, scale, bias = mark.given(node.inputs)
-    added: list[Value] = []
-    reader = graph.only_reader(y)
-    if reader is not None and reader.kind == "add":
-        other = _other(reader, y)
-        same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
-        # The kernel reads the residual, so that must not depend on the kernel's own outputs.
-        if isinstance(other, Value) and same and not graph.depends(other, node.outputs):
-            added, (y,) = [other], reader.outputs
-            reader = graph.only_reader(y)
-    relu = is_relu(reader)
-    if reader is not None and relu:
-        (y,) = reader.outputs
-    if not normalization.supports_batch_norm(x, scale, bias, *added):
-        return None
-
-    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> tuple[jax.Array, ...]:
-        y, mean, var = mark.plain(x, scale, bias)
-        y = y + added[0] if added else y
-        return jax.nn.relu(y) if relu else y, mean, var
-
-    function = normalization.batch_norm(
-        mark.settings["eps"], plain, relu=relu, residual=bool(added)
-    )
-
-    def run(*arrays: jax.Array) -> list[jax.Array]:
-        given, last = arrays[: len(node.inputs)], arrays[len(node.inputs) :]
-        return list(function(*mark.given(given), *last))
-
-    about = f"batch normalization of {_size(x)}"
-    about += " plus another array" if added else ""
-    about += " and ReLU" if relu else ""
-    return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
-
-
-def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """Matches layer normalization, with the residual sum before it."""
-    (y,) = node.outputs
-    x, scale, bias = mark.given(node.inputs)
-    axes, eps = mark.settings["axes"], mark.settings["eps"]
-    # In a residual network, the sum is also needed later, so the kernel returns it as well.
-    terms, made = [x], [y]
-    maker = graph.maker(x)
-    if maker is not None and maker.kind == "add" and graph.is_free(maker):
-        same = all(one.shape == x.shape and _whole(one) for one in maker.inputs)
-        if same:
-            terms, made = list(maker.inputs), [y, x]
-    if not normalization.supports_layer_norm(terms[0], scale, bias, *terms[1:]):
-        return None
-
-    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> Any:
-        total = x + added[0] if added else x
-        y = mark.plain(total, scale, bias)
-        return (y, total) if added else y
-
-    function = normalization.layer_norm(eps, plain, axes=axes, residual=len(terms) > 1)
-
-    def run(*arrays: jax.Array) -> list[jax.Array]:
-        count = len(terms)
-        given = mark.given([arrays[0], *arrays[count:]])
-        return jax.tree.leaves(function(*given, *arrays[1:count]))
-
-    parameters = node.inputs[1:]
-    about = f"layer normalization of {_size(x)}"
-    about += ", a sum" if len(terms) > 1 else ""
-    examples = [0] * len(terms) + [None] * len(parameters), [0] * len(made)
-    return Node("kernel", [*terms, *parameters], made, run, about=about, examples=examples)
-
-
 def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """Matches a recurrent layer, for its kernel or for XLA's loop with a hand-written gradient."""
     x, directions, lengths = mark.given(node.inputs)
@@ -547,7 +473,9 @@ def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     function: Function
     if _on_cpus() and recurrence.supports(cell, reverse, x, directions):
         function = recurrence.recurrence(cell, reverse, mark.plain)
-        about = f"{'bidirectional ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+        about = (
+            f"{'bidirectional ' if len(reverse) > 1 else ''}recurrence ({cell}) of {sizes_of(x)}"
+        )
     else:
         # The layer's own function has the hand-written gradient as an option.
         large = len(x) >= LARGE and _on_cpus()
@@ -558,10 +486,6 @@ def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     examples = [0 if id(value) in batched else None for value in node.inputs]
     ways, run = (examples, [0] * len(node.outputs)), _flat(mark, function)
     return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
-
-
-def _size(value: Operand) -> str:
-    return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
 
 
 def _call(
@@ -595,12 +519,13 @@ PATTERNS: dict[str, Pattern] = {
 MARKED: dict[str, MarkedPattern] = {
     "attend": _alone(_attend),
     "avg_pool": _alone(_avg_pool),
-    "batch_norm": _batch_norm,
+    "batch_norm": normalization_patterns.batch_norm,
     "class_losses": _alone(_class_losses),
     "drop": _dropout,
     "exact_gelu": _alone(_gelu),
+    "group_norm": normalization_patterns.group_norm,
     "int8_linear": _int8_linear,
-    "layer_norm": _layer_norm,
+    "layer_norm": normalization_patterns.layer_norm,
     "max_pool": _alone(_max_pool),
     "recur": _recur,
 }

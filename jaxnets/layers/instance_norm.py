@@ -17,11 +17,9 @@ from jaxnets.layers.normalization import (
     by_running,
     check_channels,
     check_several,
-    moments,
+    group_norm,
     move,
-    normalized,
     of_dtype,
-    scaled,
 )
 from jaxnets.layers.parameters import check_others
 
@@ -40,12 +38,11 @@ def by_instance(
     each example, averaged over the examples.
     """
     values = at_least_float32(jnp.asarray(x))
-    mean, var = moments(values, range(1, x.ndim - 1))
+    parameters = of_dtype(parameters, values.dtype)
+    y, mean, var = group_norm(values, *parameters, eps=eps, groups=x.shape[-1])
     if running is not None and x.size:
         count = math.prod(x.shape[1:-1])
-        batch = mean.reshape(-1, x.shape[-1]), var.reshape(-1, x.shape[-1]) * (count / (count - 1))
-        move(running, (batch[0].mean(0), batch[1].mean(0)), momentum)
-    y = scaled(normalized(values, mean, var, eps), *of_dtype(parameters, values.dtype))
+        move(running, (mean.mean(0), (var * (count / (count - 1))).mean(0)), momentum)
     return y.astype(x.dtype)
 
 

@@ -123,6 +123,22 @@ def layer_norm(
     return scaled(normalized(x, mean, var, eps), scale, bias)
 
 
+@marked
+def group_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float, groups: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalizes each group of consecutive channels of each example of x [N, ..., C].
+
+    Returns:
+        The outputs [N, ..., C], the mean [N, groups] and the biased variance [N, groups].
+    """
+    places, size = math.prod(x.shape[1:-1]), x.shape[-1] // groups
+    cut = x.reshape(x.shape[0], places, groups, size)
+    mean, var = moments(cut, (1, 3))
+    y = scaled(normalized(cut, mean, var, eps).reshape(x.shape), scale, bias)
+    return y, mean.reshape(-1, groups), var.reshape(-1, groups)
+
+
 def by_batch(
     x: ArrayLike,
     parameters: Sequence[Any],
@@ -183,10 +199,8 @@ def by_root_mean_square(x: ArrayLike, scale: Any, *, axes: int, eps: float | Non
 def by_group(x: ArrayLike, parameters: Sequence[Any], *, groups: int, eps: float) -> jax.Array:
     """Computes group normalization of x [N, ..., C]."""
     values = at_least_float32(jnp.asarray(x))
-    places, size = math.prod(x.shape[1:-1]), x.shape[-1] // groups
-    cut = values.reshape(x.shape[0], places, groups, size)
-    y = normalized(cut, *moments(cut, (1, 3)), eps).reshape(x.shape)
-    return scaled(y, *of_dtype(parameters, y.dtype)).astype(x.dtype)
+    y, _, _ = group_norm(values, *of_dtype(parameters, values.dtype), eps=eps, groups=groups)
+    return y.astype(x.dtype)
 
 
 class Tracking(Normalization):

@@ -1,9 +1,10 @@
-// Batch and layer normalization, forward and backward, for XLA on CPUs.
+// Batch, group and layer normalization, forward and backward, for XLA on CPUs.
 //
 // Each result is computed in the same order for any number of threads, so it is reproducible.
 
 #include <cmath>
 #include <initializer_list>
+#include <type_traits>
 
 #include "calls.h"
 #include "reductions.h"
@@ -26,6 +27,12 @@ INLINE Vector<double> widened(const T* from) {
   return __builtin_convertvector(*(const Few*)from, Vector<double>);
 }
 
+// The array from a later element on; null for an array that is not given.
+template <typename T>
+INLINE T* past(T* array, long numbers) {
+  return array ? array + numbers : nullptr;
+}
+
 template <typename T>
 static T attribute(XLA_FFI_CallFrame* frame, int number) {
   return *(const T*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
@@ -36,24 +43,26 @@ static T attribute(XLA_FFI_CallFrame* frame, int number) {
 // Number of elements of a chunk, which stays in the L2 cache from one pass to the next.
 constexpr long CHUNK = 16384, LEAST_LINES = 32, LONGEST_LINE = 2048;
 
-// An array [rows, channels] divided into lines of one or several rows. A position in a line, a
-// lane, has the same channel in every line. So vectors are full even if there are few channels.
+// The examples [rows, channels] of an array, each divided into lines of one or several rows. A
+// position in a line, a lane, has the same channel in every line. So vectors are full even if there
+// are few channels.
 template <typename T>
 struct Lines {
-  long numbers, channels, line, lanes, chunk;
+  long examples, numbers, channels, line, lanes, chunk;
 
-  explicit Lines(const XLA_FFI_Buffer* x) {
+  Lines(const XLA_FFI_Buffer* x, long examples) : examples(examples) {
     constexpr long tile = TILE * WIDTH<T>;
     channels = x->dims[x->rank - 1];
     numbers = 1;
     for (long axis = 0; axis < x->rank; axis++) numbers *= x->dims[axis];
+    numbers /= examples;
     line = channels;
     while (line % tile && line <= LONGEST_LINE) line += channels;
     if (line > LONGEST_LINE) line = channels;
     lanes = pieces_of(tile, line) * tile;
     chunk = most(LEAST_LINES, CHUNK / line) * line;
   }
-  long chunks() const { return pieces_of(chunk, numbers); }
+  long chunks() const { return pieces_of(chunk, numbers); }  // of an example
   long rows() const { return numbers / channels; }
   long size(long number) const { return least(chunk, numbers - number * chunk); }
 
@@ -129,7 +138,9 @@ struct Pieces {
   }
 };
 
-// ---- Batch normalization, forward ---------------------------------------------------------------
+// ---- Group normalization, forward ---------------------------------------------------------------
+//
+// Batch normalization is the case of one example, whose groups have one channel each.
 
 template <typename T>
 struct Sum {
@@ -168,20 +179,29 @@ struct Deviate {
 // (x - mean) scale / deviation + bias.
 template <typename T>
 struct Affine {
-  T *means, *factors, *biases;  // [lanes]
-  double* inverses;             // reciprocal standard deviations, [channels]
+  T *means, *factors, *biases;  // [examples, lanes]
+  double* inverses;             // reciprocal standard deviations, [examples, groups]
   Vector<T> mean[TILE], factor[TILE], bias[TILE];
 
-  void take(Pieces& pieces, const Lines<T>& lines) {
-    pieces.take(lines.lanes, means, factors, biases);
-    pieces.take(lines.channels, inverses);
+  void take(Pieces& pieces, const Lines<T>& lines, long groups) {
+    pieces.take(lines.examples * lines.lanes, means, factors, biases);
+    pieces.take(lines.examples * groups, inverses);
   }
-  void prepare(const Lines<T>& lines, const T* mean, const T* variance, double eps, const T* scale,
-               const T* bias) const {
-    for (long c = 0; c < lines.channels; c++) inverses[c] = 1 / std::sqrt(variance[c] + eps);
-    lines.spread(means, [&](long channel) { return mean[channel]; });
-    lines.spread(factors, [&](long channel) { return (T)(inverses[channel] * scale[channel]); });
-    lines.spread(biases, [&](long channel) { return bias[channel]; });
+  void prepare(const Lines<T>& lines, long groups, const T* mean, const T* variance, double eps,
+               const T* scale, const T* bias) const {
+    const long size = lines.channels / groups;
+    for (long n = 0; n < lines.examples; n++) {
+      const long group = n * groups, lane = n * lines.lanes;
+      for (long g = group; g < group + groups; g++) inverses[g] = 1 / std::sqrt(variance[g] + eps);
+      lines.spread(means + lane, [&](long c) { return mean[group + c / size]; });
+      lines.spread(factors + lane,
+                   [&](long c) { return (T)(inverses[group + c / size] * scale[c]); });
+      lines.spread(biases + lane, [&](long c) { return bias[c]; });
+    }
+  }
+  Affine of_example(const Lines<T>& lines, long n) const {
+    const long lane = n * lines.lanes;
+    return {means + lane, factors + lane, biases + lane, nullptr};
   }
   METHOD void begin(int i, long lane) {
     mean[i] = kept<T>(load(means + lane, WIDTH<T>));
@@ -191,7 +211,28 @@ struct Affine {
   METHOD Vector<T> of(int i, Vector<T> x) const { return fused(x - mean[i], factor[i], bias[i]); }
 };
 
-template <typename T, bool relu, bool residual>
+// The activation that follows a normalization.
+enum Activation { NONE, RELU, SILU };
+
+template <typename T, Activation activation>
+INLINE Vector<T> activated(Vector<T> y) {
+  if (activation == RELU) return y < 0 ? Vector<T>{} : y;  // NaN stays NaN
+  if (activation == SILU) return y * sigmoid<T>(y);
+  return y;
+}
+
+template <Activation activation>
+using Constant = std::integral_constant<Activation, activation>;
+
+// Calls a function with an activation as a constant of the compiler.
+template <typename Function>
+static void with_activation(int activation, Function function) {
+  if (activation == RELU) return function(Constant<RELU>());
+  if (activation == SILU) return function(Constant<SILU>());
+  function(Constant<NONE>());
+}
+
+template <typename T, Activation activation, bool residual>
 struct Normalize {
   Affine<T> affine;
   const T *x, *added;
@@ -201,112 +242,137 @@ struct Normalize {
   METHOD void step(int i, long at, long n) {
     Vector<T> value = affine.of(i, load(x + at, n));
     if (residual) value += load(added + at, n);
-    if (relu) value = value < 0 ? Vector<T>{} : value;  // NaN stays NaN
-    store<T>(y + at, value, n);
+    store<T>(y + at, activated<T, activation>(value), n);
   }
   METHOD void end(int, long) {}
 };
 
 template <typename T>
-struct BatchNorm {
+struct GroupNorm {
   const Lines<T> lines;
+  const long groups;
   const T *x, *added;           // the input, and the residual
   T *y, *mean, *variance;
-  T *centers, *sums, *squares;  // [chunks, lanes]
+  T *centers, *sums, *squares;  // [examples, chunks, lanes]
   double *by_lane, *means;      // [lanes]
   double* total;                // [channels]
   Affine<T> affine;
 
   // Computes the moments of each lane of a chunk about its own center, to avoid cancellation.
-  static void take_moments(const void* data, long number) {
-    const auto& self = *(const BatchNorm*)data;
+  static void take_moments(const void* data, long part) {
+    const auto& self = *(const GroupNorm*)data;
     const auto& lines = self.lines;
-    const long at = number * lines.lanes, size = lines.size(number);
+    const long example = part / lines.chunks(), number = part % lines.chunks();
+    const long at = part * lines.lanes, size = lines.size(number);
+    const T* x = self.x + example * lines.numbers;
     for (T* zeros : {self.centers, self.sums, self.squares})
       memset(zeros + at, 0, lines.lanes * sizeof(T));
-    lines.sweep(number, Sum<T>{self.x, self.centers + at});
+    lines.sweep(number, Sum<T>{x, self.centers + at});
     const long whole = size / lines.line, more = size % lines.line;
     const T inverse = whole ? (T)1 / whole : 0, inverse_of_more = (T)1 / (whole + 1);
     for (long lane = 0; lane < lines.lanes; lane++)
       self.centers[at + lane] *= lane < more ? inverse_of_more : inverse;
-    lines.sweep(number, Deviate<T>{self.x, self.centers + at, self.sums + at, self.squares + at},
-                true);
+    lines.sweep(number, Deviate<T>{x, self.centers + at, self.sums + at, self.squares + at}, true);
   }
 
-  // Combines the moments of lanes to those of channels.
-  void combine() const {
+  // Combines the moments of the lanes of an example to those of its groups.
+  void combine(long example) const {
+    const long first = example * lines.chunks() * lines.lanes, size = lines.channels / groups;
+    T *mean = this->mean + example * groups, *variance = this->variance + example * groups;
+    const auto average = [&](long group) {
+      double sum = 0;
+      for (long c = group * size; c < (group + 1) * size; c++) sum += total[c];
+      return sum / (lines.rows() * size);
+    };
     lines.add_up(by_lane, [&](long at, long number, long lane) {
-      const auto center = widened(centers + at), rest = widened(sums + at);
+      const auto center = widened(centers + first + at), rest = widened(sums + first + at);
       const auto known = center - center == 0;  // true for finite values
       return center * lines.counts(number, lane) + (known ? rest : Vector<double>{});
     });
     lines.fold(total, by_lane);
-    for (long c = 0; c < lines.channels; c++) mean[c] = total[c] /= lines.rows();
+    for (long g = 0; g < groups; g++) {
+      const double exact = average(g);
+      mean[g] = exact;
+      for (long c = g * size; c < (g + 1) * size; c++) total[c] = exact;
+    }
     lines.spread(means, [&](long channel) { return total[channel]; });
     lines.add_up(by_lane, [&](long at, long number, long lane) {
-      const auto from_mean = widened(centers + at) - load(means + lane, WIDTH<double>);
-      const auto twice = 2 * widened(sums + at) + lines.counts(number, lane) * from_mean;
-      return widened(squares + at) + from_mean * twice;
+      const auto from_mean = widened(centers + first + at) - load(means + lane, WIDTH<double>);
+      const auto twice = 2 * widened(sums + first + at) + lines.counts(number, lane) * from_mean;
+      return widened(squares + first + at) + from_mean * twice;
     });
     lines.fold(total, by_lane);
-    for (long c = 0; c < lines.channels; c++) variance[c] = total[c] / lines.rows();
+    for (long g = 0; g < groups; g++) variance[g] = average(g);
   }
 
-  template <bool relu, bool residual>
+  template <Activation activation, bool residual>
   static void normalize(const void* data, long part) {
-    const auto& self = *(const BatchNorm*)data;
+    const auto& self = *(const GroupNorm*)data;
+    const auto& lines = self.lines;
     // In reverse order, because the last chunks are still in the cache.
-    const long number = self.lines.chunks() - 1 - part;
-    self.lines.sweep(number, Normalize<T, relu, residual>{self.affine, self.x, self.added, self.y});
+    const long back = lines.examples * lines.chunks() - 1 - part;
+    const long example = back / lines.chunks(), from = example * lines.numbers;
+    lines.sweep(back % lines.chunks(),
+                Normalize<T, activation, residual>{self.affine.of_example(lines, example),
+                                                   self.x + from, past(self.added, from),
+                                                   self.y + from});
   }
 };
 
 // Arguments: x [..., C]; scale and bias [C]; optionally the residual [..., C], which is added
-// before ReLU. Results: y [..., C]; the mean and the biased variance [C].
-// Attributes, also of the backward pass: eps, float64; relu, int32.
+// before the activation. Results: y [..., C]; the mean and the biased variance [examples, groups].
+// Attributes, also of the backward pass: activation, int32; eps, float64; examples, into which the
+// first axes are divided, and groups of channels, int64.
 template <typename T>
-static XLA_FFI_Error* batch_norm(XLA_FFI_CallFrame* frame) {
+static XLA_FFI_Error* group_norm(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
-  const bool relu = attribute<int32_t>(frame, 1), residual = frame->args.size > 3;
-  using Work = BatchNorm<T>;
-  Work work = {Lines<T>(given(frame, 0)), argument<T>(frame, 0)};
+  const bool residual = frame->args.size > 3;
+  const double eps = attribute<double>(frame, 1);
+  using Work = GroupNorm<T>;
+  Work work = {Lines<T>(given(frame, 0), attribute<int64_t>(frame, 2)), attribute<int64_t>(frame, 3),
+               argument<T>(frame, 0)};
   if (residual) work.added = argument<T>(frame, 3);
   work.y = result<T>(frame, 0);
   work.mean = result<T>(frame, 1);
   work.variance = result<T>(frame, 2);
-  const long chunks = work.lines.chunks(), lanes = work.lines.lanes;
+  const long parts = work.lines.examples * work.lines.chunks(), lanes = work.lines.lanes;
   const auto lay_out = [&](Pieces pieces) {
-    pieces.take(chunks * lanes, work.centers, work.sums, work.squares);
+    pieces.take(parts * lanes, work.centers, work.sums, work.squares);
     pieces.take(lanes, work.by_lane, work.means);
     pieces.take(work.lines.channels, work.total);
-    work.affine.take(pieces, work.lines);
+    work.affine.take(pieces, work.lines, work.groups);
     return pieces.taken;
   };
   const auto at = (char*)memory(lay_out({nullptr}));
   if (!at) return out_of_memory(frame);
   lay_out({at});
-  share(frame, threads, chunks, work.take_moments, &work);
-  work.combine();
-  work.affine.prepare(work.lines, work.mean, work.variance, attribute<double>(frame, 0),
+  share(frame, threads, parts, work.take_moments, &work);
+  for (long example = 0; example < work.lines.examples; example++) work.combine(example);
+  work.affine.prepare(work.lines, work.groups, work.mean, work.variance, eps,
                       argument<T>(frame, 1), argument<T>(frame, 2));
-  const auto normalize = relu ? residual ? Work::template normalize<true, true>
-                                         : Work::template normalize<true, false>
-                              : residual ? Work::template normalize<false, true>
-                                         : Work::template normalize<false, false>;
-  share(frame, threads, chunks, normalize, &work);
+  with_activation(attribute<int32_t>(frame, 0), [&](auto activation) {
+    share(frame, threads, parts,
+          residual ? Work::template normalize<activation, true>
+                   : Work::template normalize<activation, false>,
+          &work);
+  });
   return nullptr;
 }
 
-// ---- Batch normalization, backward --------------------------------------------------------------
+// ---- Group normalization, backward --------------------------------------------------------------
 
-// Computes the gradient before ReLU: that of y where `mask` is positive, otherwise zero.
-template <typename T>
-INLINE Vector<T> let_through(Vector<T> d, Vector<T> mask) {
-  return mask > 0 ? d : Vector<T>{};
+// Computes the gradient before an activation. `y` is the activation's input; for ReLU it may also
+// be the output.
+template <typename T, Activation activation>
+INLINE Vector<T> before(Vector<T> d, Vector<T> y) {
+  if (activation == RELU) return y > 0 ? d : Vector<T>{};
+  if (activation == NONE) return d;
+  const Vector<T> slope = sigmoid<T>(y);
+  return d * slope * fused(y, 1 - slope, Vector<T>{} + 1);
 }
 
-// Computes the sums of the gradient before ReLU, and of its products with x - mean.
-template <typename T, bool relu, bool residual>
+// Computes the sums of the gradient before the activation, and of its products with x - mean.
+template <typename T, Activation activation, bool residual>
 struct SumGradients {
   Affine<T> affine;
   const T *d, *x, *y;
@@ -319,9 +385,10 @@ struct SumGradients {
     product[i] = load(products + lane, WIDTH<T>);
   }
   METHOD void step(int i, long at, long n) {
-    const Vector<T> input = load(x + at, n);
-    Vector<T> gradient = load(d + at, n);
-    if (relu) gradient = let_through<T>(gradient, residual ? load(y + at, n) : affine.of(i, input));
+    const Vector<T> input = load(x + at, n), given = load(d + at, n);
+    const Vector<T> value = residual ? load(y + at, n) : affine.of(i, input);
+    // Beyond the last channel the gradient stays zero.
+    const Vector<T> gradient = before<T, activation>(given, value);
     if (residual) store<T>(d_added + at, gradient, n);
     sum[i] += gradient;
     product[i] = fused(gradient, input - affine.mean[i], product[i]);
@@ -333,7 +400,7 @@ struct SumGradients {
 };
 
 // The gradient of x: factor · gradient + curve · (x - mean) + shift.
-template <typename T, bool relu>
+template <typename T, Activation activation>
 struct PullBack {
   Affine<T> affine;
   const T *curves, *shifts;  // [lanes]
@@ -348,8 +415,7 @@ struct PullBack {
   }
   METHOD void step(int i, long at, long n) {
     const Vector<T> input = load(x + at, n);
-    Vector<T> gradient = load(d + at, n);
-    if (relu) gradient = let_through<T>(gradient, affine.of(i, input));
+    const Vector<T> gradient = before<T, activation>(load(d + at, n), affine.of(i, input));
     const Vector<T> rest = fused(input - affine.mean[i], curve[i], shift[i]);
     store<T>(dx + at, fused(gradient, affine.factor[i], rest), n);
   }
@@ -357,51 +423,81 @@ struct PullBack {
 };
 
 template <typename T>
-struct BatchNormBack {
+struct GroupNormBack {
   const Lines<T> lines;
+  const long groups;
   const T *d, *x, *scale, *bias, *mean, *variance, *d_mean, *d_variance, *y;
   T *dx, *d_scale, *d_bias, *d_added;
-  T *sums, *products;       // [chunks, lanes]
-  double* by_lane;          // [lanes]
-  double *total, *product;  // [channels]
-  T *curves, *shifts;       // [lanes]
+  T *sums, *products;        // [examples, chunks, lanes]
+  double* by_lane;           // [lanes]
+  double *total, *product;   // [channels]
+  double *scales, *biases;   // gradients of scale and bias, [channels]
+  T *curves, *shifts;        // [examples, lanes]
   Affine<T> affine;
 
-  template <bool relu, bool residual>
-  static void add_up(const void* data, long number) {
-    const auto& self = *(const BatchNormBack*)data;
-    const long at = number * self.lines.lanes;
-    for (T* zeros : {self.sums, self.products})
-      memset(zeros + at, 0, self.lines.lanes * sizeof(T));
-    self.lines.sweep(number, SumGradients<T, relu, residual>{self.affine, self.d, self.x, self.y,
-                                                             self.d_added, self.sums + at,
-                                                             self.products + at});
+  template <Activation activation, bool residual>
+  static void add_up(const void* data, long part) {
+    const auto& self = *(const GroupNormBack*)data;
+    const auto& lines = self.lines;
+    const long example = part / lines.chunks(), from = example * lines.numbers;
+    const long at = part * lines.lanes;
+    for (T* zeros : {self.sums, self.products}) memset(zeros + at, 0, lines.lanes * sizeof(T));
+    lines.sweep(part % lines.chunks(),
+                SumGradients<T, activation, residual>{
+                    self.affine.of_example(lines, example), self.d + from, self.x + from,
+                    past(self.y, from), past(self.d_added, from), self.sums + at,
+                    self.products + at});
+  }
+
+  void combine(long example) const {
+    const long first = example * lines.chunks() * lines.lanes, size = lines.channels / groups;
+    lines.add_up(by_lane, [&](long at, long, long) { return widened(sums + first + at); });
+    lines.fold(total, by_lane);
+    lines.add_up(by_lane, [&](long at, long, long) { return widened(products + first + at); });
+    lines.fold(product, by_lane);
+    const double each = 1. / (lines.rows() * size);
+    for (long g = 0; g < groups; g++) {
+      const long group = example * groups + g;
+      const double inverse = affine.inverses[group];
+      double of_mean = 0, of_variance = 0;
+      for (long c = g * size; c < (g + 1) * size; c++) {
+        biases[c] += total[c];
+        scales[c] += product[c] * inverse;
+        of_mean += scale[c] * total[c];
+        of_variance += scale[c] * product[c];
+      }
+      of_mean = d_mean[group] - inverse * of_mean;
+      of_variance = 2 * d_variance[group] - inverse * inverse * inverse * of_variance;
+      for (long c = g * size; c < (g + 1) * size; c++) {
+        total[c] = of_mean * each;
+        product[c] = of_variance * each;
+      }
+    }
+    lines.spread(curves + example * lines.lanes, [&](long channel) { return product[channel]; });
+    lines.spread(shifts + example * lines.lanes, [&](long channel) { return total[channel]; });
   }
 
   void combine() const {
-    lines.add_up(by_lane, [&](long at, long, long) { return widened(sums + at); });
-    lines.fold(total, by_lane);
-    lines.add_up(by_lane, [&](long at, long, long) { return widened(products + at); });
-    lines.fold(product, by_lane);
-    const double each = 1. / lines.rows();
+    for (double* zeros : {scales, biases}) memset(zeros, 0, lines.channels * sizeof(double));
+    for (long example = 0; example < lines.examples; example++) combine(example);
     for (long c = 0; c < lines.channels; c++) {
-      const double inverse = affine.inverses[c], slope = inverse * scale[c];
-      d_bias[c] = total[c];
-      d_scale[c] = product[c] * inverse;
-      product[c] = (2 * d_variance[c] - slope * inverse * inverse * product[c]) * each;
-      total[c] = (d_mean[c] - slope * total[c]) * each;
+      d_scale[c] = scales[c];
+      d_bias[c] = biases[c];
     }
-    lines.spread(curves, [&](long channel) { return product[channel]; });
-    lines.spread(shifts, [&](long channel) { return total[channel]; });
   }
 
-  template <bool relu>
+  template <Activation activation>
   static void pull_back(const void* data, long part) {
-    const auto& self = *(const BatchNormBack*)data;
-    const long number = self.lines.chunks() - 1 - part;
+    const auto& self = *(const GroupNormBack*)data;
+    const auto& lines = self.lines;
+    const long back = lines.examples * lines.chunks() - 1 - part;
+    const long example = back / lines.chunks(), from = example * lines.numbers;
+    const long lane = example * lines.lanes;
     const T* d = self.d_added ? self.d_added : self.d;
-    self.lines.sweep(number, PullBack<T, relu>{self.affine, self.curves, self.shifts, d, self.x,
-                                               self.dx});
+    lines.sweep(back % lines.chunks(),
+                PullBack<T, activation>{self.affine.of_example(lines, example), self.curves + lane,
+                                        self.shifts + lane, d + from, self.x + from,
+                                        self.dx + from});
   }
 };
 
@@ -409,39 +505,41 @@ struct BatchNormBack {
 // variance; y, if there is a residual and ReLU.
 // Results: the gradients of x, scale and bias, and with y that of the residual.
 template <typename T>
-static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
+static XLA_FFI_Error* group_norm_back(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
-  const double eps = attribute<double>(frame, 0);
-  const bool relu = attribute<int32_t>(frame, 1), residual = frame->args.size > 8;
-  using Work = BatchNormBack<T>;
-  Work work = {Lines<T>(given(frame, 0))};
+  const double eps = attribute<double>(frame, 1);
+  const bool residual = frame->args.size > 8;
+  using Work = GroupNormBack<T>;
+  Work work = {Lines<T>(given(frame, 0), attribute<int64_t>(frame, 2)),
+               attribute<int64_t>(frame, 3)};
   const T** arguments[] = {&work.d,        &work.x,      &work.scale,      &work.bias, &work.mean,
                            &work.variance, &work.d_mean, &work.d_variance, &work.y};
   for (int number = 0; number < frame->args.size; number++)
     *arguments[number] = argument<T>(frame, number);
   T** results[] = {&work.dx, &work.d_scale, &work.d_bias, &work.d_added};
   for (int number = 0; number < 4; number++) *results[number] = result<T>(frame, number);
-  const long chunks = work.lines.chunks(), lanes = work.lines.lanes;
+  const long examples = work.lines.examples, lanes = work.lines.lanes;
+  const long parts = examples * work.lines.chunks();
   const auto lay_out = [&](Pieces pieces) {
-    pieces.take(chunks * lanes, work.sums, work.products);
-    pieces.take(work.lines.channels, work.total, work.product);
-    pieces.take(lanes, work.curves, work.shifts);
+    pieces.take(parts * lanes, work.sums, work.products);
+    pieces.take(work.lines.channels, work.total, work.product, work.scales, work.biases);
+    pieces.take(examples * lanes, work.curves, work.shifts);
     pieces.take(lanes, work.by_lane);
-    work.affine.take(pieces, work.lines);
+    work.affine.take(pieces, work.lines, work.groups);
     return pieces.taken;
   };
   const auto at = (char*)memory(lay_out({nullptr}));
   if (!at) return out_of_memory(frame);
   lay_out({at});
-  work.affine.prepare(work.lines, work.mean, work.variance, eps, work.scale, work.bias);
-  share(frame, threads, chunks,
-        residual ? Work::template add_up<true, true>
-        : relu   ? Work::template add_up<true, false>
-                 : Work::template add_up<false, false>,
-        &work);
-  work.combine();
-  share(frame, threads, chunks,
-        relu && !residual ? Work::template pull_back<true> : Work::template pull_back<false>, &work);
+  work.affine.prepare(work.lines, work.groups, work.mean, work.variance, eps, work.scale, work.bias);
+  with_activation(attribute<int32_t>(frame, 0), [&](auto activation) {
+    share(frame, threads, parts,
+          residual ? Work::template add_up<RELU, true> : Work::template add_up<activation, false>,
+          &work);
+    work.combine();
+    share(frame, threads, parts,
+          residual ? Work::template pull_back<NONE> : Work::template pull_back<activation>, &work);
+  });
   return nullptr;
 }
 
@@ -639,7 +737,7 @@ static XLA_FFI_Error* layer_norm_back(XLA_FFI_CallFrame* frame) {
 
 // ---- Functions for XLA --------------------------------------------------------------------------
 
-HANDLER(batch_norm_forward, batch_norm)
-HANDLER(batch_norm_backward, batch_norm_back)
+HANDLER(group_norm_forward, group_norm)
+HANDLER(group_norm_backward, group_norm_back)
 HANDLER(layer_norm_forward, layer_norm)
 HANDLER(layer_norm_backward, layer_norm_back)
