@@ -53,11 +53,12 @@ def panel(axis, row: dict, key: str) -> None:
     axis.invert_yaxis()
 
 
-def draw_ratios(rows: list[dict], path: Path) -> None:
+def draw_ratios(rows: list[dict], what: str, path: Path) -> None:
     """Draws PyTorch eager's time divided by jaxnets' in float32, one group of bars per network.
 
     Args:
         rows: rows of the results of `own_networks.py`.
+        what: ``train`` or ``inference``.
         path: path of the PNG.
     """
     import matplotlib
@@ -65,27 +66,26 @@ def draw_ratios(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    title, batches = {
+        "train": ("A training step", (64, 256)),
+        "inference": ("Inference", (1, 256)),
+    }[what]
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    size = 11, 0.5 * len(networks) + 1.8
-    figure, axes = pyplot.subplots(1, 2, figsize=size, sharey=True)
-    for axis, what, batches in zip(
-        axes, ("train", "inference"), ((64, 256), (1, 256)), strict=True
-    ):
-        own = [row for row in rows if (row["what"], row["dtype"]) == (what, "float32")]
-        for shift, batch, color in zip((-0.2, 0.2), batches, ("#8da0cb", "#d95f02"), strict=True):
-            found = {row["network"]: eager_ratio(row) for row in own if row["batch"] == batch}
-            values = [found.get(network, 0.0) for network in networks]
-            places = [number + shift for number in range(len(networks))]
-            bars = axis.barh(places, values, 0.4, color=color, label=f"batch {batch}")
-            axis.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3)
-        axis.axvline(1, color="black", zorder=0)
-        axis.set_title({"train": "Training step", "inference": "Inference"}[what], fontsize=13)
-        axis.set_xlim(0, 1.15 * max(1.0, axis.get_xlim()[1]))
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), ncol=2)
-    axes[0].set_yticks(range(len(networks)), networks, fontsize=12)
-    axes[0].set_ylim(len(networks) - 0.5, -0.5)
-    figure.suptitle("PyTorch's time ÷ jaxnets': above 1, jaxnets is faster", fontsize=14)
+    own = [row for row in rows if (row["what"], row["dtype"]) == (what, "float32")]
+    figure, axis = pyplot.subplots(figsize=(5.5, 0.5 * len(networks) + 1.8))
+    for shift, batch, color in zip((-0.2, 0.2), batches, ("#8da0cb", "#d95f02"), strict=True):
+        found = {row["network"]: eager_ratio(row) for row in own if row["batch"] == batch}
+        values = [found.get(network, 0.0) for network in networks]
+        places = [number + shift for number in range(len(networks))]
+        bars = axis.barh(places, values, 0.4, color=color, label=f"batch {batch}")
+        axis.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3)
+    axis.axvline(1, color="black", zorder=0)
+    axis.set_xlim(0, 1.15 * max(1.0, axis.get_xlim()[1]))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), ncol=2)
+    axis.set_yticks(range(len(networks)), networks, fontsize=12)
+    axis.set_ylim(len(networks) - 0.5, -0.5)
+    axis.set_title(f"{title}: PyTorch's time ÷ jaxnets'", fontsize=13)
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

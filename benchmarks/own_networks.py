@@ -72,7 +72,9 @@ def main() -> None:
         turns.report(row, WHAT[what].key)
         rows = sorted([*(one for one in rows if place(one) != place(row)), row], key=place)
         machine.write(options.out, rows)
-    chart.draw_ratios(rows, options.out.with_suffix(".png"))
+    for what in ("train", "inference"):
+        path = options.out.with_name(f"{options.out.stem}_{what}.png")
+        chart.draw_ratios(rows, what, path)
 
 
 def recorded(path: Path) -> list[dict]:

@@ -42,12 +42,20 @@ def own_networks(found: dict[str, Any]) -> str:
         ("A training step in bfloat16", "train", "bfloat16", "steps"),
         ("Inference", "inference", "float32", "calls"),
     ]
-    parts = ["![PyTorch's time ÷ jaxnets', by network](../benchmarks/results/own_networks.png)"]
+    parts = [
+        " ".join(_half(*each) for each in (("train", "training step"), ("inference", "inference")))
+    ]
     for title, what, dtype, key in kinds:
         rows = [row for row in found["rows"] if (row["what"], row["dtype"]) == (what, dtype)]
         if rows:
             parts.append(_titled(title, rows, key))
     return "\n\n".join(parts)
+
+
+def _half(name: str, what: str) -> str:
+    """Returns a chart of half the page's width, which is as wide as a phone's page."""
+    source = f"../benchmarks/results/own_networks_{name}.png"
+    return f'<img src="{source}" width="49%" alt="PyTorch\'s time ÷ jaxnets\', by network: {what}">'
 
 
 def batch_sizes(found: dict[str, Any]) -> str:

@@ -36,10 +36,10 @@ INTRODUCTION = """# Results
 Each documented network was trained in PyTorch and in jaxnets with the same initial weights, the
 same batches and the same optimizer. The score is measured after the last epoch: mean ± standard
 deviation over the seeds. The difference is jaxnets minus PyTorch, with its 95 % confidence
-interval. p is the p-value of an equivalence test (two one-sided t tests) with the given margin:
-below 0.05, the frameworks are equivalent within the margin. Time is the time of an epoch in PyTorch
-divided by the time in jaxnets. Dropout is off in both frameworks, so recipes with dropout have
-other scores than documented. `scripts/results.py` writes these pages.
+interval. p is the p-value of an equivalence test (two one-sided t tests) with the margin in
+parentheses: below 0.05, the frameworks are equivalent within the margin. Time is the time of an
+epoch in PyTorch divided by the time in jaxnets. Dropout is off in both frameworks, so recipes with
+dropout have other scores than documented. `scripts/results.py` writes these pages.
 """
 OTHER_OBJECTIVES = """
 ## Other objectives
@@ -72,7 +72,7 @@ GUIDES = {
 }
 COLUMNS = (
     *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
-    *("difference", "margin", "p", "time", "date"),
+    *("difference", "p (margin)", "time", "date"),
 )
 
 
@@ -168,7 +168,7 @@ def index(found: dict[str, Comparison], before: str = "") -> str:
         before: the page as it was, whose other rows remain.
     """
     rows = rows_of(before) | {name: row(name, of) for name, of in found.items()}
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---|"]
     lines += [f"| {' | '.join(rows[name])} |" for name in RECIPES if name in rows]
     return f"{INTRODUCTION}\n{chr(10).join(lines)}\n{other_objectives()}"
 
@@ -234,8 +234,7 @@ def row(name: str, comparison: Comparison) -> list[str]:
         str(len(comparison.pairs)),
         *means,
         apart,
-        f"±{scale.bare(seen.margin)}",
-        chance.removeprefix("= ").replace("<", "&lt;"),
+        f"{chance.removeprefix('= ').replace('<', '&lt;')} (±{scale.bare(seen.margin)})",
         f"{medians[1] / medians[0]:.2f}" if len(medians) == 2 else "–",
         comparison.date[:10],
     ]

@@ -27,7 +27,7 @@ def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
     page = (tmp_path / "docs" / "index.md").read_text()
     assert page.partition("\n## ")[0].splitlines()[-1] == (
         "| [mnist-mlp](mnist-mlp.md) | 004, section 4 | 97.9 % (PyTorch 97.7 to 98.1 %) | 1 | "
-        f"{theirs:.2f} % | {ours:.2f} % | {apart} | ±0.30 | – | – | 2026-11-21 |"
+        f"{theirs:.2f} % | {ours:.2f} % | {apart} | – (±0.30) | – | 2026-11-21 |"
     )
     page = (tmp_path / "docs" / "mnist-mlp.md").read_text()
     assert "](mnist-mlp/losses.png)" in page
@@ -45,7 +45,9 @@ def test_a_row_says_whether_equivalence_is_shown():
     shown = dict(zip(SCRIPT["COLUMNS"], cells, strict=True))
     assert " ± " in shown["PyTorch"]
     assert shown["difference"].count(" to ") == 1
-    assert 0 < float(shown["p"].removeprefix("&lt;")) < 1
+    chance, margin = shown["p (margin)"].removeprefix("&lt;").split()
+    assert 0 < float(chance) < 1
+    assert margin == "(±0.30)"
     assert shown["time"] == "1.94"
 
 
