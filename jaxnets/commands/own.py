@@ -19,7 +19,7 @@ from jaxnets.recipes import InitialWeights, Recipe
 from jaxnets.transfer import load_pretrained
 
 if TYPE_CHECKING:
-    from jaxnets.port.check import Proof
+    from jaxnets.port.proof import Proof
 
 
 @dataclasses.dataclass(frozen=True)

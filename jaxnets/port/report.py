@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jaxnets.arrays import printable
-from jaxnets.port.check import Order, Proof
+from jaxnets.port.proof import Proof
+from jaxnets.port.sides import Order
 
 #: Names of common orders of axes.
 _NAMES = {(0, 2, 3, 1): "NHWC", (0, 2, 3, 4, 1): "NDHWC", (0, 2, 1): "channels last"}
