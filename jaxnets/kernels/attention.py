@@ -58,6 +58,14 @@ def _parts(inputs: Sequence[Any]) -> int:
     return 3 if len(inputs) == 1 else 1
 
 
+def _summed(d: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Sums the gradient of the scores over the axes along which a mask has size 1."""
+    axes = [
+        axis for axis, (full, size) in enumerate(zip(d.shape, shape, strict=True)) if full > size
+    ]
+    return d.sum(axes, keepdims=True)
+
+
 def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Makes softmax(Q Kᵀ / √d + masks) V for each head, computed by a kernel.
 
@@ -102,6 +110,9 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
     def of_outputs(inputs: tuple) -> tuple[int, ...]:
         return (*inputs[0].shape[:2], inputs[0].shape[2] // _parts(inputs))
 
+    def of_scores(inputs: tuple) -> tuple[int, ...]:
+        return (len(inputs[0]), settings.heads, inputs[0].shape[1], inputs[-1].shape[1])
+
     def run(inputs: tuple, masks: tuple, key: jax.Array | None = None) -> jax.Array:
         return call("forward", [of_outputs(inputs)], (inputs, masks, key))[0]
 
@@ -115,11 +126,11 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
         return y, kept
 
     def pull_back(given: tuple, kept: jax.Array, d: jax.Array, wanted: tuple[bool, ...]) -> tuple:
-        inputs, masks, key = given
-        d_inputs = call("backward", [x.shape for x in inputs], given, d, kept)
-        d_masks: tuple[jax.Array | None, ...] = (None,) * len(masks)
-        if wanted[1]:  # learned masks are rare, so the kernel does not compute their gradient
-            (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
-        return tuple(d_inputs), d_masks, None
+        inputs, masks, _ = given
+        shapes = [x.shape for x in inputs]
+        if not wanted[1]:
+            return tuple(call("backward", shapes, given, d, kept)), (None,) * len(masks), None
+        *d_inputs, d_scores = call("backward", [*shapes, of_scores(inputs)], given, d, kept)
+        return tuple(d_inputs), tuple(_summed(d_scores, mask.shape) for mask in masks), None
 
     return with_gradient(run, keep, pull_back, plain, selective=True)

@@ -7,6 +7,7 @@
 //
 // Each result is computed in the same order for any number of threads, so it is reproducible.
 
+#include <algorithm>
 #include <cmath>
 
 #include "calls.h"
@@ -106,6 +107,7 @@ struct Attention {
   bool drops;  // whether weights are dropped
   Dropout<T> dropout;
   T* saved;  // the largest score and the reciprocal sum of each query, or null
+  T* d_masks = nullptr;  // the gradient of a mask [N, heads, L, S], or null
 
   int inputs;                 // number of input arrays
   Heads<const T> input[4];
@@ -297,7 +299,7 @@ struct Attention {
   }
 
   // Computes a query's weights from its scores, and the gradients of the scores from those of the
-  // weights.
+  // weights. The gradients of the masks are those of the scores before the scale.
   void go_back_by_row(long number, long query, long limit, Vector<T>* scores, Vector<T>* d,
                       Vector<T>* factors) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
@@ -313,10 +315,14 @@ struct Attention {
       sum += scores[at] * d[at];
     }
     sum = sum_of<T>(sum);
+    T* const kept = d_masks ? d_masks + (number * queries + query) * keys : nullptr;
     for (long at = 0; at <= last; at++) {
-      d[at] = scores[at] * (d[at] - sum) * scale;
+      d[at] = scores[at] * (d[at] - sum);
+      if (kept) store<T>(kept + at * WIDTH<T>, d[at], n - at * WIDTH<T>);
+      d[at] *= scale;
       if (drops) scores[at] *= factors[at];
     }
+    if (kept) std::fill(kept + n, kept + keys, T(0));  // the keys that a causal mask hides
     for (long at = last + 1; at * WIDTH<T> < limit; at++) scores[at] = d[at] = Vector<T>{};
   }
 };
@@ -393,7 +399,8 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
 
 // Arguments: the inputs; the gradient of the outputs [N, L, heads · d]; the residuals; the key, if
 // there is dropout; the masks.
-// Results: the gradients of the inputs, packed like these.
+// Results: the gradients of the inputs, packed like these; optionally that of a mask without axes of
+// size 1, [N, heads, L, S].
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
@@ -409,6 +416,7 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   work.dq = {first, work.q.row, work.q.example};
   work.dk = {packed ? first + width : result<T>(frame, 1), work.k.row, work.k.example};
   work.dv = {packed ? first + 2 * width : result<T>(frame, 2), work.v.row, work.v.example};
+  work.d_masks = result<T>(frame, packed ? 1 : 3);
   work.divide(threads);
   share(frame, threads, work.parts(), work.go_back, &work);
   return work.starved ? out_of_memory(frame) : nullptr;
