@@ -71,6 +71,16 @@ def of_one_example_and_head(q, k, v):
     return attention(*(x[:1, :1] for x in (q, k, v)))
 
 
+def by_windows(q, k, v):
+    """A mask that differs between the windows of an image, and a bias of the heads."""
+    q, k, v = (jnp.concatenate([x, x[:1] - 1]) for x in (q, k, v))
+    mask = jnp.sin(q[0, :, :, :1] + k[1, :, None, :, 0])  # [windows, L, S]
+    bias = jnp.cos(v[0, :, :, :1] - v[1, :, None, :, 0])  # [heads, L, S]
+    scores = q @ jnp.swapaxes(k, -2, -1) + bias[None]
+    scores = scores.reshape(2, 2, 2, 5, 5) + mask[:, None][None]
+    return jax.nn.softmax(scores.reshape(-1, 2, 5, 5)) @ v
+
+
 def of_jax(q, k, v, **options):
     return jax.nn.dot_product_attention(*(jnp.moveaxis(x, 1, 2) for x in (q, k, v)), **options)
 
@@ -94,6 +104,7 @@ MATCHED = {
     "with one batch axis": of_one_batch_axis,
     "with one head": of_one_head,
     "with one example and one head": of_one_example_and_head,
+    "with windows": by_windows,
     "of JAX": of_jax,
     "of JAX, causal": functools.partial(of_jax, is_causal=True),
     "of Flax": of_flax,
@@ -146,6 +157,11 @@ def of_wider_values(q, k, v):
     return attention(q, k, jnp.concatenate([v, v], -1))
 
 
+def of_joined_axes(q, k, v):
+    scores = (q @ jnp.swapaxes(k, -2, -1)).reshape(6, 5, 5)
+    return jax.nn.softmax(scores) @ v.reshape(6, 5, 4)
+
+
 def by_a_bias_of_more_heads(q, k, v):
     return attention(q[:, :1], k[:, :1], v, lambda scores: scores + jnp.sin(v[:, :, :1, :1]))
 
@@ -163,7 +179,7 @@ def of_values_for_each_query(q, k, v):
 
 
 LEFT = [
-    *(by_a_bias_of_more_heads, by_one_condition, of_values_for_each_query),
+    *(by_a_bias_of_more_heads, by_one_condition, of_joined_axes, of_values_for_each_query),
     *(weights_too, over_the_queries, of_grouped_heads, by_a_large_number, by_two_masks),
     *(without_keys, of_wider_values),
 ]

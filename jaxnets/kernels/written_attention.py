@@ -27,7 +27,8 @@ _SOFTMAX: Form = ("div", "exponentials", ("broadcast_in_dim", ("reduce_sum", "ex
 # Scores that are replaced by a smaller number than this have a weight of exactly zero.
 _MASKED = -1e8
 
-#: The names of an array's axes. An axis of size 1 has none.
+#: The names of an array's axes. An axis of size 1 has none. A part of a batch axis that was divided
+#: has the name of the axis, its position among the parts, and their sizes, such as "b0/1/4x16".
 Axes = list[str | None]
 
 
@@ -154,7 +155,7 @@ def _scores(graph: Graph, value: Value) -> _Scores | None:
     if masks and any(one.finite for one in constants):
         return None
     own = [name for name in axes if not _is_batch(name)]
-    if len(own) != 2 or axes[-1] != own[1]:
+    if len(own) != 2 or axes[-1] != own[1] or any(map(_is_part, axes)):
         return None
     queries, keys = (left, right) if own[0] in left[1] else (right, left)
     if own[0] not in queries[1] or own[1] not in keys[1]:
@@ -245,10 +246,55 @@ def _moved(step: Node, axes: Axes) -> Axes | None:
     if step.kind in ("reshape", "squeeze", "broadcast_in_dim"):
         sizes = [size for size in step.inputs[0].shape if size != 1]
         if [size for size in made.shape if size != 1] != sizes:
-            return None
+            regrouped = _regrouped(names, sizes, [size for size in made.shape if size != 1])
+            if regrouped is None:
+                return None
+            names = regrouped
         rest = iter(names)
         return [None if size == 1 else next(rest) for size in made.shape]
     return None
+
+
+def _regrouped(
+    names: Sequence[str], before: Sequence[int], after: Sequence[int]
+) -> list[str] | None:
+    """Returns the names of axes after a reshape that divides batch axes or joins their parts.
+
+    Args:
+        names: the names of the axes.
+        before: their sizes.
+        after: the sizes after the reshape.
+    """
+    made: list[str] = []
+    olds, news = list(zip(names, before, strict=True)), list(after)
+    while olds and news:
+        (name, old), *olds = olds
+        group, sizes, new = [name], [news.pop(0)], old
+        while new != math.prod(sizes):
+            if new > math.prod(sizes) and news:
+                sizes.append(news.pop(0))
+            elif new < math.prod(sizes) and olds:
+                (name, old), *olds = olds
+                group, new = [*group, name], new * old
+            else:
+                return None
+        axis, *_ = group[0].split("/")
+        parts = [f"{axis}/{place}/{'x'.join(map(str, sizes))}" for place in range(len(sizes))]
+        if len(group) == len(sizes) == 1:
+            made += group
+        elif len(group) == 1 and _is_batch(axis) and axis == group[0]:
+            made += parts
+        elif len(sizes) == 1 and _is_part(group[0]) and group == _parts(group[0]):
+            made.append(axis)
+        else:
+            return None
+    return None if olds or news else made
+
+
+def _parts(name: str) -> list[str]:
+    """Returns the names of all parts of a batch axis, given that of one."""
+    axis, _, sizes = name.split("/")
+    return [f"{axis}/{place}/{sizes}" for place in range(len(sizes.split("x")))]
 
 
 def _factor(step: Node, at: int) -> float | None:
@@ -391,6 +437,10 @@ def _is_batch(name: str | None) -> bool:
     return name is None or name[0] == "b"
 
 
+def _is_part(name: str | None) -> bool:
+    return name is not None and "/" in name
+
+
 # ---- The call -----------------------------------------------------------------------------------
 
 
@@ -418,6 +468,7 @@ class _Layout(NamedTuple):
 
     def mask(self, x: jax.Array, names: Axes) -> jax.Array:
         """Arranges a mask as [N, heads, L, S], any of which may be 1."""
+        x, names = _joined(x, names)
         x = _arranged(x, names, [self.example, *self.heads, self.query, self.key])
         alike = {*names} & {*self.heads}
         if alike and alike != {*self.heads}:
@@ -445,6 +496,19 @@ def _layout(scores: _Scores, values: tuple[Value, Axes]) -> _Layout:
         for name, size in zip(axes, value.shape, strict=True):
             sizes |= {} if name is None else {name: size}
     return _Layout(batch[0] if batch else None, batch[1:], query, key, sizes)
+
+
+def _joined(x: jax.Array, names: Axes) -> tuple[jax.Array, Axes]:
+    """Joins the parts of divided batch axes; the array is repeated along missing parts."""
+    while some := [name for name in names if name is not None and _is_part(name)]:
+        parts = _parts(some[0])
+        axis, _, sizes = some[0].split("/")
+        others = [name for name in names if name is not None and name not in parts]
+        x = _arranged(x, names, [*others, *parts])
+        kept = x.shape[: len(others)]
+        x = jnp.broadcast_to(x, (*kept, *map(int, sizes.split("x")))).reshape(*kept, -1)
+        names = [*others, axis]
+    return x, names
 
 
 def _arranged(x: jax.Array, names: Axes, order: Sequence[str | None]) -> jax.Array:
@@ -509,7 +573,8 @@ def _call(
     about = f"attention of {inputs[0].shape[1]} queries to {inputs[1].shape[1]} keys"
     about += f", {heads} head{'' if heads == 1 else 's'}"
     ways = None
-    if key is None and layout.example is not None:
+    divided = any(_is_part(name) for mask in scores.masks for name in mask.axes)
+    if key is None and layout.example is not None and not divided:
         first = layout.example
         places = [axes.index(first) if first in axes else None for _, axes in given]
         ways = places, [out.index(first)]
