@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import chart
@@ -34,7 +34,9 @@ HEAD = (
 )
 
 
-def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.ArgumentParser:
+def parser(
+    about: str, rounds: int, seconds: float, out: str, networks: Iterable[str] = NETWORKS
+) -> argparse.ArgumentParser:
     """The options of a script that times competitors.
 
     Args:
@@ -42,10 +44,11 @@ def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.Argume
         rounds: default number of rounds.
         seconds: default approximate duration of a round.
         out: name of the file of results, without extension.
+        networks: the names of the networks.
     """
     made = argparse.ArgumentParser(description=about.splitlines()[0])
-    listed = f"one of {', '.join(NETWORKS)}; may be repeated"
-    made.add_argument("--network", choices=NETWORKS, action="append", metavar="NAME", help=listed)
+    listed = f"one of {', '.join(networks)}; may be repeated"
+    made.add_argument("--network", choices=networks, action="append", metavar="NAME", help=listed)
     made.add_argument("--batch", type=int, action="append")
     made.add_argument("--rounds", type=int, default=rounds)
     made.add_argument("--seconds", type=float, default=seconds, help="about how long a round takes")

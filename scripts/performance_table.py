@@ -132,6 +132,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "inference": lambda found: documented(found, "Inference", "inference", "calls"),
     "own_networks": own_networks,
     "own_networks_avx2": lambda found: _titled("A training step", found["rows"], "steps"),
+    "ported_networks": lambda found: _titled("A training step", found["rows"], "steps"),
     "batch_sizes": batch_sizes,
     "time_to_accuracy": to_accuracy,
 }

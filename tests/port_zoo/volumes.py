@@ -60,3 +60,20 @@ class SpeechNet(nn.Module):
         x = x.permute(0, 2, 1)
         x = self.fc1(x)
         return F.log_softmax(x, dim=2)
+
+
+class VolumeCNN(nn.Module):
+    """Convolutions over the three axes of a volume, with max pooling."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv3d(1, 8, 3, padding=1)
+        self.conv2 = nn.Conv3d(8, 16, 3, padding=1)
+        self.norm = nn.BatchNorm3d(16)
+        self.pool = nn.MaxPool3d(2)
+        self.fc = nn.Linear(16, classes)
+
+    def forward(self, x):
+        x = self.pool(F.relu(self.conv1(x)))
+        x = self.pool(F.relu(self.norm(self.conv2(x))))
+        return self.fc(x.mean((2, 3, 4)))
