@@ -37,7 +37,7 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: The functions of each library that XLA can call.
 LIBRARIES = {
-    "activation": ("gelu_forward", "gelu_backward"),
+    "activation": ("gelu_forward", "gelu_backward", "sine", "cosine", "sine_and_cosine"),
     "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "convolution": (

@@ -405,6 +405,36 @@ def _jax_gelu(graph: Graph, node: Node) -> Node | None:
     return _call(f"gelu of {sizes_of(x)}", [x], product.outputs[0], run)
 
 
+#: The kernels of sine and cosine by the name of an operation.
+SINES: dict[str, Function] = {"sin": activation.sine, "cos": activation.cosine}
+
+
+def _sine(graph: Graph, node: Node) -> Node | None:
+    """Matches the sine or the cosine of an array, or both."""
+    (x,) = node.inputs
+    if not isinstance(x, Value) or not is_whole(x) or not _is_sine(graph, node):
+        return None
+    origins = graph.origins(x)
+    if origins & graph.constants.keys() and origins.isdisjoint(graph.inputs):
+        return None  # XLA computes what depends only on constants while it compiles
+    if not activation.supports_sines(x):
+        return None
+    readers = [each for each in graph.readers(x) if each is not None and _is_sine(graph, each)]
+    made = {each.kind: each.outputs[0] for each in (*readers, node)}
+    if len(made) == 1:
+        name = "sine" if node.kind == "sin" else "cosine"
+        return _call(f"{name} of {sizes_of(x)}", [x], node.outputs[0], SINES[node.kind])
+    about, outputs = f"sine and cosine of {sizes_of(x)}", [made["sin"], made["cos"]]
+    ways = [0], [0, 0]
+    return Node("kernel", [x], outputs, activation.sine_and_cosine, about=about, examples=ways)
+
+
+def _is_sine(graph: Graph, node: Node) -> bool:
+    """Whether an operation that no call replaces is a sine or cosine of the usual accuracy."""
+    usual = node.parameters.get("accuracy") is None
+    return node.kind in SINES and usual and graph.is_free(node)
+
+
 def _flax_normalization(graph: Graph, node: Node) -> Node | None:
     """Matches a normalization layer of Flax."""
     layer = composites.normalization(graph, node)
@@ -508,12 +538,14 @@ def _call(
 #: Patterns by the name of an operation.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
+    "cos": _sine,
     "dot_general": _linear,
     "erfc": _jax_gelu,
     "exp": written_attention.matched,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
     "rsqrt": _flax_normalization,
+    "sin": _sine,
 }
 #: Patterns by the name of a marked function.
 MARKED: dict[str, MarkedPattern] = {
