@@ -52,6 +52,7 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "dropout": ("dropout",),
+    "gates": ("gates_forward", "gates_backward"),
     "int8": ("int8_linear",),
     "linear": ("linear_forward", "linear_backward"),
     "linear_layer": (

@@ -22,6 +22,7 @@ from jaxnets.kernels import (
     cross_entropy,
     depthwise,
     dropout,
+    gates,
     int8,
     linear,
     linear_layer,
@@ -443,6 +444,19 @@ def _flax_normalization(graph: Graph, node: Node) -> Node | None:
     return MARKED[layer.mark.name](graph, layer, layer.mark)
 
 
+def _gates(graph: Graph, node: Node) -> Node | None:
+    """Matches the gates of an LSTM cell that a network writes itself."""
+    cell = gates.cell(graph, node)
+    if cell is None or not _whole(cell.c) or not gates.supports(cell.c):
+        return None
+    run, about = gates.gates(cell.order), f"gates of an LSTM cell, {_size(cell.c)}"
+    axes = [0, 0], [0, 0]
+    ways = axes if cell.c.ndim > 1 else None
+    return Node(
+        "kernel", [cell.gates, cell.c], [cell.h, cell.state], run, about=about, examples=ways
+    )
+
+
 def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
     scale, _, _, x, _, weight = node.inputs
     if not isinstance(scale, Value) or not int8.supports(scale):
@@ -546,6 +560,7 @@ PATTERNS: dict[str, Pattern] = {
     "reduce_window_sum": _reduce_window,
     "rsqrt": _flax_normalization,
     "sin": _sine,
+    "tanh": _gates,
 }
 #: Patterns by the name of a marked function.
 MARKED: dict[str, MarkedPattern] = {
