@@ -447,9 +447,9 @@ def _flax_normalization(graph: Graph, node: Node) -> Node | None:
 def _gates(graph: Graph, node: Node) -> Node | None:
     """Matches the gates of an LSTM cell that a network writes itself."""
     cell = gates.cell(graph, node)
-    if cell is None or not _whole(cell.c) or not gates.supports(cell.c):
+    if cell is None or not is_whole(cell.c) or not gates.supports(cell.c):
         return None
-    run, about = gates.gates(cell.order), f"gates of an LSTM cell, {_size(cell.c)}"
+    run, about = gates.gates(cell.order), f"gates of an LSTM cell, {sizes_of(cell.c)}"
     axes = [0, 0], [0, 0]
     ways = axes if cell.c.ndim > 1 else None
     return Node(
