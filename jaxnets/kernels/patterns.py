@@ -29,6 +29,7 @@ from jaxnets.kernels import (
     normalization_patterns,
     pooling,
     recurrence,
+    volume_convolution,
     written_attention,
 )
 from jaxnets.kernels.borrowed import Borrowed
@@ -192,7 +193,15 @@ def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: boo
         return depthwise.depthwise(geometry, plain, relu=relu)
     if convolution.supports(x, kernel, geometry):
         return convolution.convolution(geometry, plain, relu=relu)
+    if volume_convolution.supports(x, kernel, geometry):
+        return volume_convolution.volume_convolution(geometry, plain, _convolve, relu=relu)
     return plain
+
+
+def _convolve(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: Geometry, relu: bool
+) -> jax.Array:
+    return _convolution_for(x, kernel, geometry, relu=relu)(x, kernel, bias)
 
 
 def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:
