@@ -27,6 +27,12 @@ CASES = {
     "sequence": ((2, 11, 24), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "large": ((2, 40, 33, 34), {"kernel_size": 3, "stride": 2, "padding": 1}),
 }
+#: Windows of more than 255 places, whose positions do not fit into a byte.
+WIDE = {
+    "wide": ((2, 650, 5), {"kernel_size": 300, "stride": 100}),
+    "wide, padded": ((1, 320, 17), {"kernel_size": 300, "stride": 60, "padding": 140}),
+    "wide image": ((2, 20, 18, 9), {"kernel_size": (17, 16), "stride": 1}),
+}
 DILATED = ((2, 9, 10, 9), {"kernel_size": (3, 4), "stride": 1, "padding": 1, "dilation": 2})
 AVERAGES = {
     **CASES,
@@ -94,6 +100,19 @@ def test_avg_pool_equals_torch(case):
     with jax.enable_x64(True):
         x = values(case[0], "normal")
         assert_close(both(kernel("Avg", *case)[1], x), by_torch("Avg", *case, x), 1e-12)
+
+
+@pytest.mark.parametrize("case", WIDE.values(), ids=WIDE)
+def test_wide_windows_equal_torchs(case):
+    with jax.enable_x64(True):
+        for kind in ("ties", "nan"):
+            x = values(case[0], kind)
+            assert_close(both(kernel("Max", *case)[1], x), by_torch("Max", *case, x), 1e-12)
+        x = values(case[0], "normal")
+        assert_close(both(kernel("Avg", *case)[1], x), by_torch("Avg", *case, x), 1e-12)
+    for name in ("Max", "Avg"):
+        x = values(case[0], "normal", np.float32)
+        assert_close(both(kernel(name, *case)[1], x), by_torch(name, *case, x), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["Max", "Avg"])
@@ -172,8 +191,16 @@ def test_pools_of_layers_and_of_flax_reach_the_kernels(pool, about):
     assert_close(both(kernels.with_kernels(pool), x), both(pool, x), 1e-5)
 
 
+def test_long_axes_are_reduced_by_xla():
+    x = values((2, 300, 5), "normal", np.float32)
+    for pool in layers.MaxPool1d(300), layers.AvgPool1d(300):
+        assert kernels.explain(pool, x) == []
+    assert kernels.explain(layers.MaxPool1d(299), x) == ["max pool of 2 × 300 × 5"]
+
+
 @pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
+    test_wide_windows_equal_torchs(WIDE["wide image"])
     for case in "ragged", "few channels", "overlap":
         test_max_pool_equals_torch(CASES[case], "nan")
         test_avg_pool_equals_torch(CASES[case])

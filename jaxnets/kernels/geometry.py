@@ -92,6 +92,10 @@ class Window:
         count = -(-spare // self.stride) + 1
         return count - ((count - 1) * self.stride >= size + self.padding)
 
+    def covers(self, size: int) -> bool:
+        """Whether there is one window, which consists of all elements of the axis."""
+        return self.kernel == size and self.padding == 0 and self.dilation == 1
+
     def starts(self, size: int) -> np.ndarray:
         """Returns the start of each window, on the axis before padding."""
         return np.arange(self.count(size)) * self.stride - self.padding

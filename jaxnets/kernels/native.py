@@ -69,6 +69,8 @@ LIBRARIES = {
     "pooling": (
         "max_pool_forward",
         "max_pool_backward",
+        "wide_max_pool_forward",
+        "wide_max_pool_backward",
         "avg_pool_forward",
         "avg_pool_backward",
     ),

@@ -12,8 +12,9 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape, window_sizes
 from jaxnets.kernels.gradients import with_gradient
 
-# The position of a window's maximum is stored in a byte, with one value reserved for none.
-_MOST_PLACES = 255
+# Up to this number of places in a window, that of the maximum is stored in a byte, with one value
+# reserved for none.
+_BYTE = 255
 
 
 def supports(x: Shaped, windows: Sequence[Window]) -> bool:
@@ -24,9 +25,11 @@ def supports(x: Shaped, windows: Sequence[Window]) -> bool:
         windows: the windows along each spatial axis.
     """
     fits = x.ndim in (3, 4) and len(windows) == x.ndim - 2 and min(x.shape) > 0
-    places = math.prod(window.kernel for window in windows)
-    some = fits and places <= _MOST_PLACES and min(_counts(x, windows)) > 0
-    return some and native.ready("pooling", x)
+    if not fits or min(_counts(x, windows)) < 1:
+        return False
+    # XLA's reduction of whole axes is as fast if they are long.
+    whole = all(window.covers(n) for window, n in zip(windows, x.shape[1:-1], strict=True))
+    return not (whole and _places(windows) > _BYTE) and native.ready("pooling", x)
 
 
 def max_pool(
@@ -45,22 +48,24 @@ def max_pool(
         A function of x [N, ..., C] that returns [N, ..., C].
     """
     settings = _settings(windows)
+    is_wide = _places(windows) > _BYTE
+    name, dtype = ("wide_max_pool", jnp.int32) if is_wide else ("max_pool", jnp.uint8)
 
     def pooled(x: jax.Array, dtypes: Sequence[Any]) -> list[jax.Array]:
         shape = (len(x), *_counts(x, windows), x.shape[-1])
         results = [jax.ShapeDtypeStruct(image_shape(shape), dtype) for dtype in dtypes]
-        made = native.call("pooling", "max_pool_forward", results, as_images(x), settings=settings)
+        made = native.call("pooling", f"{name}_forward", results, as_images(x), settings=settings)
         return [array.reshape(shape) for array in made]
 
     def run(x: jax.Array) -> jax.Array:
         return pooled(x, [x.dtype])[0]
 
     def keep(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y, winners = pooled(x, [x.dtype, jnp.uint8])
+        y, winners = pooled(x, [x.dtype, dtype])
         return y, winners
 
     def pull_back(inputs: Any, winners: jax.Array, d: jax.Array) -> tuple[jax.Array]:
-        return (_back("max_pool_backward", settings, inputs[0], d, winners),)
+        return (_back(f"{name}_backward", settings, inputs[0], d, winners),)
 
     return with_gradient(run, keep, pull_back, plain)
 
@@ -120,6 +125,10 @@ def _back(name: str, settings: np.ndarray, x: jax.Array, *given: jax.Array) -> j
     like = jax.ShapeDtypeStruct(image_shape(x.shape), x.dtype)
     (d_x,) = native.call("pooling", name, [like], *map(as_images, given), settings=settings)
     return d_x.reshape(x.shape)
+
+
+def _places(windows: Sequence[Window]) -> int:
+    return math.prod(window.kernel for window in windows)
 
 
 def _counts(x: Shaped, windows: Sequence[Window]) -> tuple[int, ...]:

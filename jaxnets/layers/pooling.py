@@ -91,6 +91,8 @@ def _maximum(x: jax.Array, axis: int, window: _Window) -> jax.Array:
 
     The gradient of equal maxima goes to the first, as in PyTorch, unlike the automatic derivative.
     """
+    if window.covers(x.shape[axis]):
+        return x.max(axis, keepdims=True)
     return reduce(jnp.maximum, window.taps(x, axis, -np.inf))
 
 
@@ -101,6 +103,8 @@ def _maximum_forward(x: jax.Array, axis: int, window: _Window) -> tuple[jax.Arra
 
 
 def _maximum_backward(axis: int, window: _Window, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    if window.covers(x.shape[axis]):
+        return (jnp.where(_is_chosen(x, axis), g, 0),)
     # Finds the maximum by a scan over the elements of windows, recording where each element is
     # better than all before it. The gradient then goes to the last such element.
     best, *others = window.taps(x, axis, -np.inf)
@@ -123,6 +127,15 @@ def _maximum_backward(axis: int, window: _Window, x: jax.Array, g: jax.Array) ->
 _maximum.defvjp(_maximum_forward, _maximum_backward)
 
 
+def _is_chosen(x: jax.Array, axis: int) -> jax.Array:
+    """Whether an element is the first of the largest along an axis or, with NaN, the last NaN."""
+    size = x.shape[axis]
+    place = lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    largest = jnp.where(x == x.max(axis, keepdims=True), size - 1 - place, -1)
+    rank = jnp.where(x != x, size + place, largest)  # no element equals a maximum that is NaN
+    return rank == rank.max(axis, keepdims=True)
+
+
 @marked
 def max_pool(x: jax.Array, *, windows: tuple[_Window, ...]) -> jax.Array:
     """Computes the maximum of each window of x [N, ..., C], with a ``Window`` for each axis."""
@@ -139,7 +152,10 @@ def avg_pool(
     """Computes the mean of each window of x [N, ..., C], with a ``Window`` for each axis."""
     counts = window_sizes(windows, x.shape[1:-1], count_include_pad)
     for axis, window in list(enumerate(windows, start=1))[::-1]:
-        x = reduce(jnp.add, window.taps(x, axis, 0.0))
+        if window.covers(x.shape[axis]):
+            x = x.sum(axis, keepdims=True)
+        else:
+            x = reduce(jnp.add, window.taps(x, axis, 0.0))
     return x / (divisor or jnp.asarray(counts, x.dtype))
 
 

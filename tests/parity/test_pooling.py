@@ -268,6 +268,32 @@ def test_flatten_lets_the_next_linear_keep_torchs_weights_in_float64():
     check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
 
 
+#: The size of windows, and the shape of an input with an axis that one window covers.
+WHOLE = [
+    ((30,), (5, 4, 30)),
+    ((4, 5), (5, 4, 4, 5)),
+    ((5, 2), (2, 3, 5, 6)),
+    ((1, 9), (3, 4, 1, 9)),
+]
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ["Max", "Avg"])
+@pytest.mark.parametrize(("kernel", "shape"), WHOLE)
+def test_pools_of_whole_axes_equal_torch(name, kernel, shape, dtype):
+    inputs = hostile(shape, dtype) if name == "Max" else np.random.default_rng(0).normal(size=shape)
+    inputs[0, 0] = -np.inf if name == "Max" else 1
+    pools = (getattr(kind, f"{name}Pool{len(kernel)}d")(kernel) for kind in (layers, torch.nn))
+    compare(*pools, inputs.astype(dtype))
+
+
+@pytest.mark.parametrize("pool", [layers.MaxPool1d(900), layers.AvgPool1d(900)])
+def test_a_pool_of_a_whole_axis_has_no_operation_for_each_element(pool):
+    gradient = jax.grad(lambda x: pool(x).sum())
+    program = str(jax.make_jaxpr(gradient)(jnp.ones((2, 900, 3), jnp.float32)))
+    assert len(program.splitlines()) < 100
+
+
 @pytest.mark.parametrize("pool", [layers.MaxPool2d(3, 2, 1), layers.AvgPool2d(3, 2, 1)])
 def test_backward_scatters_nothing(pool):
     """Scatters and reduce_windows are slow on the CPU; slices and selections are not."""

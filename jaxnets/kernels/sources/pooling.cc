@@ -7,66 +7,62 @@
 
 #include "windows.h"
 
-// Stored instead of the position of a window's maximum if no position has a gradient.
-constexpr long NOWHERE = 255;
+// ---- Positions, a byte or an int32 for each element ----------------------------------------------
 
-// ---- Positions, one byte for each element -------------------------------------------------------
+// As many places as a vector has elements, and their conversion to a vector of integers. That of
+// bytes is by intrinsics: compilers convert them one by one.
+template <typename T, typename Place>
+struct Packed {
+  typedef Place Vector __attribute__((vector_size(BYTES / sizeof(T) * sizeof(Place))));
 
-// As many bytes as a vector has elements, and their conversion to a vector of integers by
-// intrinsics: compilers convert them one by one.
-template <typename T>
-struct Packed;
-
-template <>
-struct Packed<float> {
-  typedef uint8_t Bytes __attribute__((vector_size(BYTES / 4)));
-
-  static INLINED Bits<float> spread(const Bytes& bytes) {
-#if BYTES == 64 && defined(__AVX512F__)
-    return (Bits<float>)_mm512_cvtepu8_epi32((__m128i)bytes);
-#elif BYTES == 32
-    return (Bits<float>)_mm256_cvtepu8_epi32(_mm_loadu_si64(&bytes));
-#else
-    return __builtin_convertvector(bytes, Bits<float>);
-#endif
+  static INLINED Bits<T> spread(const Vector& places) {
+    return __builtin_convertvector(places, Bits<T>);
   }
 };
 
+#if BYTES == 32 || defined(__AVX512F__)
 template <>
-struct Packed<double> {
-  typedef uint8_t Bytes __attribute__((vector_size(BYTES / 8)));
-
-  static INLINED Bits<double> spread(const Bytes& bytes) {
-#if BYTES == 64 && defined(__AVX512F__)
-    return (Bits<double>)_mm512_cvtepu8_epi64(_mm_loadu_si64(&bytes));
-#elif BYTES == 32
-    return (Bits<double>)_mm256_cvtepu8_epi64(_mm_loadu_si32(&bytes));
+INLINED Bits<float> Packed<float, uint8_t>::spread(const Vector& places) {
+#if BYTES == 64
+  return (Bits<float>)_mm512_cvtepu8_epi32((__m128i)places);
 #else
-    return __builtin_convertvector(bytes, Bits<double>);
+  return (Bits<float>)_mm256_cvtepu8_epi32(_mm_loadu_si64(&places));
 #endif
-  }
-};
+}
 
-template <typename T>
+template <>
+INLINED Bits<double> Packed<double, uint8_t>::spread(const Vector& places) {
+#if BYTES == 64
+  return (Bits<double>)_mm512_cvtepu8_epi64(_mm_loadu_si64(&places));
+#else
+  return (Bits<double>)_mm256_cvtepu8_epi64(_mm_loadu_si32(&places));
+#endif
+}
+#endif
+
+template <typename T, typename Place>
 struct Places {
-  using Bytes = typename Packed<T>::Bytes;
+  using Few = Packed<T, Place>;
+
+  // Stored instead of the position of a window's maximum if no position has a gradient.
+  static constexpr Place NOWHERE = -1;
 
   static INLINED Bits<T> all(long place) { return Bits<T>{} + (int)place; }
 
-  static INLINED Bits<T> load(const uint8_t* from, long count) {
-    Bytes bytes = {};
-    copy(&bytes, from, count);
-    return Packed<T>::spread(bytes);
+  static INLINED Bits<T> load(const Place* from, long count) {
+    typename Few::Vector places = {};
+    copy(&places, from, count);
+    return Few::spread(places);
   }
 
-  static INLINED void store(uint8_t* to, Bits<T> places, long count) {
-    const Bytes bytes = __builtin_convertvector(places, Bytes);
-    copy(to, &bytes, count);
+  static INLINED void store(Place* to, Bits<T> places, long count) {
+    const auto few = __builtin_convertvector(places, typename Few::Vector);
+    copy(to, &few, count);
   }
 
-  // Copies fewer bytes than a vector has elements in pieces of 8, 4, 2 and 1.
+  // Copies fewer places than a vector has elements in pieces of 8, 4, 2 and 1.
   static INLINED void copy(void* to, const void* from, long count) {
-    if (count >= WIDTH<T>) return (void)memcpy(to, from, WIDTH<T>);
+    if (count >= WIDTH<T>) return (void)memcpy(to, from, WIDTH<T> * sizeof(Place));
     if (count & 8) copy_some<8>(to, from);
     if (count & 4) copy_some<4>(to, from);
     if (count & 2) copy_some<2>(to, from);
@@ -75,8 +71,9 @@ struct Places {
 
   template <int some>
   static INLINED void copy_some(void*& to, const void*& from) {
-    memcpy(to, from, some);
-    to = (char*)to + some, from = (const char*)from + some;
+    constexpr int bytes = some * sizeof(Place);
+    memcpy(to, from, bytes);
+    to = (char*)to + bytes, from = (const char*)from + bytes;
   }
 };
 
@@ -135,12 +132,13 @@ INLINED void choose(const Work& work, const Line& line, long width) {
                          : work.template take<0, 0, true>(line);
 }
 
-template <typename T>
+template <typename T, typename Place>
 struct Maximum {
+  using At = Places<T, Place>;
   const Plan<T>& plan;
   const T* x;
   T* y;
-  uint8_t* winners;  // positions of the maxima, or null
+  Place* winners;  // positions of the maxima, or null
 
   static void take_part(const void* data, long part) {
     const auto& self = *(const Maximum*)data;
@@ -158,7 +156,7 @@ struct Maximum {
         const T* in = x + line.in + column * in_jump + vector * WIDTH<T>;
         const long out = line.out + column * out_jump + vector * WIDTH<T>;
         Vector<T> best = everywhere(-std::numeric_limits<T>::infinity());
-        Bits<T> where = Places<T>::all(rows ? first : NOWHERE);
+        Bits<T> where = At::all(rows ? first : At::NOWHERE);
         if (rows) best = load<whole>(in, n);
         UNROLLED (long row = 0; row < rows; row++)
           UNROLLED (long tap = 0; tap < columns; tap++) {
@@ -166,19 +164,20 @@ struct Maximum {
             const auto seen = load<whole>(in + row * row_in + tap * tap_in, n);
             const auto better = (seen > best) | (seen != seen);  // the last NaN wins
             best = better ? seen : best;
-            where = better ? Places<T>::all(first + row * wide + tap) : where;
+            where = better ? At::all(first + row * wide + tap) : where;
           }
         store<whole>(y + out, best, n);
-        if (winners) Places<T>::store(winners + out, where, whole ? WIDTH<T> : n);
+        if (winners) At::store(winners + out, where, whole ? WIDTH<T> : n);
       }
   }
 };
 
-template <typename T>
+template <typename T, typename Place>
 struct MaximumGradient {
+  using At = Places<T, Place>;
   const Plan<T>& plan;
   const T* dy;
-  const uint8_t* winners;
+  const Place* winners;
   T* dx;
 
   static void take_part(const void* data, long part) {
@@ -202,8 +201,8 @@ struct MaximumGradient {
         UNROLLED (long row = 0; row < rows; row++)
           UNROLLED (long tap = 0; tap < columns; tap++) {
             const long at = in + row * row_in + tap * tap_in;
-            const auto won = Places<T>::load(winners + at, whole || at <= last ? WIDTH<T> : n);
-            const auto place = Places<T>::all(first + row * row_step + tap * tap_step);
+            const auto won = At::load(winners + at, whole || at <= last ? WIDTH<T> : n);
+            const auto place = At::all(first + row * row_step + tap * tap_step);
             sum += won == place ? load<whole>(dy + at, n) : Vector<T>{};
           }
         store<whole>(dx + line.out + column * out_jump + vector * WIDTH<T>, sum, n);
@@ -266,24 +265,26 @@ static void share_parts(XLA_FFI_CallFrame* frame, const Work& work) {
 }
 
 // Arguments: x [N, H, W, C].
-// Results: y [N, H', W', C]; optionally the residual, uint8 [N, H', W', C]: the position of y in
-// the window, by rows, or 255 if no position has a gradient.
-template <typename T>
+// Results: y [N, H', W', C]; optionally the residual, [N, H', W', C]: the position of y in the
+// window, by rows, or -1 if no position has a gradient. It is uint8 for windows of up to 255
+// positions, with 255 for -1; the functions for wide windows use int32.
+template <typename T, typename Place>
 static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
   return with_plan<T>(frame, false, [&](const Plan<T>& plan) {
-    const auto winners = result<uint8_t>(frame, 1);
-    share_parts(frame, Maximum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners});
+    const auto winners = result<Place>(frame, 1);
+    share_parts(frame,
+                Maximum<T, Place>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners});
   });
 }
 
 // Arguments: the gradient of y, the residual.
 // Results: the gradient of x.
-template <typename T>
+template <typename T, typename Place>
 static XLA_FFI_Error* max_backward(XLA_FFI_CallFrame* frame) {
   return with_plan<T>(frame, true, [&](const Plan<T>& plan) {
-    const auto winners = argument<uint8_t>(frame, 1);
-    share_parts(frame,
-                MaximumGradient<T>{plan, argument<T>(frame, 0), winners, result<T>(frame, 0)});
+    const auto winners = argument<Place>(frame, 1);
+    const auto dy = argument<T>(frame, 0);
+    share_parts(frame, MaximumGradient<T, Place>{plan, dy, winners, result<T>(frame, 0)});
   });
 }
 
@@ -297,7 +298,9 @@ static XLA_FFI_Error* average(XLA_FFI_CallFrame* frame) {
   });
 }
 
-HANDLER(max_pool_forward, max_forward)
-HANDLER(max_pool_backward, max_backward)
+HANDLER(max_pool_forward, max_forward, uint8_t)
+HANDLER(max_pool_backward, max_backward, uint8_t)
+HANDLER(wide_max_pool_forward, max_forward, int32_t)
+HANDLER(wide_max_pool_backward, max_backward, int32_t)
 HANDLER(avg_pool_forward, average, false)
 HANDLER(avg_pool_backward, average, true)

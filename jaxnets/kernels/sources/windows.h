@@ -53,7 +53,10 @@ struct Walk {
     const auto place = [&](long tap) {
       return phase * axis.stride + tap * axis.dilation - axis.low;
     };
-    long first = 0;
+    // Without dilation, the first tap on an input follows from its position: a loop over the taps of
+    // every phase would take longer than a pool of large windows.
+    const long behind = -place(0) % axis.spread;
+    long first = axis.dilation > 1 ? 0 : behind < 0 ? behind + axis.spread : behind;
     while (first < least(tap_step, axis.taps) && place(first) % axis.spread) first++;
     const bool meets = first < least(tap_step, axis.taps);
     const long taps = meets ? (axis.taps - 1 - first) / tap_step + 1 : 0;
