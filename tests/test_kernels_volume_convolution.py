@@ -108,6 +108,14 @@ def test_equal_to_xla_in_single_precision_and_without_bias(case):
     assert_close(found, everything(theirs, x, kernel), 1e-5)
 
 
+def test_bfloat16_is_added_in_float32():
+    where, given = of_case("many channels", jnp.bfloat16)
+    wide = tuple(array.astype(jnp.float32) for array in given)
+    function = jax.jit(by_kernels(where))
+    made = function(*given)
+    np.testing.assert_array_equal(made, function(*wide).astype(jnp.bfloat16))
+
+
 @pytest.mark.parametrize("case", ["few channels", "many channels", "transposed", "depthwise"])
 def test_an_example_has_the_same_bits_in_every_batch(case):
     shape, kernel, where = CASES[case]

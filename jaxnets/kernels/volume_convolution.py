@@ -66,11 +66,8 @@ def volume_convolution(
         return y, y if relu else None
 
     def pull_back(inputs: tuple, y: jax.Array | None, g: jax.Array) -> tuple:
-        x, *parameters = inputs
         g = g if y is None else jnp.where(y > 0, g, 0)
-        # Without the barrier, XLA would keep the copies of x that the forward pass makes.
-        x, g = lax.optimization_barrier((x, g))
-        return jax.vjp(linear, x, *parameters)[1](g)
+        return jax.vjp(linear, *inputs)[1](g)
 
     return with_gradient(volume, keep, pull_back, plain)
 
@@ -84,6 +81,9 @@ class _Volume:
     relu: bool
 
     def __call__(self, x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+        if x.dtype == jnp.bfloat16:  # terms are added in float32, as the kernels for images do
+            x, kernel, bias = jax.tree.map(lambda a: a.astype(jnp.float32), (x, kernel, bias))
+            return self(x, kernel, bias).astype(jnp.bfloat16)
         depth, *_, inputs, outputs = kernel.shape
         (stride, *_), (spread, *_) = self.geometry.stride, self.geometry.input_dilation
         if self._is_along_depth(kernel):
