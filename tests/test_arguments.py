@@ -397,7 +397,9 @@ GOOD = {
     "threshold": (STEPS, 0.1, 0.2),
     "bilinear": (ROW, ROW, jnp.zeros((3, 2, 2))),
     "embedding_bag": (TOKEN_ROWS, jnp.zeros((5, 3))),
-    **dict.fromkeys(["jaxnets.tensors.abs", "norm", "median", "std", "sort"], (STEPS,)),
+    **dict.fromkeys(
+        ["jaxnets.tensors.abs", "amax", "amin", "norm", "median", "std", "sort"], (STEPS,)
+    ),
     "clamp": (STEPS, 0.0),
     "pow": (STEPS, 2),
     "lerp": (ROW, ROW, 0.5),
