@@ -31,6 +31,7 @@ from own_networks import recorded
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 NAMES = ["jaxnets", "XLA", "torch eager"]
+STEPS = 10  # of a round
 LR, MOMENTUM = 1e-3, 0.9
 
 
@@ -113,7 +114,7 @@ NETWORKS = {
 
 
 def main() -> None:
-    parser = turns.parser(__doc__, rounds=7, seconds=0.5, out="ported_networks", networks=NETWORKS)
+    parser = turns.parser(__doc__, rounds=7, seconds=None, out="ported_networks", networks=NETWORKS)
     options = parser.parse_args()
     if options.competitor:
         with turns.failures_told():
@@ -130,14 +131,10 @@ def main() -> None:
 def measured(name: str, options: Any) -> dict:
     """Times the competitors with a network; returns a row of the results."""
     names = [one for one in NAMES if one not in options.without]
-    arguments = ["--network", name, "--times", "1"]
-    first = turns.take_turns(__file__, names[:1], arguments, 2)[names[0]]
-    seconds = min(first.get("seconds", [options.seconds]))
-    steps = max(1, round(options.seconds / seconds))
-    arguments = ["--network", name, "--times", str(steps)]
+    arguments = ["--network", name, "--times", str(STEPS)]
     found = turns.take_turns(__file__, names, arguments, options.rounds)
     batch = int(NETWORKS[name].inputs[0].partition("x")[0])
-    row = {"network": name, "batch": batch, "steps": steps, "competitors": found}
+    row = {"network": name, "batch": batch, "steps": STEPS, "competitors": found}
     return {**row, "date": datetime.date.today().isoformat()}
 
 

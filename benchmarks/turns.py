@@ -35,14 +35,18 @@ HEAD = (
 
 
 def parser(
-    about: str, rounds: int, seconds: float, out: str, networks: Iterable[str] = NETWORKS
+    about: str,
+    rounds: int,
+    seconds: float | None,
+    out: str,
+    networks: Iterable[str] = NETWORKS,
 ) -> argparse.ArgumentParser:
     """The options of a script that times competitors.
 
     Args:
         about: the docstring of the script.
         rounds: default number of rounds.
-        seconds: default approximate duration of a round.
+        seconds: default approximate duration of a round; None if the script fixes its steps.
         out: name of the file of results, without extension.
         networks: the names of the networks.
     """
@@ -51,7 +55,9 @@ def parser(
     made.add_argument("--network", choices=networks, action="append", metavar="NAME", help=listed)
     made.add_argument("--batch", type=int, action="append")
     made.add_argument("--rounds", type=int, default=rounds)
-    made.add_argument("--seconds", type=float, default=seconds, help="about how long a round takes")
+    if seconds is not None:
+        about_time = "about how long a round takes"
+        made.add_argument("--seconds", type=float, default=seconds, help=about_time)
     made.add_argument("--without", action="append", default=[], help="leave a competitor out")
     made.add_argument("--out", type=Path, default=machine.RESULTS / f"{out}.json")
     made.add_argument("--competitor", help=argparse.SUPPRESS)

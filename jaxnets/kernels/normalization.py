@@ -39,29 +39,15 @@ def _if_given(parameter: jax.Array | None, gradient: jax.Array) -> jax.Array | N
     return None if parameter is None else gradient.reshape(parameter.shape)
 
 
-def _serve(x: Shaped, others: tuple[Shaped | None, ...]) -> bool:
+def supports(x: Shaped, *others: Shaped | None) -> bool:
+    """Whether the kernels of this module can run this, and are faster than XLA's operations.
+
+    Args:
+        x: the array to normalize.
+        others: scale and bias or None, and optionally the residual.
+    """
     present = [array for array in others if array is not None]
     return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
-
-
-def supports_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
-    """Whether the kernels of ``batch_norm`` can run this, and are faster than XLA's operations.
-
-    Args:
-        x: [..., C].
-        others: scale and bias [C] or None, and optionally the residual [..., C].
-    """
-    return _serve(x, others)
-
-
-def supports_group_norm(x: Shaped, *parameters: Shaped | None) -> bool:
-    """Whether the kernels of ``group_norm`` can run this, and are faster than XLA's operations.
-
-    Args:
-        x: [N, ..., C].
-        parameters: scale and bias [C] or None.
-    """
-    return _serve(x, parameters)
 
 
 def batch_norm(
@@ -147,16 +133,6 @@ def _normalization(
         return *gradients, *(d_added or [d] * residual)
 
     return _of_parameters(with_gradient(run, keep, pull_back, plain))
-
-
-def supports_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
-    """Whether the kernels of ``layer_norm`` can run this, and are faster than XLA's operations.
-
-    Args:
-        x: [..., *S].
-        others: scale and bias [*S] or None, and optionally the residual [..., *S].
-    """
-    return _serve(x, others)
 
 
 def layer_norm(

@@ -33,7 +33,7 @@ def batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
         # The kernel reads the residual, so that must not depend on the kernel's own outputs.
         if isinstance(other, Value) and same and not graph.depends(other, node.outputs):
             added, (y,) = [other], reader.outputs
-    if not normalization.supports_batch_norm(*mark.given(node.inputs), *added):
+    if not normalization.supports(*mark.given(node.inputs), *added):
         return None
     activation, y = _activation(graph, y, ["relu"] if added else _ACTIVATIONS)
     make = partial(normalization.batch_norm, mark.settings["eps"], residual=bool(added))
@@ -48,7 +48,7 @@ def group_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """Matches group or instance normalization, with an activation."""
     y, *moments = node.outputs
     x, scale, bias = mark.given(node.inputs)
-    if not normalization.supports_group_norm(x, scale, bias):
+    if not normalization.supports(x, scale, bias):
         return None
     activation, y = _activation(graph, y, _ACTIVATIONS)
     make = partial(normalization.group_norm, **mark.settings)
@@ -124,7 +124,7 @@ def layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
         same = all(one.shape == x.shape and is_whole(one) for one in maker.inputs)
         if same:
             terms, made = list(maker.inputs), [y, x]
-    if not normalization.supports_layer_norm(terms[0], scale, bias, *terms[1:]):
+    if not normalization.supports(terms[0], scale, bias, *terms[1:]):
         return None
 
     def plain(x: Any, scale: Any, bias: Any, *added: Any) -> Any:

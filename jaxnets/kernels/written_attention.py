@@ -27,9 +27,24 @@ _SOFTMAX: Form = ("div", "exponentials", ("broadcast_in_dim", ("reduce_sum", "ex
 # Scores that are replaced by a smaller number than this have a weight of exactly zero.
 _MASKED = -1e8
 
-#: The names of an array's axes. An axis of size 1 has none. A part of a batch axis that was divided
-#: has the name of the axis, its position among the parts, and their sizes, such as "b0/1/4x16".
-Axes = list[str | None]
+
+class _Part(NamedTuple):
+    """A part of a batch axis that a reshape divided.
+
+    Attributes:
+        axis: the name of the axis.
+        place: the position among the parts.
+        sizes: the sizes of all parts.
+    """
+
+    axis: str
+    place: int
+    sizes: tuple[int, ...]
+
+
+Axis = str | _Part
+#: The names of an array's axes. An axis of size 1 has none.
+Axes = list[Axis | None]
 
 
 class _Masked(NamedTuple):
@@ -155,7 +170,7 @@ def _scores(graph: Graph, value: Value) -> _Scores | None:
     if masks and any(one.finite for one in constants):
         return None
     own = [name for name in axes if not _is_batch(name)]
-    if len(own) != 2 or axes[-1] != own[1] or any(map(_is_part, axes)):
+    if len(own) != 2 or axes[-1] != own[1] or any(isinstance(name, _Part) for name in axes):
         return None
     queries, keys = (left, right) if own[0] in left[1] else (right, left)
     if own[0] not in queries[1] or own[1] not in keys[1]:
@@ -223,7 +238,7 @@ def _named(product: Node) -> tuple[tuple[Value, Axes], tuple[Value, Axes], Axes]
             for count, axis in enumerate(those):
                 axes[axis] = f"{prefix}{count}"
         names.append(axes)
-    result = [f"b{count}" for count in range(len(batch[0]))]
+    result: Axes = [f"b{count}" for count in range(len(batch[0]))]
     result += [name for axes in names for name in axes if name and name[0] in "lr"]
     given = [
         (x, _without_ones(axes, x.shape)) for x, axes in zip((left, right), names, strict=True)
@@ -233,7 +248,7 @@ def _named(product: Node) -> tuple[tuple[Value, Axes], tuple[Value, Axes], Axes]
     return given[0], given[1], _without_ones(result, product.outputs[0].shape)
 
 
-def _without_ones(axes: Sequence[str | None], shape: Sequence[int]) -> Axes:
+def _without_ones(axes: Sequence[Axis | None], shape: Sequence[int]) -> Axes:
     return [None if size == 1 else name for name, size in zip(axes, shape, strict=True)]
 
 
@@ -256,8 +271,8 @@ def _moved(step: Node, axes: Axes) -> Axes | None:
 
 
 def _regrouped(
-    names: Sequence[str], before: Sequence[int], after: Sequence[int]
-) -> list[str] | None:
+    names: Sequence[Axis], before: Sequence[int], after: Sequence[int]
+) -> list[Axis] | None:
     """Returns the names of axes after a reshape that divides batch axes or joins their parts.
 
     Args:
@@ -265,36 +280,38 @@ def _regrouped(
         before: their sizes.
         after: the sizes after the reshape.
     """
-    made: list[str] = []
+    made: list[Axis] = []
     olds, news = list(zip(names, before, strict=True)), list(after)
     while olds and news:
-        (name, old), *olds = olds
-        group, sizes, new = [name], [news.pop(0)], old
-        while new != math.prod(sizes):
-            if new > math.prod(sizes) and news:
-                sizes.append(news.pop(0))
-            elif new < math.prod(sizes) and olds:
-                (name, old), *olds = olds
-                group, new = [*group, name], new * old
-            else:
+        group, sizes = [olds.pop(0)], [news.pop(0)]
+        while (old := math.prod(size for _, size in group)) != (new := math.prod(sizes)):
+            if not (olds if old < new else news):
                 return None
-        axis, *_ = group[0].split("/")
-        parts = [f"{axis}/{place}/{'x'.join(map(str, sizes))}" for place in range(len(sizes))]
-        if len(group) == len(sizes) == 1:
-            made += group
-        elif len(group) == 1 and _is_batch(axis) and axis == group[0]:
-            made += parts
-        elif len(sizes) == 1 and _is_part(group[0]) and group == _parts(group[0]):
-            made.append(axis)
-        else:
+            if old < new:
+                group.append(olds.pop(0))
+            else:
+                sizes.append(news.pop(0))
+        renamed = _renamed([name for name, _ in group], tuple(sizes))
+        if renamed is None:
             return None
+        made += renamed
     return None if olds or news else made
 
 
-def _parts(name: str) -> list[str]:
-    """Returns the names of all parts of a batch axis, given that of one."""
-    axis, _, sizes = name.split("/")
-    return [f"{axis}/{place}/{sizes}" for place in range(len(sizes.split("x")))]
+def _renamed(group: list[Axis], sizes: tuple[int, ...]) -> list[Axis] | None:
+    """Returns the names of the axes, of these sizes, that a reshape makes of a group of axes."""
+    first, *others = group
+    if not others and len(sizes) == 1:
+        return group
+    if not others and isinstance(first, str) and _is_batch(first):
+        return _parts(first, sizes)
+    if len(sizes) == 1 and isinstance(first, _Part) and group == _parts(first.axis, first.sizes):
+        return [first.axis]
+    return None
+
+
+def _parts(axis: str, sizes: tuple[int, ...]) -> list[Axis]:
+    return [_Part(axis, place, sizes) for place in range(len(sizes))]
 
 
 def _factor(step: Node, at: int) -> float | None:
@@ -388,7 +405,7 @@ def _dropped(graph: Graph, weights: Value) -> tuple[Value, Mark | None, Value | 
 
 
 def _averages(
-    product: Node, weights: Value, axes: Axes, key: str | None
+    product: Node, weights: Value, axes: Axes, key: Axis | None
 ) -> tuple[tuple[Value, Axes], Axes] | None:
     """Matches the product of the weights and the values.
 
@@ -432,13 +449,9 @@ def _averages(
     return (values, names), [*shared, *free[0], *free[1]]
 
 
-def _is_batch(name: str | None) -> bool:
+def _is_batch(name: Axis | None) -> bool:
     """Whether an axis is a batch axis or has size 1."""
-    return name is None or name[0] == "b"
-
-
-def _is_part(name: str | None) -> bool:
-    return name is not None and "/" in name
+    return name is None or isinstance(name, _Part) or name[0] == "b"
 
 
 # ---- The call -----------------------------------------------------------------------------------
@@ -455,13 +468,13 @@ class _Layout(NamedTuple):
         sizes: the size of each axis.
     """
 
-    example: str | None
-    heads: list[str]
-    query: str
-    key: str
-    sizes: dict[str, int]
+    example: Axis | None
+    heads: list[Axis]
+    query: Axis
+    key: Axis
+    sizes: dict[Axis, int]
 
-    def rows(self, x: Any, names: Axes, row: str, feature: str) -> jax.Array:
+    def rows(self, x: Any, names: Axes, row: Axis, feature: Axis) -> jax.Array:
         """Arranges queries, keys or values as [N, L, heads · d]."""
         x = _arranged(x, names, [self.example, row, *self.heads, feature])
         return x.reshape(*x.shape[:2], -1)
@@ -491,7 +504,7 @@ def _layout(scores: _Scores, values: tuple[Value, Axes]) -> _Layout:
     names = [name for name in scores.axes if name is not None]
     batch = [name for name in names if _is_batch(name)]
     query, key = (name for name in names if not _is_batch(name))
-    sizes = {"d0": 1, "e": 1}
+    sizes: dict[Axis, int] = {"d0": 1, "e": 1}
     for value, axes in (scores.queries, scores.keys, values):
         for name, size in zip(axes, value.shape, strict=True):
             sizes |= {} if name is None else {name: size}
@@ -500,18 +513,18 @@ def _layout(scores: _Scores, values: tuple[Value, Axes]) -> _Layout:
 
 def _joined(x: jax.Array, names: Axes) -> tuple[jax.Array, Axes]:
     """Joins the parts of divided batch axes; the array is repeated along missing parts."""
-    while some := [name for name in names if name is not None and _is_part(name)]:
-        parts = _parts(some[0])
-        axis, _, sizes = some[0].split("/")
+    while some := [name for name in names if isinstance(name, _Part)]:
+        axis, _, sizes = some[0]
+        parts = _parts(axis, sizes)
         others = [name for name in names if name is not None and name not in parts]
         x = _arranged(x, names, [*others, *parts])
         kept = x.shape[: len(others)]
-        x = jnp.broadcast_to(x, (*kept, *map(int, sizes.split("x")))).reshape(*kept, -1)
+        x = jnp.broadcast_to(x, (*kept, *sizes)).reshape(*kept, -1)
         names = [*others, axis]
     return x, names
 
 
-def _arranged(x: jax.Array, names: Axes, order: Sequence[str | None]) -> jax.Array:
+def _arranged(x: jax.Array, names: Axes, order: Sequence[Axis | None]) -> jax.Array:
     """Transposes an array to an order of named axes, and adds axes of size 1 for those it lacks."""
     present = [name for name in order if name is not None and name in names]
     places = [names.index(name) for name in present]
@@ -573,7 +586,7 @@ def _call(
     about = f"attention of {inputs[0].shape[1]} queries to {inputs[1].shape[1]} keys"
     about += f", {heads} head{'' if heads == 1 else 's'}"
     ways = None
-    divided = any(_is_part(name) for mask in scores.masks for name in mask.axes)
+    divided = any(isinstance(name, _Part) for mask in scores.masks for name in mask.axes)
     if key is None and layout.example is not None and not divided:
         first = layout.example
         places = [axes.index(first) if first in axes else None for _, axes in given]
