@@ -44,8 +44,11 @@ CASES = {
         geometry(ONE, ((2, 2), (2, 2)), ONE, (2, 2)),
     ),
     "large kernel": ((2, 3, 3, 2), (7, 7, 2, 3), geometry(ONE, ((3, 3), (3, 3)))),
+    "as wide as the image": ((3, 7, 9, 2), (3, 9, 2, 5), geometry((2, 1), ((1, 2), (0, 0)))),
+    "as long as the sequence": ((3, 9, 1), (9, 1, 5), Geometry((3,), ((0, 0),), (1,), (1,))),
     "large image": ((1, 40, 66, 1), (3, 3, 1, 2), geometry()),
 }
+WITH_RELU = ("image", "many channels", "strides", "few outputs", "all", "as wide as the image")
 
 
 def plainly(where, relu):
@@ -94,7 +97,7 @@ def check(case, relu, dtype=np.float64, tolerance=1e-12):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equal_to_xla(case):
-    check(case, relu=case in ("image", "many channels", "strides", "few outputs", "all"))
+    check(case, relu=case in WITH_RELU)
 
 
 @pytest.mark.parametrize("case", ["image", "many channels", "few outputs"])

@@ -236,6 +236,36 @@ def test_a_sum_that_needs_the_statistics_is_no_residual():
     assert_close(kernels.with_kernels(function)(x), function(x), 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "widths", "filling", "kept"),
+    [
+        ("both axes", ((1, 0), (2, 3)), 0, 0),
+        ("with ones", ((1, 0), (0, 0)), 1, 1),
+        ("and cropped", ((2, -1), (0, 0)), 0, 1),
+    ],
+)
+def test_padding_with_zeros_becomes_that_of_the_convolution(name, widths, filling, kept):
+    layer = layers.Conv2d(3, 4, 2, stride=2, padding=1, rngs=RNGS)
+    up = layers.ConvTranspose2d(3, 2, 3, stride=2, rngs=RNGS)
+    config = [(0, 0, 0), *((low, high, 0) for low, high in widths), (0, 0, 0)]
+
+    def function(x):
+        padded = jax.lax.pad(x, jnp.float32(filling), config)
+        return layer(padded), up(padded)
+
+    def gradient(function):
+        def total(x):
+            return sum((jnp.sin(y) * y).sum() for y in function(x))
+
+        return jax.jit(jax.grad(total))(x)
+
+    x = normal(2, 5, 6, 3)
+    ours = kernels.with_kernels(function)
+    assert calls(ours, x) == 2
+    assert str(jax.make_jaxpr(ours)(x)).count(" pad[") == kept
+    assert_close(gradient(ours), gradient(function), 1e-5)
+
+
 def test_maximum_with_zero_is_no_relu():
     """The gradient of ``jnp.maximum`` at zero is one half."""
     first, second = normal(4, 3), normal(3, 2)

@@ -6,11 +6,13 @@ It returns the call that replaces the operation and some of those that follow, o
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxnets.kernels import (
@@ -37,6 +39,7 @@ from jaxnets.kernels.geometry import Geometry, Shaped, Window
 from jaxnets.kernels.graph import (
     Graph,
     Node,
+    Number,
     Operand,
     Value,
     is_relu,
@@ -170,6 +173,8 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
         tuple(given["lhs_dilation"]),
         given["feature_group_count"],
     )
+    x, geometry = _without_padding(graph, x, geometry)
+    layer = layer._replace(inputs=[x, kernel])
     window = " × ".join(map(str, kernel.shape[:-2]))
     about = f"convolution {window}, {x.shape[-1]} → {kernel.shape[-1]} channels"
     inputs = [*layer.inputs, *([] if layer.bias is None else [layer.bias])]
@@ -184,6 +189,33 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
         return function(x, kernel, bias[0] if bias else None)
 
     return _call(about, inputs, layer.output, run)
+
+
+def _without_padding(graph: Graph, x: Value, geometry: Geometry) -> tuple[Value, Geometry]:
+    """Follows x to the array that is padded with zeros; the padding becomes the convolution's."""
+    maker = graph.maker(x)
+    if maker is None or maker.kind != "pad":
+        return x, geometry
+    source, filling = maker.inputs
+    widths = maker.parameters["padding_config"]
+    outside = any(any(each) for each in (widths[0], widths[-1]))
+    inside = any(low < 0 or high < 0 or between for low, high, between in widths[1:-1])
+    zeros = is_whole(source) and _is_zero(graph, filling)
+    if outside or inside or not zeros or not isinstance(source, Value):
+        return x, geometry
+    axes = zip(geometry.padding, widths[1:-1], geometry.input_dilation, strict=True)
+    padding = tuple(
+        (before + int(low) * step, after + int(high) * step)
+        for (before, after), (low, high, _), step in axes
+    )
+    return source, replace(geometry, padding=padding)
+
+
+def _is_zero(graph: Graph, value: Operand) -> bool:
+    maker = graph.maker(value)
+    if maker is not None and maker.kind == "convert_element_type":
+        (value,) = maker.inputs
+    return isinstance(value, Number) and not np.any(value.value)
 
 
 def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool) -> Function:
