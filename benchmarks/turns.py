@@ -30,7 +30,7 @@ from networks import DOCUMENTED, NETWORKS
 # Long enough for threads that spin after their work to go to sleep.
 PAUSE = 0.1
 HEAD = (
-    "network        batch  competitor            µs a {}           quartiles   ratio  compile    MB"
+    "network        batch  competitor            µs a {}               quartiles   ratio  compile    MB"
 )
 
 
@@ -177,7 +177,7 @@ def report(row: dict, key: str) -> None:
         quartiles = f"{1e6 * low / row[key]:,.0f} to {1e6 * high / row[key]:,.0f}"
         print(
             f"{row['network']:<14}{row['batch']:>6}  {name:<20}{1e6 * middle / row[key]:>12,.0f}"
-            f"{quartiles:>20}{middle / ours:>8.2f}{found['compile_seconds']:>7.1f} s"
+            f"{quartiles:>24}{middle / ours:>8.2f}{found['compile_seconds']:>7.1f} s"
             f"{found['memory']:>6,.0f}",
             flush=True,
         )
