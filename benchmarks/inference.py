@@ -62,7 +62,7 @@ def answer(options: argparse.Namespace) -> None:
         multiplications = options.times * options.batch[0] * network.multiplications
         products.serve(multiplications, size=512)  # small, as their number is rounded
         return
-    with turns.failures_told():
+    with turns.failures_printed():
         inputs, _ = examples(network, options.batch[0])
         call = COMPETITORS[options.competitor](network, inputs)
 

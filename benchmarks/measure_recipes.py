@@ -50,12 +50,13 @@ def measured(name: str, seeds: int, data: str | None) -> dict | None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             words = [sys.executable, "-m", "jaxnets", "train", name, "--seed", str(seed)]
-            words += ["--out", str(out), "--quiet", *(["--data", data] if data else [])]
+            words += ["--out", str(out), "--json", "--quiet", *(["--data", data] if data else [])]
             start = time.perf_counter()
-            if subprocess.run(words, check=False).returncode:
+            run = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+            if run.returncode:
                 return None
             seconds.append(round(time.perf_counter() - start, 1))
-            runs.append(json.loads((out / "run.json").read_text()))
+            runs.append(json.loads(run.stdout))
     names = scores_of(name, runs[0])
     scores = {score: [run[f"test_{score}"] for run in runs] for score in names}
     about = described(PACKAGES)
@@ -67,6 +68,8 @@ def scores_of(name: str, run: dict) -> list[str]:
     """The names of the scores that a recipe is judged by."""
     if (score := RECIPES[name].score) is not None:
         return [score]
+    if run.get("test_rmse") is not None:
+        return ["loss", "rmse"]
     if run.get("test_accuracy") is None:
         return ["loss"]
     return ["loss", "accuracy"] if RECIPES[name].model == "language-model" else ["accuracy"]

@@ -117,7 +117,7 @@ def main() -> None:
     parser = turns.parser(__doc__, rounds=7, seconds=None, out="ported_networks", networks=NETWORKS)
     options = parser.parse_args()
     if options.competitor:
-        with turns.failures_told():
+        with turns.failures_printed():
             turns.serve(run_of(options))
         return
     rows = {row["network"]: row for row in recorded(options.out)}

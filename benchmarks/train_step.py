@@ -94,7 +94,7 @@ def take_steps(options: argparse.Namespace) -> None:
     """In a competitor: runs its turns."""
     network = NETWORKS[options.network[0]]
     case = Case(network, options.batch[0], options.times, options.dtype)
-    with turns.failures_told():
+    with turns.failures_printed():
         COMPETITORS[options.competitor](case)
 
 

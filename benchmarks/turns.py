@@ -29,8 +29,9 @@ from networks import DOCUMENTED, NETWORKS
 
 # Long enough for threads that spin after their work to go to sleep.
 PAUSE = 0.1
+# The columns of ``report``.
 HEAD = (
-    "network        batch  competitor            µs a {}               quartiles   ratio  compile    MB"
+    f"{'network':<15}batch  {'competitor':<20}  µs a {{}}{'quartiles':>24}   ratio  compile    MB"
 )
 
 
@@ -194,7 +195,7 @@ def tell(what: object) -> None:
 
 
 @contextlib.contextmanager
-def failures_told() -> Iterator[None]:
+def failures_printed() -> Iterator[None]:
     """In a competitor: sends errors to the parent instead of raising them."""
     try:
         yield

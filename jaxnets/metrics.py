@@ -169,7 +169,7 @@ def _right(outputs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> jax
     threshold = check_number("threshold", threshold, finite=False)
     if _is_single(outputs, labels):
         return (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
-    labels = _class_labels(outputs, _likeliest(outputs, labels))
+    labels = _class_labels(outputs, _most_likely(outputs, labels))
     return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
 
 
@@ -369,7 +369,7 @@ def top_k(k: int, *, ignore_index: int = -100) -> Measure:
 
 def _top_k(outputs: ArrayLike, labels: ArrayLike, k: int, ignore_index: int) -> Metric:
     outputs = as_array("outputs", outputs)
-    labels = _class_labels(outputs, _likeliest(outputs, labels))
+    labels = _class_labels(outputs, _most_likely(outputs, labels))
     where = labels != ignore_index
     return Ratio(top_k_correct(outputs, labels, k, where=where), jnp.sum(where, dtype=jnp.int32))
 
@@ -592,7 +592,7 @@ def _decided(
         classes, predicted = 2, (scores >= threshold).astype(jnp.int32)
         labels = labels.astype(jnp.int32)
     else:
-        labels = _class_labels(outputs, _likeliest(outputs, labels))
+        labels = _class_labels(outputs, _most_likely(outputs, labels))
         classes, predicted = outputs.shape[-1], jnp.argmax(outputs, axis=-1).astype(jnp.int32)
     if classes != num_classes:
         given = None if num_classes == 2 else num_classes
@@ -625,7 +625,7 @@ def _is_single(outputs: jax.Array, labels: jax.Array) -> bool:
     return same or outputs.shape == (*labels.shape, 1)
 
 
-def _likeliest(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
+def _most_likely(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
     """Converts labels that are probabilities in the outputs' shape to the most likely class."""
     labels = as_array("labels", labels)
     probabilities = jnp.issubdtype(labels.dtype, jnp.floating)

@@ -331,7 +331,7 @@ def ctc_beam_search(
     """
     check_positive("beam_width", beam_width)
     rows, blank = _ctc_rows(logits, lengths, blank)
-    return [np.array(_likeliest(row, beam_width, blank), np.int32) for row in rows]
+    return [np.array(_most_likely(row, beam_width, blank), np.int32) for row in rows]
 
 
 def _ctc_rows(
@@ -356,7 +356,7 @@ def _ctc_rows(
 _Prefix = tuple[int, ...]
 
 
-def _likeliest(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
+def _most_likely(log_probs: np.ndarray, width: int, blank: int) -> _Prefix:
     """Returns the most likely sequence of an example [time, classes]."""
     never = -np.inf
     # For each prefix the log-probabilities of its paths that end with a blank, and without one.

@@ -71,7 +71,7 @@ GUIDES = {
     "cartpole-dqn": ("control", "mean return", False),
 }
 COLUMNS = (
-    *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
+    *("recipe", "document", "seeds", "PyTorch", "jaxnets"),
     *("difference", "p (margin)", "time", "date"),
 )
 
@@ -84,21 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--seeds", type=int, help="of every recipe")
     parser.add_argument("--epochs", type=int, help="of every recipe; for a trial")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     missing = 0
-    for name in told.recipes:
-        comparison = finished(name, told.work / name, told.seeds, told.epochs)
+    for name in options.recipes:
+        comparison = finished(name, options.work / name, options.seeds, options.epochs)
         if comparison is None:
             print(f"{name}: not compared", file=sys.stderr)
             missing += 1
         else:
-            write_page(comparison, told.out)
-    files = {name: told.work / name / "report.json" for name in RECIPES}
+            write_page(comparison, options.out)
+    files = {name: options.work / name / "report.json" for name in RECIPES}
     found = {name: read(file) for name, file in files.items() if file.exists()}
-    before = told.out / "index.md"
+    before = options.out / "index.md"
     page = index(found, before.read_text() if before.exists() else "")
-    put({"index.md": page.encode()}, told.out)
-    if told.out == ROOT / "docs" / "results":
+    put({"index.md": page.encode()}, options.out)
+    if options.out == ROOT / "docs" / "results":
         for name in ("README.md", "README.zh-CN.md"):
             readme = (ROOT / name).read_text()
             (ROOT / name).write_text(with_results(readme, page))
@@ -168,7 +168,7 @@ def index(found: dict[str, Comparison], before: str = "") -> str:
         before: the page as it was, whose other rows remain.
     """
     rows = rows_of(before) | {name: row(name, of) for name, of in found.items()}
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---:|---|"]
     lines += [f"| {' | '.join(rows[name])} |" for name in RECIPES if name in rows]
     return f"{INTRODUCTION}\n{chr(10).join(lines)}\n{other_objectives()}"
 
@@ -230,7 +230,6 @@ def row(name: str, comparison: Comparison) -> list[str]:
     return [
         f"[{name}]({name}.md)",
         re.split("[:;]", recipe.document)[0],
-        re.split(r",? in (?:about|less)", recipe.expect)[0],
         str(len(comparison.pairs)),
         *means,
         apart,

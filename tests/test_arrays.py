@@ -302,7 +302,7 @@ def test_a_tensor_is_named_with_the_remedy():
         as_array("x", tensor)
 
 
-def test_a_function_is_no_class_and_none_of_pytorchs():
+def test_a_function_is_neither_a_class_nor_one_of_pytorch():
     assert check_function("loss", abs, "a function") is abs
     for value, got in [(3, "3"), (int, "<class 'int'>"), (torch.relu, "PyTorch's <built-in")]:
         with pytest.raises(ValueError, match=f"loss: expected a function, got {got}"):

@@ -58,7 +58,7 @@ def test_every_layer_has_a_row_of_its_name():
     }
 
 
-def test_the_functions_have_pytorchs_names():
+def test_the_functions_have_the_names_of_pytorch():
     ours = {name: getattr(functional, name) for name in functional.__all__}
     assert ours == {name: meant(row.name) for name, row in FUNCTIONS.items()}
 

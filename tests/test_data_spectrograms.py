@@ -120,7 +120,7 @@ def test_mel_spectrograms_equal_torchaudios(name):
         ),
     ],
 )
-def test_spectrograms_equal_torchs(ours, theirs):
+def test_spectrograms_equal_torch(ours, theirs):
     transform = Spectrogram(**ours)
     kind = getattr(torch, transform.window_fn)
     window = kind(transform.win_length, dtype=torch.float64)

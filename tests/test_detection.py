@@ -99,7 +99,7 @@ def test_a_score_of_all_batches_does_not_depend_on_their_sizes():
     assert joined.filled.shape == (1, 3)
 
 
-def test_the_network_its_loss_and_all_gradients_equal_pytorchs():
+def test_the_network_its_loss_and_all_gradients_equal_pytorch():
     images = DRAW.normal(size=(3, 24, 32, 2))
     boxes = np.array(
         [

@@ -185,7 +185,7 @@ def test_the_tolerance_decides():
     assert trace_difference(model, twin, inputs, tolerance=1e-5).first.name == "fc1"
 
 
-def test_sequences_in_torchs_default_layout():
+def test_sequences_in_the_default_layout_of_torch():
     theirs = torch.nn.GRU(3, 4, num_layers=2)
     ours = layers.GRU(3, 4, num_layers=2, rngs=RNGS)
     load_torch(ours, theirs.state_dict())

@@ -103,7 +103,7 @@ def test_avg_pool_equals_torch(case):
 
 
 @pytest.mark.parametrize("case", WIDE.values(), ids=WIDE)
-def test_wide_windows_equal_torchs(case):
+def test_wide_windows_equal_torch(case):
     with jax.enable_x64(True):
         for kind in ("ties", "nan"):
             x = values(case[0], kind)
@@ -200,7 +200,7 @@ def test_long_axes_are_reduced_by_xla():
 
 @pytest.mark.slow
 def test_without_avx_512(vectors_of_32_bytes):
-    test_wide_windows_equal_torchs(WIDE["wide image"])
+    test_wide_windows_equal_torch(WIDE["wide image"])
     for case in "ragged", "few channels", "overlap":
         test_max_pool_equals_torch(CASES[case], "nan")
         test_avg_pool_equals_torch(CASES[case])

@@ -381,7 +381,7 @@ def test_dropout_drops_with_probability_p_and_keeps_the_mean(p):
 
 
 @pytest.mark.parametrize("kind", [layers.Dropout, layers.Dropout2d])
-def test_dropout_has_pytorchs_name_for_its_rate(kind):
+def test_dropout_has_the_name_for_its_rate_of_pytorch(kind):
     layer = kind(0.25, rngs=nnx.Rngs(0))
     assert layer.p == layer.rate == 0.25
     layer.p = 1
@@ -519,7 +519,7 @@ def test_only_the_layers_of_a_sequential_are_left_out_of_torch_names():
         ("TransformerEncoderLayer", (4, 2), {"batch_first": np.True_}),
     ],
 )
-def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
+def test_arguments_of_pytorch_without_effect_are_accepted(name, sizes, options):
     kind = getattr(layers, name)
     drawn = "rngs" in inspect.signature(kind.__init__).parameters
     kind(*sizes, **options, **({"rngs": nnx.Rngs(0)} if drawn else {}))
@@ -559,7 +559,7 @@ def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
         ("ReLU", (), {"inplace": 1}, "inplace: expected True or False, got 1"),
     ],
 )
-def test_pytorchs_other_arguments_are_refused_with_the_remedy(name, sizes, options, message):
+def test_other_arguments_of_pytorch_are_refused_with_the_remedy(name, sizes, options, message):
     kind = getattr(layers, name)
     drawn = "rngs" in inspect.signature(kind.__init__).parameters
     with pytest.raises(InputError, match=message):

@@ -73,7 +73,7 @@ def test_shapes_with_a_projection():
         (layers.RNNCell, "bias nonlinearity"),
     ],
 )
-def test_arguments_have_torchs_order(kind, names):
+def test_arguments_have_the_order_of_torch(kind, names):
     parameters = inspect.signature(kind.__init__).parameters.values()
     by_place = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
     assert by_place == ["self", "input_size", "hidden_size", *names.split()]

@@ -163,7 +163,7 @@ def test_the_documented_sizes(build, size):
     assert count_parameters(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))) == size
 
 
-def test_layers_bear_pytorchs_names():
+def test_layers_have_the_names_of_pytorch():
     def shape(network, *arguments, **options):
         return nnx.eval_shape(lambda: network(*arguments, **options, rngs=nnx.Rngs(0)))
 

@@ -46,7 +46,7 @@ def test_a_first_network_learns(run):
     assert names["answers"].shape == (512,)
 
 
-def test_a_model_of_pytorchs_comes_across_goes_on_and_returns(run):
+def test_a_model_of_pytorch_trains_in_jaxnets_and_returns(run):
     names = run("port_your_pytorch_model")
     assert names["trace"].first is None
     assert names["here"].accuracy == pytest.approx(names["before"], abs=0.005)

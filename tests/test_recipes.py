@@ -206,7 +206,7 @@ def test_an_objective_has_a_name_in_the_table():
 
 def test_the_score_to_expect_is_the_recorded_one():
     for name, record in measured.records().items():
-        assert recipes.RECIPES[name].expect == measured.expectation(record)
+        assert recipes.RECIPES[name].expect.partition(";")[0] == measured.expectation(record)
         assert len(record["seconds"]) == len(next(iter(record["scores"].values()))) >= 3
 
 

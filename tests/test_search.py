@@ -52,7 +52,7 @@ def data():
 def found(data):
     """A search of 8 trials, and its messages."""
     lines = []
-    result = search(RECIPE, RATES, data=data, trials=8, seed=1, told=lines.append)
+    result = search(RECIPE, RATES, data=data, trials=8, seed=1, report=lines.append)
     return result, lines
 
 
@@ -181,7 +181,7 @@ def test_worse_trials_end_early(found):
 
 def test_successive_halving_lets_a_third_train_on(data):
     options = {"trials": 6, "pruner": "halving", "sampler": "random", "train_best": False}
-    result = search(RECIPE, RATES, data=data, told=None, **options)
+    result = search(RECIPE, RATES, data=data, report=None, **options)
     for trial in result.trials:
         seen = [t.by_epoch[0] for t in result.trials[: trial.number]]
         goes_on = trial.by_epoch[0] <= sorted(seen)[max(len(seen) // 3 - 1, 0)]
@@ -193,15 +193,15 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_pa
     storage = tmp_path / "search.db"
     lines = []
 
-    def told(line):
+    def report(line):
         lines.append(line)
         if len(lines) == 4:
             raise KeyboardInterrupt
 
     options = {"data": data, "trials": 8, "seed": 1, "storage": storage}
     with pytest.raises(KeyboardInterrupt):
-        search(RECIPE, RATES, told=told, **options)
-    result = search(RECIPE, RATES, told=lines.append, train_best=False, **options)
+        search(RECIPE, RATES, report=report, **options)
+    result = search(RECIPE, RATES, report=lines.append, train_best=False, **options)
     assert len(lines) == 8
 
     def facts(trials):
@@ -214,7 +214,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_pa
 
 @pytest.mark.slow
 def test_together_and_from_seeds_a_trial_is_what_it_is_alone(data):
-    options = {"data": data, "told": None, "train_best": False, "seeds": 2}
+    options = {"data": data, "report": None, "train_best": False, "seeds": 2}
     space = {"lr": [0.1, 0.3], "batch_size": [32, 64]}
     result = search(RECIPE, space, sampler="grid", together=2, **options)
     values = [trial.values for trial in result.trials]
@@ -229,7 +229,7 @@ def test_together_and_from_seeds_a_trial_is_what_it_is_alone(data):
 
 @pytest.mark.slow
 def test_together_the_rest_is_the_same(data):
-    options = {"data": data, "told": None, "train_best": False, "trials": 4}
+    options = {"data": data, "report": None, "train_best": False, "trials": 4}
     result = search(RECIPE, {**RATES, "batch_size": "16..64"}, together=2, **options)
     sizes = [trial.values["batch_size"] for trial in result.trials]
     assert sizes[0] == sizes[1] != sizes[2] == sizes[3]
@@ -239,7 +239,7 @@ def test_together_the_rest_is_the_same(data):
 def test_what_diverges_is_no_value(data):
     lines = []
     space = {"lr": [0.1, 1e30]}
-    result = search(RECIPE, space, data=data, sampler="grid", told=lines.append, train_best=False)
+    result = search(RECIPE, space, data=data, sampler="grid", report=lines.append, train_best=False)
     assert [trial.state for trial in result.trials] == ["complete", "diverged"]
     assert result.trials[1].value is None
     assert lines[1].startswith("trial 2/2  diverged  lr 1e+30")
@@ -247,7 +247,7 @@ def test_what_diverges_is_no_value(data):
 
 def test_a_trial_that_cannot_be_trained_is_said(data):
     lines = []
-    options = {"data": data, "sampler": "grid", "told": lines.append, "train_best": False}
+    options = {"data": data, "sampler": "grid", "report": lines.append, "train_best": False}
     result = search(RECIPE, {"model.in_features": "1,2"}, **options)
     assert [trial.state for trial in result.trials] == ["complete", "failed"]
     assert "failed: " in lines[1]
@@ -271,7 +271,7 @@ def test_of_a_series_no_window_is_both_learned_from_and_judged_by():
 def test_each_of_several_workers_has_trials_of_its_own(data, tmp_path):
     options = {"grows": False, "pruner": None, "about": {"a": 1}}
     place = tmp_path / "search.db"
-    given = {"data": data, "storage": place, "told": None, "train_best": False}
+    given = {"data": data, "storage": place, "report": None, "train_best": False}
     search(RECIPE, RATES, trials=2, **given)
     study, joined = opened(place, "other", **options)
     assert not joined

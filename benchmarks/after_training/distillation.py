@@ -45,7 +45,7 @@ def distilled(model: Pair, batch: dict, key: jax.Array) -> jax.Array:
 def main() -> None:
     data = recipes.load_data(RECIPE)
     teacher = recipes.train(RECIPE, data=data, progress="none")
-    told = {"data": data, "epochs": RECIPE.epochs, "seeds": SEEDS, "progress": "none"}
+    options = {"data": data, "epochs": RECIPE.epochs, "seeds": SEEDS, "progress": "none"}
     small = {"model_options": {"features": (784, 32, 10)}}
     plain = recipes.train_many(
         dataclasses.replace(RECIPE, **small), seeds=SEEDS, data=data, progress="none"
@@ -55,7 +55,7 @@ def main() -> None:
         lambda rngs: Pair(teacher.model, MLP((784, 32, 10), rngs=rngs)),
         step=minimize(distilled, SGD, wrt="student", frozen="teacher"),
         evaluate=by_labels,
-        **told,
+        **options,
     )
     sizes = [count_parameters(m) for m in (teacher.model, plain.members[0].model)]
     rows = [

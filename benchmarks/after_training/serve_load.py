@@ -73,10 +73,10 @@ def measured(port: int, clients: int, bodies: list[bytes], names: list[str]) -> 
         for turn in range(REQUESTS // clients):
             place = (number + turn) % len(bodies)
             begun = time.perf_counter()
-            status, told = await ask(reader, writer, b"POST", "/predict", bodies[place])
+            status, reply = await ask(reader, writer, b"POST", "/predict", bodies[place])
             seconds.append(time.perf_counter() - begun)
             statuses[status] += 1
-            right.append(told["predictions"][0]["class"] == names[place])
+            right.append(reply["predictions"][0]["class"] == names[place])
         writer.close()
 
     async def every() -> float:
@@ -111,10 +111,10 @@ async def with_wrong_ones(port: int, bodies: list[bytes]) -> list[str]:
         for turn in range(3):
             body = wrong[(number // 2 + turn) % len(wrong)] if number % 2 else bodies[turn]
             begun = time.perf_counter()
-            status, told = await once(port, b"POST", "/predict", body)
+            status, reply = await once(port, b"POST", "/predict", body)
             seconds.append(time.perf_counter() - begun)
             statuses[status] += 1
-            assert ("error" in told) == bool(number % 2), told
+            assert ("error" in reply) == bool(number % 2), reply
 
     begun = time.perf_counter()
     await asyncio.gather(*(client(number) for number in range(200)))

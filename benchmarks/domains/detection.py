@@ -108,14 +108,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1, help="number of seeds for PyTorch")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    told = parser.parse_args()
+    options = parser.parse_args()
     recipe = recipes.recipe(NAME)
-    recipe = dataclasses.replace(recipe, epochs=told.epochs or recipe.epochs)
+    recipe = dataclasses.replace(recipe, epochs=options.epochs or recipe.epochs)
     names = ("epochs", "batch_size", "model_options", "optimizer_options", "scheduler")
     settings = {name: getattr(recipe, name) for name in names}
     data = recipes.load_data(recipe)
-    for seed in range(told.first, told.seeds):
-        row = compared(recipe, data, seed, seed < told.pairs)
+    for seed in range(options.first, options.seeds):
+        row = compared(recipe, data, seed, seed < options.pairs)
         print(row, flush=True)
         records.add(RECORD, NAME, row, settings, **ABOUT)
 

@@ -45,7 +45,7 @@ ABOUT = {
 }
 
 
-class Judge:
+class Evaluator:
     """The LeNet of ``mnist-lenet``, and its features of the test images.
 
     Attributes:
@@ -66,7 +66,7 @@ class Judge:
         found = features(self.model, images, transform=self.transform)
         return found.mean(0), np.cov(found, rowvar=False)
 
-    def judge(self, images, labels):
+    def scores_of(self, images, labels):
         """The accuracy, or None without labels, and the Fréchet distance."""
         pixels = (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
         distance = scores.frechet_distance(*self._normal(pixels), *self.normal)
@@ -137,14 +137,14 @@ def in_jaxnets(recipe, seed):
     return saved.model, sum(epoch.seconds for epoch in saved.history), last.test
 
 
-def measured(recipe, framework, seed, judge):
+def measured(recipe, framework, seed, evaluator):
     """The measurements of one training; the score is the accuracy, or the loss without classes."""
     make = in_jaxnets if framework == "jaxnets" else in_torch
     model, seconds, test = make(recipe, seed)
     began = time.perf_counter()
     drawn, labels = samples(model)
     sampling_seconds = time.perf_counter() - began
-    accuracy, distance = judge.judge(drawn, labels)
+    accuracy, distance = evaluator.scores_of(drawn, labels)
     found = {
         "score": test["loss"] if accuracy is None else accuracy,
         "accuracy": accuracy,
@@ -164,14 +164,14 @@ def train(names, seeds):
         names: names of recipes.
         seeds: for each framework the seeds.
     """
-    judge = Judge()
+    evaluator = Evaluator()
     for name in names:
         for framework, seed in [(each, seed) for each, some in seeds.items() for seed in some]:
-            found = measured(recipes.recipe(name), framework, seed, judge)
+            found = measured(recipes.recipe(name), framework, seed, evaluator)
             if framework == "PyTorch":
                 found = {f"torch_{key}": value for key, value in found.items()}
-            judged = {"accuracy": judge.accuracy, "frechet_of_training_images": judge.floor}
-            records.add(RECORD, name, {"seed": seed, **found}, {}, **ABOUT, judge=judged)
+            about = {"accuracy": evaluator.accuracy, "frechet_of_training_images": evaluator.floor}
+            records.add(RECORD, name, {"seed": seed, **found}, {}, **ABOUT, evaluator=about)
 
 
 def picture():

@@ -33,12 +33,12 @@ def add(
     """
     from machine import PACKAGES, described
 
-    known, told = recorded(path), json.loads(json.dumps(settings))
+    known, current = recorded(path), json.loads(json.dumps(settings))
     before = known.get(recipe, {})
-    rows = before["seeds"] if before.get("settings") == told else []
+    rows = before["seeds"] if before.get("settings") == current else []
     seeds = {each["seed"]: each for each in rows}
     seeds[row["seed"]] = {**seeds.get(row["seed"], {}), **row}
-    known[recipe] = {"settings": told, "seeds": [seeds[each] for each in sorted(seeds)]}
+    known[recipe] = {"settings": current, "seeds": [seeds[each] for each in sorted(seeds)]}
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**described(PACKAGES), **about, "recipes": known}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

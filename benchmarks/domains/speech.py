@@ -183,13 +183,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, help="seeds that PyTorch trains too; by default all")
     parser.add_argument("--epochs", type=int)
-    told = parser.parse_args()
-    for name in told.recipes:
+    options = parser.parse_args()
+    for name in options.recipes:
         recipe = recipes.recipe(name)
-        recipe = dataclasses.replace(recipe, epochs=told.epochs or recipe.epochs)
+        recipe = dataclasses.replace(recipe, epochs=options.epochs or recipe.epochs)
         data = recipes.load_data(recipe)
-        for seed in range(told.seeds):
-            paired = told.pairs is None or seed < told.pairs
+        for seed in range(options.seeds):
+            paired = options.pairs is None or seed < options.pairs
             row = compared(recipe, data, seed, paired)
             print(name, row, flush=True)
             records.add(RECORD, name, row, settings(recipe), **ABOUT)

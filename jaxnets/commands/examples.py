@@ -43,17 +43,17 @@ class Example:
 Examples = list[tuple[str, np.ndarray]]
 
 
-def read(saved: runs.SavedRun, **asked: Any) -> Examples:
+def read(saved: runs.SavedRun, **options: Any) -> Examples:
     """Reads the examples of a command, each with its name and label as one text.
 
     Args:
         saved: the run.
-        **asked: see ``given``.
+        **options: see ``given``.
 
     Raises:
         InputError: if an example is not a valid input of the run.
     """
-    return [(titled(each.name, each.label), each.inputs) for each in given(saved, **asked)]
+    return [(titled(each.name, each.label), each.inputs) for each in given(saved, **options)]
 
 
 def titled(name: str, label: str | None) -> str:
@@ -111,7 +111,7 @@ def _given(
     spec = saved.inputs or data_of(saved, "image").spec.inputs
     for path, label in _files(saved, inputs, _IMAGES, "images", whole=whole):
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
-        for note in _changes(image, told=invert is not None):
+        for note in _changes(image, chosen=invert is not None):
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
         yield Example(path, image.pixels, label, Path(path))
 
@@ -144,7 +144,7 @@ def _files(
     return found
 
 
-def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
+def _changes(image: runs.GivenImage, *, chosen: bool) -> list[str]:
     """Describes the changes of an image that the user did not request."""
     (height, width), (new_height, new_width) = image.size, image.pixels.shape[:2]
     changes = []
@@ -152,7 +152,7 @@ def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
         same = height * new_width == width * new_height
         part = "resized" if same else "its middle is resized"
         changes.append(f"{width}×{height} pixels, {part} to {new_width}×{new_height}")
-    if image.inverted and not told:
+    if image.inverted and not chosen:
         why = "its border is unlike those of the training images"
         changes.append(f"{why}, so dark and light are exchanged (--no-invert disables this)")
     return changes

@@ -90,10 +90,10 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
     saved = opened(run)
     if saved.inputs is None:  # as in the records of older runs
         saved = dataclasses.replace(saved, inputs=data_of(saved, "run").spec.inputs)
-    asked = {"inputs", "row", "index"} & set(given)
-    _check_flags(given, saved, bool(asked))
+    of_examples = not {"inputs", "row", "index"}.isdisjoint(given)
+    _check_flags(given, saved, of_examples)
     place = writable(out, "out")
-    if not asked:
+    if not of_examples:
         _explain_columns(saved, place, as_json, given.get("repeats", 5))
         return
     named = ("inputs", "row", "index", "invert")
@@ -102,19 +102,19 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
     _explain_examples(saved, found, place, as_json, settings)
 
 
-def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> None:
+def _check_flags(given: dict[str, Any], saved: runs.SavedRun, of_examples: bool) -> None:
     """Refuses flags that would have no effect."""
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
         raise InputError("run", "a classifier or a regression", "a network that generates text")
-    if not asked and not _has_columns(saved):
+    if not of_examples and not _has_columns(saved):
         raise click.UsageError("expected an image file, a text or --index N, got none")
     method = given.get("method", _DEFAULT)
     here = {
-        "repeats": not asked,
-        "method": asked and saved.encoder is None,
-        "target": asked,
-        "layer": asked and method == "grad-cam",
-        "n_steps": asked and method == _DEFAULT,
+        "repeats": not of_examples,
+        "method": of_examples and saved.encoder is None,
+        "target": of_examples,
+        "layer": of_examples and method == "grad-cam",
+        "n_steps": of_examples and method == _DEFAULT,
         "row": saved.table is not None,
         "invert": "inputs" in given and saved.encoder is None and saved.table is None,
     }
@@ -129,7 +129,7 @@ def _has_columns(saved: runs.SavedRun) -> bool:
     return len(shape) in (1, 2) and saved.encoder is None and saved.inputs.dtype.kind == "f"
 
 
-class _Asked(NamedTuple):
+class _Target(NamedTuple):
     """The output to explain.
 
     Attributes:
@@ -154,7 +154,7 @@ class _Explained(NamedTuple):
     Attributes:
         name: the name of the example.
         example: the inputs before the transform.
-        asked: the output that is explained.
+        chosen: the output that is explained.
         attributions: the attributions, of the shape of the transformed inputs.
         error: the relative error of the sum of integrated gradients (completeness); None for other
             methods.
@@ -162,7 +162,7 @@ class _Explained(NamedTuple):
 
     name: str
     example: np.ndarray
-    asked: _Asked
+    chosen: _Target
     attributions: np.ndarray
     error: float | None
 
@@ -207,16 +207,16 @@ def _explained(
     n_steps: int = 100,
 ) -> _Explained:
     """Explains one example."""
-    asked = _asked(saved, row, target)
-    made = _attributions(saved, example[None], asked.output, method, layer, n_steps)
+    chosen = _target(saved, row, target)
+    made = _attributions(saved, example[None], chosen.output, method, layer, n_steps)
     error = None
     if isinstance(made, explain.IntegratedGradients):
         difference = float(made.attributions.sum() - made.delta[0])
         error = abs(float(made.delta[0])) / max(abs(difference), 1e-12)
         made = made.attributions
     attributions = np.asarray(made)[0]
-    attributions = attributions if method in _UNSIGNED else asked.sign * attributions
-    return _Explained(name, example, asked, attributions, error)
+    attributions = attributions if method in _UNSIGNED else chosen.sign * attributions
+    return _Explained(name, example, chosen, attributions, error)
 
 
 def _attributions(
@@ -241,7 +241,7 @@ def _attributions(
     return explain.integrated_gradients(*given, n_steps=n, **options)
 
 
-def _asked(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Asked:
+def _target(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Target:
     """Finds the output to explain, from the outputs for an example and the value of --target.
 
     A single output is the logit of class 1; class 0 has the opposite sign.
@@ -250,14 +250,14 @@ def _asked(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Asked:
         number = 0 if given is None else _number(given, [str(k) for k in range(len(row))])
         values = row if saved.labels_scaler is None else saved.labels_scaler.inverse(row)
         words = "the output" if len(row) == 1 else f"output {number}"
-        return _Asked(number, 1, words, "", " ".join(f"{value:.6g}" for value in np.ravel(values)))
+        return _Target(number, 1, words, "", " ".join(f"{value:.6g}" for value in np.ravel(values)))
     names, shares = examples.shares(saved, row)
     best = int(np.argmax(shares))
     number = best if given is None else _number(given, names)
     share = "" if number == best else f" ({shares[number]:.2%})"
     output, sign = (0, 1 if number else -1) if len(row) == 1 else (number, 1)
     answer = f"{names[best]} ({shares[best]:.2%})"
-    return _Asked(output, sign, f"class {names[number]}", share, answer)
+    return _Target(output, sign, f"class {names[number]}", share, answer)
 
 
 def _number(given: str, names: Any) -> int:
@@ -302,15 +302,15 @@ def _window(saved: runs.SavedRun, batch: np.ndarray) -> dict[str, Any]:
 
 def _line(each: _Explained) -> str:
     """Returns a line with the prediction and what is explained."""
-    text = f"{each.name}: {each.asked.answer}; explained: {each.asked.target}{each.asked.share}"
+    text = f"{each.name}: {each.chosen.answer}; explained: {each.chosen.target}{each.chosen.share}"
     return text if each.error is None else f"{text}; relative error of the sum: {each.error:.2%}"
 
 
 def _as_json(each: _Explained, method: str) -> dict[str, Any]:
     return {
         "example": each.name,
-        "answer": each.asked.answer,
-        "target": each.asked.target,
+        "answer": each.chosen.answer,
+        "target": each.chosen.target,
         "method": method,
         "completeness_error": each.error,
         "attributions": each.attributions.tolist(),
@@ -319,13 +319,13 @@ def _as_json(each: _Explained, method: str) -> dict[str, Any]:
 
 def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> None:
     """Draws an explanation of a text, an image or a row."""
-    asked = each.asked
-    title = f"predicted {asked.answer}; {METHODS[method]} for {asked.target}{asked.share}"
+    chosen = each.chosen
+    title = f"predicted {chosen.answer}; {METHODS[method]} for {chosen.target}{chosen.share}"
     if saved.encoder is None:  # a text is drawn below the title anyway
         title = f"{printable(each.name, limit=90)}\n{title}"
-    label = f"red increases the output for {asked.target}, blue decreases it"
+    label = f"red increases the output for {chosen.target}, blue decreases it"
     if method in _UNSIGNED and saved.encoder is None:
-        label = f"red: important for {asked.target}"
+        label = f"red: important for {chosen.target}"
     options: dict[str, Any] = {"title": title, "label": label, "path": path}
     if saved.encoder is not None:
         _draw_words(saved, each, options)
@@ -333,7 +333,7 @@ def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> N
         drawing.draw_image(*_as_image(saved, each), **options)
     else:
         names, values = _by_column(saved, each.attributions)
-        drawing.draw_bars(names, values, **{**options, "label": f"attribution to {asked.target}"})
+        drawing.draw_bars(names, values, **{**options, "label": f"attribution to {chosen.target}"})
 
 
 def _draw_words(saved: runs.SavedRun, each: _Explained, options: dict[str, Any]) -> None:

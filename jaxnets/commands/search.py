@@ -215,7 +215,13 @@ def search_command(
         if place is None and jobs > 1:
             place = f"{stack.enter_context(tempfile.TemporaryDirectory())}/{_STORED}"
         ready = _Ready()
-        how |= {"trials": trials, "data": data, "storage": place, "prepare": ready, "told": report}
+        how |= {
+            "trials": trials,
+            "data": data,
+            "storage": place,
+            "prepare": ready,
+            "report": report,
+        }
         words = [*context.meta["words"], "--jobs=1", "--worker", f"--storage={place}"]
         with _workers(jobs - 1, words, sys.stderr if as_json else sys.stdout):
             found = search(chosen, space, **how, train_best=False)

@@ -83,7 +83,7 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
         raise InputError("out", f"a folder for {len(set(wanted))} pictures", str(out))
     if out.exists() and not out.is_dir() and not is_file:
         raise InputError("out", "a folder, or a .png file for one picture", str(out))
-    figures = _drawn(saved, dict.fromkeys(wanted), given, told=bool(what))
+    figures = _drawn(saved, dict.fromkeys(wanted), given, chosen=bool(what))
     (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
     for kind, figure in figures.items():
         path = out if is_file else out / f"{kind}.png"
@@ -92,7 +92,7 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
 
 
 def _drawn(
-    saved: runs.SavedRun, kinds: Iterable[str], given: dict[str, Any], *, told: bool
+    saved: runs.SavedRun, kinds: Iterable[str], given: dict[str, Any], *, chosen: bool
 ) -> dict[str, Any]:
     """Draws figures by kind.
 
@@ -100,14 +100,14 @@ def _drawn(
         saved: the run.
         kinds: keys of ``_DRAW``.
         given: the flags that were given.
-        told: whether the user requested the kinds; otherwise impossible ones are skipped.
+        chosen: whether the user requested the kinds; otherwise impossible ones are skipped.
     """
     figures = {}
     for kind in kinds:
         try:
             figures[kind] = _DRAW[kind](saved, given)
         except InputError as error:
-            if told or given:
+            if chosen or given:
                 raise
             click.echo(f"skipped {kind}: {error}", err=True)
     return figures

@@ -50,7 +50,7 @@ def from_recipe(
         if getattr(recipe, name) not in (None, (), []):
             expected = "the default, as comparisons do not support it"
             raise InputError(name, expected, getattr(recipe, name))
-    data, told = recipes.fit_settings(recipe, data)
+    data, fitting = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)
     ours = sized if port is None else dataclasses.replace(sized, model=port)
@@ -61,14 +61,14 @@ def from_recipe(
         build=lambda seed: recipes.build_model(ours, seed),
         build_torch=_torch_builder(sized),
         data=data,
-        loss=told["loss"],
-        optimizer=told["optimizer"],
-        torch_loss=loss_of(told["loss"]),
+        loss=fitting["loss"],
+        optimizer=fitting["optimizer"],
+        torch_loss=loss_of(fitting["loss"]),
         torch_optimizer=_torch_optimizer(sized, len(data.train)),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        transform=told["transform"],
-        augment=told["augment"],
+        transform=fitting["transform"],
+        augment=fitting["augment"],
         ported=port is not None,
         settings={name: value for name, value in settings.items() if name not in left_out},
         reference=_reference(recipe),
@@ -96,12 +96,12 @@ def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
 
 
 def _reference(recipe: Recipe) -> str | None:
-    """Returns the documented result, with its number of epochs if the recipe has another one."""
+    """Returns the result to expect, with its number of epochs if the recipe has another one."""
     if isinstance(recipe.model, OwnNetwork):
         return None
     usual = recipes.RECIPES.get(recipe.name, recipe).epochs
-    after = "" if usual == recipe.epochs else f"; after {usual} epochs"
-    return f"documented: {recipe.expect}{after}"
+    after = "" if usual == recipe.epochs else f" after {usual} epochs"
+    return f"expected{after}: {recipe.expect}"
 
 
 def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:

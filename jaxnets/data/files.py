@@ -84,7 +84,7 @@ def open_path(
             or tables.find(path, reading)
             or detection_folder.find(path, seed, size)
             or image_folder.find(path, seed, size, nested=nested)
-            or audio_folder.find(path, seed, reading.listening if reading else None)
+            or audio_folder.find(path, seed, reading.recording if reading else None)
             or npz.find(path)
         )
     return npz.find(path) if path.suffix.lower() == ".npz" else tables.find(path, reading)

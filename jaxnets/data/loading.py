@@ -20,7 +20,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.data import files, from_tfds, tables
 from jaxnets.data.audio.dataset import AudioDataset
-from jaxnets.data.audio.folder import Listening
+from jaxnets.data.audio.folder import RecordingOptions
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.detection import DetectionDataset
@@ -171,7 +171,9 @@ def load(
         raise InputError("name", "the name of a data set, or a path", shown(name))
     place = path_of(name, data_dir)
     roles = (user, item, time, negatives)
-    ratings_file = None if place is None else ratings.at(place, asked=roles[:2] != (None, None))
+    ratings_file = (
+        None if place is None else ratings.at(place, has_columns=roles[:2] != (None, None))
+    )
     if ratings_file is not None or (place is None and name in ratings.RATINGS):
         strange = {
             "source": source, "train": train, "regression": regression or None,
@@ -215,9 +217,9 @@ def load(
     table_encoder = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
-    listening = Listening(seconds, sample_rate, lengths, join)
+    recording = RecordingOptions(seconds, sample_rate, lengths, join)
     reading = _reading(label, regression, window, size, header, table_encoder, categories, drop)
-    reading = dataclasses.replace(reading, listening=listening)
+    reading = dataclasses.replace(reading, recording=recording)
     if place is None:
         found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
         name = canonical(str(name))
@@ -226,7 +228,7 @@ def load(
     _check_label(name, found, reading)
     _check_columns(name, found, table_encoder)
     _check_series(name, found, window, horizon)
-    _check_listening(name, found, listening)
+    _check_recording(name, found, recording)
     if size is not None and not found.images:
         expected = f"None, as {name} ({found.origin}) is not a folder of images"
         raise InputError("size", expected, size)
@@ -273,8 +275,8 @@ def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
     return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
 
 
-def _check_listening(name: str, found: Source, listening: Listening) -> None:
-    for argument, value in dataclasses.asdict(listening).items():
+def _check_recording(name: str, found: Source, recording: RecordingOptions) -> None:
+    for argument, value in dataclasses.asdict(recording).items():
         if found.audio is None and value not in (None, False):
             expected = f"the default, as {name} ({found.origin}) is no folder of WAV files"
             raise InputError(argument, expected, value)

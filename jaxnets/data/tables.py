@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data import dates, table_files
-from jaxnets.data.audio.folder import Listening
+from jaxnets.data.audio.folder import RecordingOptions
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
 from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
@@ -85,7 +85,7 @@ class Reading:
         categories: columns of numbers that are categories, named like ``label``.
         drop: columns to leave out.
         encoder: the encoder of the rows; None builds one from the training table.
-        listening: options for a folder of recordings; None for the defaults.
+        recording: options for a folder of recordings; None for the defaults.
     """
 
     label: str | int | None = None
@@ -96,7 +96,7 @@ class Reading:
     categories: tuple[str | int, ...] = ()
     drop: tuple[str | int, ...] = ()
     encoder: TableEncoder | None = None
-    listening: Listening | None = None
+    recording: RecordingOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -387,28 +387,31 @@ def _is_dated(table: Table) -> bool:
 
 def _learn(table: Table, features: list[int], reading: Reading) -> TableEncoder:
     """Builds the encoder from all rows of the training table."""
-    asked = {_number(table, "categories", name) for name in reading.categories}
-    for column in asked - set(features):
+    requested = {_number(table, "categories", name) for name in reading.categories}
+    for column in requested - set(features):
         expected = "columns that are inputs"
         raise InputError("categories", expected, table.columns[column])
     return TableEncoder(
         tuple(
-            TableColumn(table.columns[k], _categories(table, k, asked=k in asked)) for k in features
+            TableColumn(table.columns[k], _categories(table, k, requested=k in requested))
+            for k in features
         )
     )
 
 
-def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | None:
+def _categories(table: Table, column: int, *, requested: bool) -> tuple[str, ...] | None:
     """Returns the categories of a column in order; None if the column has numbers."""
     cells, name = table.column(column), table.columns[column]
-    if not asked and any(map(is_number, cells)):
+    if not requested and any(map(is_number, cells)):
         return None
     for row, cell in enumerate(cells):
         if is_missing(cell):
-            complain(table.place(row), name, "a category" if asked else "a number or text", cell)
+            complain(
+                table.place(row), name, "a category" if requested else "a number or text", cell
+            )
     if as_numbers(cells) is not None:
         return tuple(sorted(set(map(plain, cells)), key=float))
-    if not asked:
+    if not requested:
         _check_texts(table, column)
     return tuple(sorted(set(map(plain, cells) if are_booleans(cells) else cells)))
 

@@ -116,7 +116,7 @@ def entries(model: nnx.Module) -> list[Entry]:
     taken: set[str] = set()  # paths with an entry, as a link may include weights of inner layers
     reached: set[int] = set()
     for path, name, node in nodes(model):
-        if isinstance(node, flax_layers.STRANGERS) and _unreached(node, reached):
+        if isinstance(node, flax_layers.WITHOUT_COUNTERPART) and _unreached(node, reached):
             got = f"{type(node).__name__} at {path.rstrip('.') or 'the top'}"
             raise InputError("model", "layers with a counterpart in PyTorch", got)
         for link in _links(node):

@@ -191,4 +191,4 @@ LINKS: dict[type[nnx.Module], Callable[[Any], list[Link]]] = {
 }
 
 #: Flax layer classes without a counterpart in PyTorch.
-STRANGERS = (nnx.Einsum, nnx.LinearGeneral, nnx.LoRA, nnx.SpectralNorm, nnx.WeightNorm)
+WITHOUT_COUNTERPART = (nnx.Einsum, nnx.LinearGeneral, nnx.LoRA, nnx.SpectralNorm, nnx.WeightNorm)

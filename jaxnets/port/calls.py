@@ -23,7 +23,7 @@ from jaxnets.port.seen import (
     kind_of,
     ones,
     plain_class,
-    retold,
+    with_text_of,
 )
 from jaxnets.port.sources import is_users, number_of, plain_function, qualified
 from jaxnets.port.texts import (
@@ -266,7 +266,7 @@ class Calls(Expressions):
             if applied is None:
                 return kept
             if text_of(applied) in (flat(text_of(kept)), self._without_stars(node, call, kept)):
-                applied = retold(applied, Plain(text_of(kept), None))
+                applied = with_text_of(applied, Plain(text_of(kept), None))
             made.setdefault(text_of(applied), (applied, call))
         return self._only(node, made)
 
@@ -293,10 +293,10 @@ class Calls(Expressions):
         arg: Any
         for place, order in wanted.items():
             if isinstance(place, int):
-                arg, fact, told = node.args[place], call.args[place], args[place]
+                arg, fact, written = node.args[place], call.args[place], args[place]
             else:
-                arg, fact, told = nodes.get(place), call.kwargs[place], kwargs[place]
-            tensor = retold(fact, told)
+                arg, fact, written = nodes.get(place), call.kwargs[place], kwargs[place]
+            tensor = with_text_of(fact, written)
             if arg is None or not isinstance(tensor, Tensor):
                 self.refuse(node, Refused("this is called with tensors in several orders of axes"))
                 continue

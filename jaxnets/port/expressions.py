@@ -22,7 +22,7 @@ from jaxnets.port.seen import (
     joined,
     ones,
     orders,
-    retold,
+    with_text_of,
 )
 from jaxnets.port.sources import Source, enclosing, is_users, number_of, qualified
 from jaxnets.port.texts import (
@@ -199,11 +199,11 @@ class Expressions:
         if not facts:
             known = self._guess(node)
             if known is not None:
-                return retold(known, Plain(text, None, binding))
+                return with_text_of(known, Plain(text, None, binding))
             literal = isinstance(node, ast.Constant)
             value = node.value if literal else None
             return Plain(text, value, binding, known=literal, constant=literal)
-        return retold(facts[0], Plain(text, None, binding))
+        return with_text_of(facts[0], Plain(text, None, binding))
 
     def _guess(self, node: Any) -> Value | None:
         """Returns the value of a variable elsewhere in the function if its order is the same."""
@@ -509,11 +509,11 @@ class Expressions:
 
         Refuses the node and returns None if the rule does not apply.
         """
-        given = list(map(retold, call.args, args)) if len(args) == len(call.args) else None
+        given = list(map(with_text_of, call.args, args)) if len(args) == len(call.args) else None
         if given is None:
             self.refuse(node, Refused("the arguments cannot be matched to the observed call"))
             return None
-        named = {k: retold(v, kwargs.get(k, Plain("", None))) for k, v in call.kwargs.items()}
+        named = {k: with_text_of(v, kwargs.get(k, Plain("", None))) for k, v in call.kwargs.items()}
         context = self.context(call.result)
         context.order = call.value.order if isinstance(call.value, Tensor) else None
         try:

@@ -64,11 +64,11 @@ def _rearranging(name: str) -> Rule:
         if isinstance(x, Items):
             parts = Items(tuple(context.natural(tensor(one)) for one in x.items), None, list)
             return result(context, call(context, function, parts, pattern, **given))
-        x, asked = tensor(x), known(pattern)
-        moves = _moves(asked) if name == "rearrange" else None
+        x, pattern_text = tensor(x), known(pattern)
+        moves = _moves(pattern_text) if name == "rearrange" else None
         if moves is not None:
             return permuted(x, moves)
-        ours, order = arranged(asked, x.order, context.order, context.result.ndim)
+        ours, order = arranged(pattern_text, x.order, context.order, context.result.ndim)
         text = _pattern(pattern, ours)
         if name == "reduce":
             return result(
@@ -91,18 +91,18 @@ def _is_constant(value: Value) -> bool:
 def _einsum(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
     """Ports ``einops.einsum``, whose pattern is the last argument."""
     *operands, pattern = [*args, *kwargs.values()]
-    tensors, asked = [tensor(x) for x in operands], known(pattern)
-    if "..." in asked or "\N{HORIZONTAL ELLIPSIS}" in asked:
+    tensors, pattern_text = [tensor(x) for x in operands], known(pattern)
+    if "..." in pattern_text or "\N{HORIZONTAL ELLIPSIS}" in pattern_text:
         tensors = [context.natural(x) for x in tensors]
-    left, _, right = asked.partition("->")
+    left, _, right = pattern_text.partition("->")
     rank = context.result.ndim
-    order = context.order if "..." not in asked and context.order else natural(rank)
+    order = context.order if "..." not in pattern_text and context.order else natural(rank)
     if order != natural(rank) or not all(x.natural for x in tensors):
         terms = zip(map(_axes, left.split(",")), tensors, strict=True)
         named = ", ".join(" ".join(term[dim] for dim in x.order) for term, x in terms)
-        asked = f"{named} -> {' '.join(_axes(right)[dim] for dim in order)}"
+        pattern_text = f"{named} -> {' '.join(_axes(right)[dim] for dim in order)}"
     return result(
-        context, call(context, "einops.einsum", *tensors, _pattern(pattern, asked)), order
+        context, call(context, "einops.einsum", *tensors, _pattern(pattern, pattern_text)), order
     )
 
 
@@ -125,11 +125,11 @@ def _unpack(args: list[Value], kwargs: dict[str, Value], context: Context) -> Va
 
 def _parse_shape(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
     x, pattern = [*args, *kwargs.values()]
-    x, asked = tensor(x), known(pattern)
+    x, pattern_text = tensor(x), known(pattern)
     if not x.natural:
-        axes = _axes(_expanded(asked, x.ndim)[0])
-        asked = " ".join(axes[dim] for dim in x.order)
-    text = call(context, "einops.parse_shape", x, _pattern(pattern, asked))
+        axes = _axes(_expanded(pattern_text, x.ndim)[0])
+        pattern_text = " ".join(axes[dim] for dim in x.order)
+    text = call(context, "einops.parse_shape", x, _pattern(pattern, pattern_text))
     return Plain(text, context.result)
 
 

@@ -179,24 +179,24 @@ def _compared(node: ast.Compare, objects: Callable[[Any], list[Any]]) -> tuple[b
         return False, None
 
 
-def retold(fact: Value, told: Value) -> Value:
+def with_text_of(fact: Value, written: Value) -> Value:
     """Returns an observed value with the source text of another value."""
-    text = text_of(told)
+    text = text_of(written)
     if isinstance(fact, Tensor):
-        return replace(fact, text=text, binding=binding_of(told))
+        return replace(fact, text=text, binding=binding_of(written))
     if isinstance(fact, Items):
-        if isinstance(told, Items) and len(told.items) == len(fact.items):
-            items = tuple(map(retold, fact.items, told.items))
-            return Items(items, told.text, fact.kind)
-        base = bound(told, ATOM)
+        if isinstance(written, Items) and len(written.items) == len(fact.items):
+            items = tuple(map(with_text_of, fact.items, written.items))
+            return Items(items, written.text, fact.kind)
+        base = bound(written, ATOM)
         items = tuple(
-            retold(item, Plain(f"{base}[{i}]", None)) for i, item in enumerate(fact.items)
+            with_text_of(item, Plain(f"{base}[{i}]", None)) for i, item in enumerate(fact.items)
         )
         return Items(items, text, fact.kind)
-    if isinstance(told, Items):
+    if isinstance(written, Items):
         return Plain(text, fact.value)
-    constant = isinstance(told, Plain) and told.constant
-    return Plain(text, fact.value, binding_of(told), constant=constant)
+    constant = isinstance(written, Plain) and written.constant
+    return Plain(text, fact.value, binding_of(written), constant=constant)
 
 
 def joined(items: tuple[Value, ...], kind: type) -> Value:

@@ -8,6 +8,10 @@ from typing import Any
 
 FILE = Path(__file__).parent / "measured.json"
 
+#: The scores that are shares of the test data.
+_SHARES = ("accuracy", "error_rate", "exact_match", "hit_rate_10", "map")
+_NAMES = {"hit_rate_10": "hit rate@10", "map": "mAP@[.50:.95]", "rmse": "RMSE"}
+
 
 @cache
 def records() -> dict[str, dict[str, Any]]:
@@ -34,11 +38,11 @@ def expectation(record: Mapping[str, Any]) -> str:
 
 
 def _score(name: str, values: Sequence[float]) -> str:
-    is_share = name in ("accuracy", "exact_match") or name.startswith("hit_rate")
-    form, unit = (_percent, " %") if is_share else (_number, "")
-    mean = form(sum(values) / len(values))
-    spread = f"{form(min(values))} to {form(max(values))}{unit} for {len(values)} seeds"
-    return f"{name.replace('_', ' ')} {mean}{unit} ({spread})"
+    form, unit = (_percent, " %") if name in _SHARES else (_number, "")
+    mean, least, most = map(form, (sum(values) / len(values), min(values), max(values)))
+    seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+    spread = seeds if least == most else f"{least} to {most}{unit} for {seeds}"
+    return f"{_NAMES.get(name, name.replace('_', ' '))} {mean}{unit} ({spread})"
 
 
 def _percent(share: float) -> str:

@@ -23,7 +23,7 @@ class Recipe:
         name: the name on the command line.
         document: the page or paper that the experiment reproduces, and what differs from it.
         expect: the score and the training time to expect. For a documented recipe with a record
-            in ``measured.json``, the table replaces it by the recorded figures.
+            in ``measured.json``, the recorded figures come first.
         score: the test metric that the recipe is judged by; None for the accuracy if there is
             one, and else the loss.
         data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.

@@ -28,9 +28,12 @@ _DOMAINS = (
 
 
 def _expecting(recipe: Recipe) -> Recipe:
-    """The recipe with the recorded score and time, if there is a record."""
+    """The recipe with the recorded score and time, if there is a record, before its remark."""
     record = records().get(recipe.name)
-    return recipe if record is None else replace(recipe, expect=expectation(record))
+    if record is None:
+        return recipe
+    expected = [expectation(record), *([recipe.expect] if recipe.expect else [])]
+    return replace(recipe, expect="; ".join(expected))
 
 
 RECIPES: dict[str, Recipe] = {

@@ -70,7 +70,7 @@ def search(
     name: str | None = None,
     train_best: bool = True,
     prepare: Prepare = _as_it_is,
-    told: Callable[[str], Any] | None = print,
+    report: Callable[[str], Any] | None = print,
     **options: Any,
 ) -> SearchResult:
     """Searches the hyperparameters of a recipe, and trains the best setting on all training data.
@@ -107,7 +107,7 @@ def search(
         train_best: whether to train the best setting on all training examples and test it. If
             trials are running in another process, that process does so.
         prepare: a function (recipe, data) → (recipe ready for training, initial weights or None).
-        told: a function to call with a line for each trial; None for no lines.
+        report: a function to call with a line for each trial; None for no lines.
         **options: arguments of ``jaxnets.training.fit``, such as ``compute_dtype``.
 
     Returns:
@@ -120,7 +120,7 @@ def search(
 
     Examples:
         >>> found = search(
-        ...     recipes.recipe("linear-regression"), {"lr": "1e-3..1"}, trials=3, told=None
+        ...     recipes.recipe("linear-regression"), {"lr": "1e-3..1"}, trials=3, report=None
         ... )
         >>> len(found.trials), found.best.state, found.run.test.loss < 1
         (3, 'complete', True)
@@ -139,8 +139,8 @@ def search(
     if name is not None and (not isinstance(name, str) or not name):
         raise InputError("name", "a name or None", name)
     check_bool("train_best", train_best)
-    if told is not None:
-        check_function("told", told, "a function of a line, or None")
+    if report is not None:
+        check_function("report", report, "a function of a line, or None")
     studies.imported()
     data = recipes.load_data(recipe) if data is None else data
     metric = _metric(data) if metric is None else metric
@@ -157,7 +157,7 @@ def search(
     studies.fill(study, points, joined=joined)
     trainer = _Trainer(recipe, kept, metric, (seed, seeds), prepare, options)
     try:
-        _Search(study, space, trainer, together, told).run(sampler, seed)
+        _Search(study, space, trainer, together, report).run(sampler, seed)
     except InputError:
         if not joined:
             studies.forget_unbegun(study, storage)
@@ -275,7 +275,7 @@ class _Trainer:
         by_epoch: list[float] = []
         epochs = self.recipe.epochs
 
-        def report(record: EpochRecord) -> None:
+        def record_epoch(record: EpochRecord) -> None:
             by_epoch.append(self._value(record))
             trial.report(by_epoch[-1], record.epoch)
             if record.epoch < epochs and trial.should_prune():
@@ -283,7 +283,7 @@ class _Trainer:
 
         recipe, weights = _prepared(self.prepare, applied(self.recipe, values), self.data)
         given = {"progress": "none", **self.options}
-        given["callbacks"] = [*given.get("callbacks", ()), report]
+        given["callbacks"] = [*given.get("callbacks", ()), record_epoch]
         try:
             recipes.train(recipe, seed=self.seeds[0], data=self.data, weights=weights, **given)
         except NonFiniteLossError:
@@ -324,10 +324,10 @@ class _Search:
         space: Space,
         trainer: _Trainer,
         together: int,
-        told: Callable[[str], Any] | None,
+        report: Callable[[str], Any] | None,
     ) -> None:
         self._study, self._space, self._trainer = study, space, trainer
-        self._together, self._told = together, told
+        self._together, self._write = together, report
 
     def run(self, sampler: str, seed: int) -> None:
         """Trains trials until the queue is empty."""
@@ -397,16 +397,16 @@ class _Search:
         value = outcome.by_epoch[-1] if ended == state.COMPLETE else None
         with studies.quiet():
             self._study.tell(trial, value, ended, skip_if_finished=True)
-        if self._told is not None:
-            self._report(trial.number)
+        if self._write is not None:
+            self._report_trial(trial.number)
 
-    def _report(self, number: int) -> None:
-        assert self._told is not None
+    def _report_trial(self, number: int) -> None:
+        assert self._write is not None
         begun = studies.begun(self._study)
         place = [each.number for each in begun].index(number) + 1
         found = results.trial_of(begun[place - 1], place)
         metric, count = self._trainer.metric, self._study.user_attrs[studies.COUNT]
-        self._told(f"trial {place}/{count}  {found.line(metric)}")
+        self._write(f"trial {place}/{count}  {found.line(metric)}")
 
     def _give_up(self, trials: "Sequence[optuna.Trial]") -> None:
         running = studies.imported().trial.TrialState.RUNNING

@@ -244,10 +244,10 @@ class Keeper:
             Interrupted: if a stop was requested; the run is saved first.
             KeyboardInterrupt: if a stop was requested and the run does not save.
         """
-        asked, due = self._agreed(journal.step)
-        if asked is not None or due:
+        signum, due = self._agreed(journal.step)
+        if signum is not None or due:
             self._save(journal, score=None)
-            self._stop_if_asked(asked, journal)
+            self._stop_if_requested(signum, journal)
 
     def after_epoch(self, journal: Journal) -> None:
         """Saves after an epoch.
@@ -256,12 +256,12 @@ class Keeper:
             Interrupted: if a stop was requested; the run is saved first.
             KeyboardInterrupt: if a stop was requested and the run does not save.
         """
-        asked, _ = self._agreed(journal.step)
-        if asked is None:  # a stopped run ends here, and continues if it is resumed
+        signum, _ = self._agreed(journal.step)
+        if signum is None:  # a stopped run ends here, and continues if it is resumed
             journal.stopped = None
         if self._checkpoints is not None:
             self._save(journal, goodness(journal.history[-1], self._metric))
-        self._stop_if_asked(asked, journal)
+        self._stop_if_requested(signum, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
         """Returns the signal that any process received, or None, and whether a save is due."""
@@ -272,8 +272,8 @@ class Keeper:
         # All processes must save at the same step, although clocks differ and a signal may reach
         # only one of them.
         own = np.array([self._interrupts.signal or 0, self._due(step)])
-        asked, due = gathered(own).max(axis=0)
-        return int(asked) or None, bool(due)
+        signum, due = gathered(own).max(axis=0)
+        return int(signum) or None, bool(due)
 
     def _due(self, step: int) -> bool:
         assert self._saving is not None
@@ -300,7 +300,7 @@ class Keeper:
         self._checkpoints.save(tree, record, step=step, score=score, metric=metric)
         self._saved_at = time.monotonic()
 
-    def _stop_if_asked(self, signum: int | None, journal: Journal) -> None:
+    def _stop_if_requested(self, signum: int | None, journal: Journal) -> None:
         if signum is not None and self._checkpoints is not None:
             self._checkpoints.wait()
             raise Interrupted(signum, self._checkpoints.directory, journal.step)

@@ -117,7 +117,7 @@ JUMPS = [
 
 
 @DTYPES
-def test_slopes_at_jumps_are_torchs(dtype):
+def test_slopes_at_jumps_equal_torch(dtype):
     points, ours, theirs = [], [], []
     options = {"RReLU": {"rngs": nnx.Rngs(0)}, "PReLU": {"param_dtype": dtype}}
     for name, arguments, jumps in JUMPS:

@@ -48,7 +48,7 @@ def whole_run(name, dtype=np.float32):
         *itertools.product(["gan", "vae", "diffusion"], tier.by_tier([np.float64], [])),
     ],
 )
-def test_each_step_and_the_weights_are_pytorchs(name, dtype):
+def test_each_step_and_the_weights_equal_torch(name, dtype):
     tolerance = {np.float32: 1e-6, np.float64: 1e-10}[dtype]
     run = whole_run(name, dtype)
     theirs, network = train_in_torch(CASES[name], dtype)

@@ -301,7 +301,7 @@ def test_transformer_with_masks_equals_torch(dtype, hints):
     )
 
 
-def test_the_mask_of_a_causal_sequence_is_torchs():
+def test_the_mask_of_a_causal_sequence_equals_torch():
     for dtype, theirs in [(None, None), (jnp.float64, torch.float64)]:
         assert_equal(
             layers.Transformer.generate_square_subsequent_mask(4, dtype=dtype),

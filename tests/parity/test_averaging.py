@@ -65,7 +65,7 @@ def after_steps(step, update, average):
     return state, average
 
 
-def test_the_moving_average_is_pytorchs():
+def test_the_moving_average_equals_torch():
     options = {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.8), "use_buffers": True}
     step = ema(TRAIN, 0.8, use_buffers=True)
     state, theirs = after_steps(
@@ -77,7 +77,7 @@ def test_the_moving_average_is_pytorchs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use_buffers", [False, True])
-def test_stochastic_weight_averaging_is_pytorchs(use_buffers):
+def test_stochastic_weight_averaging_equals_torch(use_buffers):
     step = swa(TRAIN, start=3, every=2, use_buffers=use_buffers)
     state, theirs = after_steps(
         step,

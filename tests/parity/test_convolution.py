@@ -119,7 +119,7 @@ def test_conv2d_equals_torch_on_known_shapes(dtype, shape, options):
         ("ConvTranspose3d", (1, 4, 2, 3, 2), {"stride": (1, 2, 3), "padding": 1, "dilation": 2}),
     ],
 )
-def test_other_axes_equal_torchs(name, shape, options):
+def test_other_axes_equal_torch(name, shape, options):
     options = {"in_channels": shape[1], "out_channels": 2, "kernel_size": 3, **options}
     check(getattr(layers, name), getattr(torch.nn, name), shape, np.float32, **options)
 
@@ -136,7 +136,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize(("name", "options", "sizes", "kernel"), FUNCTIONS)
-def test_functions_equal_torchs_in_float64(name, options, sizes, kernel):
+def test_functions_equal_torch_in_float64(name, options, sizes, kernel):
     """The weights have the same layout as in the layers."""
     transposed, draw = "transpose" in name, np.random.default_rng(0)
     groups = options[3]
@@ -203,7 +203,7 @@ def test_conv_transpose2d_equals_torch(dtype, drawn):
     check(layers.ConvTranspose2d, torch.nn.ConvTranspose2d, shape, dtype, **options)
 
 
-def test_arguments_come_in_torchs_order():
+def test_arguments_are_in_the_order_of_torch():
     def shapes(layer, torch_layer, *arguments):
         ours = layer(*arguments, rngs=nnx.Rngs(0))
         copy_weights(ours, torch_layer(*arguments))
@@ -246,7 +246,7 @@ def test_rules_give_back_the_same_weights(groups):
 
 
 @pytest.mark.parametrize("name", ["Conv1d", "Conv2d", "ConvTranspose2d"])
-def test_initial_values_have_torchs_bounds(name):
+def test_initial_values_have_the_bounds_of_torch(name):
     arguments = (24, 40, 5, 1, 0)
     torch.manual_seed(0)
     theirs = getattr(torch.nn, name)(*arguments, groups=2)
@@ -258,7 +258,7 @@ def test_initial_values_have_torchs_bounds(name):
     assert 0.7 * largest < jnp.abs(ours.bias.get_value()).max() <= 1.01 * largest
 
 
-def test_second_derivatives_equal_torchs_in_float64():
+def test_second_derivatives_equal_torch_in_float64():
     options = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
     inputs = np.random.default_rng(0).normal(size=(2, 4, 6, 7))
     theirs = torch.nn.Conv2d(4, 6, 3, **options).double()

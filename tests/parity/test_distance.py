@@ -61,7 +61,7 @@ def test_distances_of_all_rows_equal_torch(p):
     )
 
 
-def test_distances_broadcast_as_torchs():
+def test_distances_broadcast_as_in_torch():
     check_function(layers.cdist, torch.cdist, VECTORS, OTHERS.reshape(2, 3, 4))
     check_function(F.pairwise_distance, functional.pairwise_distance, VECTORS, OTHERS[0])
 
@@ -79,7 +79,7 @@ def test_cosine_similarity_equals_torch(eps, dtype):
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 @pytest.mark.parametrize("name", ["normalize", "cosine_similarity"])
-def test_what_is_not_finite_stays_in_torchs_places(name, value):
+def test_nan_and_infinities_are_where_torch_has_them(name, value):
     x = VECTORS.copy()
     x[0, 2] = value
     others = [OTHERS] if name == "cosine_similarity" else []

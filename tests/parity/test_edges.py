@@ -188,7 +188,7 @@ def spoil(array, place):
 
 @pytest.mark.parametrize("place", tier.usually(PLACES, ["corner"]))
 @pytest.mark.parametrize("name", tier.one_in(3, SPREADING))
-def test_what_is_not_finite_stays_in_torchs_places(name, place):
+def test_nan_and_infinities_are_where_torch_has_them(name, place):
     inputs = inputs_of(name)
     spoil(inputs, place)
     check_layer(*SPREADING[name](), inputs, to_ours=images_last, from_ours=images_first)
@@ -208,7 +208,7 @@ def test_a_pool_in_one_pass_sees_it_where_torch_does(place):
 
 @pytest.mark.parametrize("place", tier.usually(PLACES, ["corner"]))
 @pytest.mark.parametrize("name", ["conv2d of 5x5", "conv2d that widens", "conv1d"])
-def test_a_gradient_that_is_not_finite_stays_in_torchs_places(name, place):
+def test_nan_in_gradients_is_where_torch_has_it(name, place):
     ours, theirs = SPREADING[name]()
     load_torch(ours, theirs.state_dict())
     x = torch.tensor(inputs_of(name), requires_grad=True)

@@ -55,7 +55,7 @@ def test_flax_embed_takes_torch_weights():
     check_embedding(ours, torch.nn.Embedding(5, 3), np.array([[0, 4], [2, 2]], np.int32))
 
 
-def test_the_largest_row_of_a_bag_is_torchs_with_ties_and_nan():
+def test_the_largest_row_of_a_bag_equals_torch_with_ties_and_nan():
     table = np.random.default_rng(0).choice([-1.0, 0.0, 2.0], (7, 4))
     table[1, :2], table[3, 1], table[4], table[5] = np.nan, np.nan, -np.inf, np.inf
     bags = np.array([[0, 1, 4], [1, 0, 5], [3, 0, 1], [4, 3, 4], [5, 5, 1], [2, 6, 2], [6, 0, 0]])

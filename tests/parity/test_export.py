@@ -49,7 +49,7 @@ def outputs_of(path, inputs):
 
 
 @pytest.mark.parametrize("case", tier.one_in(4, LAYERS), ids=str)
-def test_a_layer_in_onnx_gives_pytorchs_outputs(case, tmp_path):
+def test_a_layer_in_onnx_gives_the_outputs_of_pytorch(case, tmp_path):
     ours, theirs = our_layer(case, rngs=nnx.Rngs(0)), torch_layer(case).float()
     randomized(theirs)
     load_torch(ours, theirs.state_dict())
@@ -80,7 +80,7 @@ OF_ARRAYS = [name for name, case in NETWORKS.items() if not isinstance(case.inpu
 
 
 @pytest.mark.parametrize("name", tier.usually(OF_ARRAYS, DIFFERENT))
-def test_a_network_in_onnx_and_as_source_gives_pytorchs_outputs(name, tmp_path):
+def test_a_network_in_onnx_and_as_source_gives_the_outputs_of_pytorch(name, tmp_path):
     case = NETWORKS[name]
     model = case.build(nnx.Rngs(0))
     model.eval()

@@ -81,7 +81,7 @@ def torch_draws(build) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", tier.one_in(2, LAYERS))
-def test_initial_values_have_torchs_distribution(kind):
+def test_initial_values_have_the_distribution_of_torch(kind):
     ours, theirs = draws(LAYERS[kind][0]), torch_draws(LAYERS[kind][1])
     assert set(ours) == set(theirs)
     for name, values in theirs.items():

@@ -35,7 +35,7 @@ def both(name):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_values_have_torchs_distribution(name):
+def test_values_have_the_distribution_of_torch(name):
     ours, theirs = both(name)
     assert ours.shape == theirs.shape
     assert of_one_distribution(ours.ravel(), theirs.ravel()) > 1e-3
@@ -58,7 +58,7 @@ def test_sparse_kernels_have_as_many_zeros_for_each_input():
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 2, 3, 2), (9, 2, 3)])
-def test_orthogonal_kernels_are_orthonormal_where_torchs_are(shape):
+def test_orthogonal_kernels_are_orthonormal_where_those_of_torch_are(shape):
     kernel = convolution_kernel(np.zeros(shape)).shape
     ours = initializers.orthogonal(2.0)(jax.random.key(0), kernel, jnp.float64)
     theirs = torch.nn.init.orthogonal_(torch.empty(shape, dtype=torch.float64), 2.0).numpy()

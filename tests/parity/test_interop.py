@@ -37,7 +37,7 @@ def weights(model):
 
 
 @pytest.mark.parametrize("name", tier.usually(PAIRS, DIFFERENT))
-def test_loaded_weights_give_torchs_outputs(name):
+def test_outputs_of_loaded_weights_equal_torch(name):
     pair = PAIRS[name]
     twin = random_twin(pair)
     model = pair.ours()
@@ -102,7 +102,7 @@ def test_other_dtypes_of_the_model_survive_too(dtype):
 
 
 @pytest.mark.parametrize("cell", [nnx.OptimizedLSTMCell, nnx.LSTMCell, nnx.SimpleCell])
-def test_a_bare_cell_of_flax_is_torchs_cell(cell):
+def test_a_cell_of_flax_equals_that_of_torch(cell):
     twin = torch.nn.RNNCell(3, 4) if cell is nnx.SimpleCell else torch.nn.LSTMCell(3, 4)
     model = cell(3, 4, rngs=RNGS)
     report = load_torch(model, twin.state_dict())

@@ -92,7 +92,7 @@ def wavy(t, line, library):
     return loss, 2 * bowl * (t - 1) - library.sum(height * length * library.sin(inner))
 
 
-def test_the_line_search_makes_pytorchs_trials():
+def test_the_line_search_makes_the_trials_of_pytorch():
     draw = np.random.default_rng(0)
     shape = (LINES, WAVES)
     height, length = draw.normal(size=shape), draw.uniform(0.1, 4, shape)
@@ -164,7 +164,7 @@ def drawn():
 @pytest.mark.parametrize(
     "options", [WOLFE | {"lr": 0.5, "max_iter": 6}, tier.slow({"lr": 0.05, "max_iter": 8})]
 )
-def test_fit_takes_pytorchs_steps(options):
+def test_steps_of_fit_equal_torch(options):
     model, twin, (x, y) = Network(), TorchNetwork(), drawn()
     twin.load_state_dict(to_torch(model))
     optimizer = torch.optim.LBFGS(twin.parameters(), **options)

@@ -58,7 +58,7 @@ def test_function_equals_torch(name, dtype):
 
 @DTYPES
 @pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
-def test_running_statistics_move_as_torchs(name, dtype):
+def test_running_statistics_equal_torch(name, dtype):
     x, mean, var = draw((3, 4, 5), (4,), (4,), dtype=dtype)
     var = np.abs(var)
     running = nnx.Variable(jnp.asarray(mean)), nnx.Variable(jnp.asarray(var))

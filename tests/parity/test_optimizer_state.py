@@ -350,7 +350,7 @@ def test_state_comes_back_bit_for_bit(case, steps, dtype):
 
 
 @pytest.mark.parametrize("case", tier.one_in(2, OPTIMIZERS))
-def test_an_optimizer_is_made_from_torchs(case, dtype):
+def test_an_optimizer_is_made_from_one_of_torch(case, dtype):
     run = both("matrices" if case == "muon" else "perceptron", dtype)
     optimizer = theirs(case, run.twin)
     train_theirs(run, optimizer, run.batches[:1])

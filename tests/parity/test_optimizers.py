@@ -496,7 +496,7 @@ def test_muon(options):
         ("bias", (3, 4)),
     ],
 )
-def test_the_rows_and_columns_of_adafactor_are_pytorchs(name, shape):
+def test_the_rows_and_columns_of_adafactor_equal_torch(name, shape):
     draw = np.random.default_rng(0)
     start = draw.normal(size=shape)
 

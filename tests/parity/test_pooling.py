@@ -116,14 +116,14 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "shape"), FUNCTIONS)
-def test_functions_take_torchs_arguments_in_float64(name, arguments, shape):
+def test_functions_take_the_arguments_of_torch_in_float64(name, arguments, shape):
     inputs = np.random.default_rng(0).normal(size=shape)
     ours, theirs = getattr(functional, name), getattr(torch.nn.functional, name)
     compare(lambda x: ours(x, *arguments), lambda x: theirs(x, *arguments), inputs)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_max_unpool_takes_torchs_arguments_in_float64(axes):
+def test_max_unpool_takes_the_arguments_of_torch_in_float64(axes):
     places = np.random.default_rng(0).integers(0, 3**axes, (2, 2, *[2] * axes))
     options = 2, 2, 1, [3] * axes
     ours = getattr(functional, f"max_unpool{axes}d")
@@ -136,7 +136,7 @@ def test_max_unpool_takes_torchs_arguments_in_float64(axes):
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_fractional_max_pool_takes_torchs_arguments_in_float64(axes):
+def test_fractional_max_pool_takes_the_arguments_of_torch_in_float64(axes):
     inputs = np.random.default_rng(0).normal(size=(2, 3, *[7] * axes))
     samples = np.random.default_rng(1).random((2, 3, axes))
     ours = getattr(functional, f"fractional_max_pool{axes}d")
@@ -149,7 +149,7 @@ def test_fractional_max_pool_takes_torchs_arguments_in_float64(axes):
     )
 
 
-def test_arguments_come_in_torchs_order_in_float64():
+def test_arguments_are_in_the_order_of_torch_in_float64():
     inputs = np.random.default_rng(0).normal(size=(1, 2, 9, 9))
     check("MaxPool2d", inputs, 3, 1, 1, 2)
     check("AvgPool2d", inputs, 4, 3, 2, True, False, 3)
@@ -170,7 +170,7 @@ WITH_INDICES = [
 
 @DTYPES
 @pytest.mark.parametrize(("name", "arguments", "shape"), WITH_INDICES)
-def test_maxima_and_their_places_equal_torchs(dtype, name, arguments, shape):
+def test_maxima_and_their_indices_equal_torch(dtype, name, arguments, shape):
     ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
     compare(ours, theirs, hostile(shape, dtype))
 
@@ -236,7 +236,7 @@ def test_max_unpool_equals_torch(dtype, axes):
 
 
 @pytest.mark.parametrize("norm_type", [1, 2, 3, 2.5, -1, math.inf, -math.inf])
-def test_norms_of_windows_equal_torchs_in_float64(norm_type):
+def test_norms_of_windows_equal_torch_in_float64(norm_type):
     """Includes windows whose sum is zero or negative."""
     random = np.random.default_rng(0)
     inputs = random.choice([-1.0, 0.0, 0.0, 1.0], (2, 3, 6, 5))
@@ -253,7 +253,7 @@ def test_flatten_equals_torch_in_float64(shape):
     check_layer(layers.Flatten(), torch.nn.Flatten(), inputs, **layouts)
 
 
-def test_flatten_lets_the_next_linear_keep_torchs_weights_in_float64():
+def test_flatten_keeps_the_weights_of_the_next_linear_in_float64():
     theirs = torch.nn.Sequential(
         torch.nn.Conv2d(1, 3, 3), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 5)
     ).double()

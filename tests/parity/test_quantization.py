@@ -36,7 +36,7 @@ def within_a_step(ours, expected, scale):
 
 
 @pytest.mark.parametrize("most", [127, 255])
-def test_the_range_of_a_call_gives_pytorchs_scale_and_zero_point(most):
+def test_the_range_of_a_call_gives_the_scale_and_zero_point_of_pytorch(most):
     ends = RNG.normal(size=(20000, 2)).astype(np.float32) * RNG.choice([1e-6, 1, 30], (20000, 1))
     ends = np.concatenate([ends, [[-1, 1], [0, 0], [2, 3], [-3, -2]]]).astype(np.float32)
     low, high = np.sort(ends, axis=1).T
@@ -56,7 +56,7 @@ def test_a_range_of_nan_makes_outputs_of_nan():
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_a_dynamic_linear_layer_is_pytorchs(per_channel):
+def test_a_dynamic_linear_layer_equals_pytorch(per_channel):
     layer = torch.nn.Linear(37, 11)
     config = theirs.per_channel_dynamic_qconfig if per_channel else theirs.default_dynamic_qconfig
     made = theirs.quantize_dynamic(torch.nn.Sequential(layer), {torch.nn.Linear: config})
@@ -75,7 +75,7 @@ def test_a_dynamic_linear_layer_is_pytorchs(per_channel):
     ("kind", "options"),
     [("LSTM", {"num_layers": 2, "bidirectional": True}), ("GRU", {})],
 )
-def test_a_dynamic_recurrent_layer_is_pytorchs(kind, options):
+def test_a_dynamic_recurrent_layer_equals_pytorch(kind, options):
     layer = getattr(torch.nn, kind)(6, 8, batch_first=True, **options)
     made = theirs.quantize_dynamic(torch.nn.Sequential(layer), {type(layer)}, torch.qint8)[0]
     ours = same_weights(getattr(layers, kind)(6, 8, rngs=nnx.Rngs(0), **options), layer)
@@ -115,7 +115,7 @@ OBSERVERS = [
 
 @pytest.mark.parametrize(("name", "options"), OBSERVERS)
 @pytest.mark.parametrize("shift", [0, 9, -9])
-def test_observers_are_pytorchs(name, options, shift):
+def test_observers_equal_pytorch(name, options, shift):
     other = getattr(theirs, name)(**options)
     mine = getattr(quantization, name)(**{"reduce_range": False} | options)
     for _ in range(3):
@@ -126,7 +126,7 @@ def test_observers_are_pytorchs(name, options, shift):
     assert mine.calculate_qparams() == (scale.numpy(), zero.numpy())
 
 
-def test_the_observer_of_channels_is_pytorchs():
+def test_the_observer_of_channels_equals_pytorch():
     x = numbers(5, 3, 2)
     other = theirs.PerChannelMinMaxObserver(
         ch_axis=1, dtype=torch.qint8, qscheme=torch.per_channel_symmetric
@@ -168,7 +168,7 @@ STATIC = [
 
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize(("layer", "ours", "shape"), STATIC)
-def test_a_static_layer_is_pytorchs(layer, ours, shape, per_channel):
+def test_a_static_layer_equals_pytorch(layer, ours, shape, per_channel):
     x = numbers(*shape)
     made = statically(layer, torch.from_numpy(x), per_channel)
     x_ours = np.moveaxis(x, 1, -1)
@@ -206,7 +206,7 @@ SCHEMES = {
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_fake_quantization_and_its_gradient_are_pytorchs(scheme):
+def test_fake_quantization_and_its_gradient_equal_pytorch(scheme):
     observer, options = SCHEMES[scheme]
     other = theirs.FakeQuantize(observer, qscheme=getattr(torch, scheme), **options)
     channels = {"channels": 5, "ch_axis": 1} if "channel" in scheme else {}
@@ -236,7 +236,7 @@ def test_fake_quantization_and_its_gradient_are_pytorchs(scheme):
     np.testing.assert_array_equal(mine.calculate_qparams()[1], other.zero_point.squeeze())
 
 
-def test_a_layer_in_training_is_pytorchs():
+def test_a_layer_in_training_equals_pytorch():
     layer = torch.nn.Linear(6, 4)
     layer.qconfig = theirs.get_default_qat_qconfig("x86", version=0)
     made = torch.ao.nn.qat.Linear.from_float(layer)

@@ -24,7 +24,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", tier.usually(NETWORKS, ["option B"]))
-def test_outputs_gradients_and_statistics_equal_torchs(name):
+def test_outputs_gradients_and_statistics_equal_torch(name):
     build, shape = NETWORKS[name]
     ours = build()
     theirs = compare.twin(ours).double()

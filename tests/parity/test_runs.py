@@ -98,7 +98,7 @@ RUNS = {
 }
 
 
-def ours_and_torchs(run: Run, torch_parameters, steps: int):
+def ours_and_theirs(run: Run, torch_parameters, steps: int):
     """Our and torch's optimizer of a run, with its schedule."""
     if run.optimizer == "adam":
         schedule = optimizers.cosine_annealing_lr(1e-3, T_max=steps)
@@ -156,7 +156,7 @@ def both(run: Run, dtype, steps: int):
         model,
         Dataset("mnist", split, split.take(BATCH)),
         loss=run.loss[0],
-        optimizer=ours_and_torchs(run, network.parameters(), steps)[0],
+        optimizer=ours_and_theirs(run, network.parameters(), steps)[0],
         epochs=1,
         batch_size=BATCH,
         seed=1,
@@ -169,7 +169,7 @@ def in_torch(run: Run, dtype, steps: int):
     """Trains torch's side; returns its losses and its network."""
     inputs, labels = examples(run, dtype, steps)
     network = twins(run, dtype)[1]
-    _, optimizer, scheduler = ours_and_torchs(run, network.parameters(), steps)
+    _, optimizer, scheduler = ours_and_theirs(run, network.parameters(), steps)
     plan = epoch_plan(len(inputs), BATCH, seed=1, epoch=0)
     torch_losses = []
     for indices in [*plan.full, plan.rest]:
@@ -199,7 +199,7 @@ def room():
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_losses_and_parameters_equal_torchs_in_float64(name):
+def test_losses_and_parameters_equal_torch_in_float64(name):
     run = RUNS[name]
     result, torch_losses, network = both(run, np.float64, run.steps)
     assert result.step_losses.dtype == np.float64
@@ -218,7 +218,7 @@ def test_losses_and_parameters_equal_torchs_in_float64(name):
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
-def test_predictions_after_training_in_float32_agree_with_torchs(name):
+def test_predictions_after_training_in_float32_agree_with_torch(name):
     run, steps = RUNS[name], 300
     if name == "mlp":
         steps = tier.by_tier(300, 938)

@@ -57,7 +57,7 @@ def test_dot_product_attention_equals_torch(name, dtype):
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 1, 3, 5), (2, 4, 1, 5)])
-def test_the_gradient_of_a_mask_equals_torchs_in_float64(shape):
+def test_the_gradient_of_a_mask_equals_torch_in_float64(shape):
     mask = draw(shape, np.float64)
     mask[..., 2] = -np.inf
     check_function(

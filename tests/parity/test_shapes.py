@@ -38,7 +38,7 @@ def test_pad_equals_torch(mode, axes):
     )
 
 
-def test_pad_counts_torchs_axes():
+def test_pad_counts_axes_as_torch():
     x = draw((2, 3, 4, 5))
     pads = (1, 1, 2, 0, 0, 3, -1, 2)  # width, height, channels and batch
     check_image(lambda x: F.pad(x, pads), lambda x: functional.pad(x, pads), x)
@@ -110,7 +110,7 @@ def test_interpolate_equals_torch_at_far_sizes(shape, options, mode, dtype):
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
-def test_nearest_takes_torchs_neighbours(mode):
+def test_nearest_takes_the_neighbours_of_torch(mode):
     x, sizes = np.arange(26, dtype=np.float32), (11, 22, 26, 37, 44, 52, 71, 81, 88)
     ours = jax.jit(lambda x: [F.interpolate(x, (1, size), mode=mode) for size in sizes])
     for size, outputs in zip(sizes, ours(x[None, None, :, None]), strict=True):
@@ -224,7 +224,7 @@ def test_affine_grid_equals_torch(sizes, align_corners, dtype):
 
 @DTYPES
 @pytest.mark.parametrize("size", [7, 28])
-def test_an_identity_map_has_torchs_gradient_at_pixels(size, dtype):
+def test_the_gradient_of_an_identity_map_equals_torch_at_pixels(size, dtype):
     """Positions are pixels, where the last bit decides which neighbors are interpolated."""
     identity, image = np.eye(2, 3, dtype=dtype)[None], draw((1, 2, size, size), dtype)
     last = np.moveaxis(image, 1, -1)
@@ -259,7 +259,7 @@ def test_unfold_and_fold_equal_torch():
     )
 
 
-def test_a_linear_after_unfold_takes_torchs_weight():
+def test_a_linear_after_unfold_takes_the_weight_of_torch():
     x, weight = draw((2, 3, 4, 4)), draw((5, 12))
     theirs = functional.linear(functional.unfold(torch.tensor(x), 2).mT, torch.tensor(weight))
     assert_equal(F.unfold(np.moveaxis(x, 1, -1), 2) @ weight.T, theirs, "outputs")
@@ -280,7 +280,7 @@ def test_unflatten_of_any_axis_equals_torch(dim, sizes, shape):
     assert_equal(layers.Unflatten(dim, sizes, channels_last=False)(x), theirs, "outputs")
 
 
-def test_unflatten_reads_torchs_features():
+def test_unflatten_orders_features_as_torch():
     x = draw((2, 24))
     theirs = torch.nn.Unflatten(1, (-1, 2, 3))(torch.tensor(x))
     ours = layers.Unflatten(1, (-1, 2, 3))(x)

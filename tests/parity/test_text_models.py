@@ -73,7 +73,7 @@ def task(name, count):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
-def test_a_run_of_training_equals_torchs_in_float64(name):
+def test_a_run_of_training_equals_torch_in_float64(name):
     count = BATCH * (STEPS - 1) + SMALLER
     inputs, labels, ours, theirs = task(name, count)
     model = MODELS[name](np.float64)
@@ -103,7 +103,7 @@ def test_a_run_of_training_equals_torchs_in_float64(name):
 
 
 @pytest.mark.parametrize("name", ["lstm-bidirectional", "language-lstm"])
-def test_outputs_equal_torchs_in_float32(name):
+def test_outputs_equal_torch_in_float32(name):
     model = MODELS[name](np.float32)
     network = twin(model)
     copy_weights(model, network)

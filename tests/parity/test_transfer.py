@@ -201,7 +201,7 @@ class Trunk(nnx.Module):
         self.fc = layers.Linear(4, 3, rngs=nnx.Rngs(seed))
 
 
-def test_a_head_is_kept_by_its_name_and_names_are_pytorchs_too():
+def test_a_head_is_kept_by_its_name_which_can_be_that_of_pytorch():
     source, model, fresh = Trunk(0), Trunk(1), Trunk(1)
     source.trunk[1].mean[...] = jnp.arange(4, dtype=jnp.float32)
     told = load_pretrained(model, source, head="fc")

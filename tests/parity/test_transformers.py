@@ -59,7 +59,7 @@ def inputs_of(name, inputs, labels):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
-def test_training_equals_torchs_in_float64(name):
+def test_training_equals_torch_in_float64(name):
     model = MODELS[name](rngs=nnx.Rngs(0), param_dtype=np.float64)
     network = twin(model).double()
     copy_weights(model, network)
@@ -92,7 +92,7 @@ def test_training_equals_torchs_in_float64(name):
 
 
 @pytest.mark.parametrize("name", tier.one_in(2, MODELS))
-def test_outputs_equal_torchs_in_float32(name):
+def test_outputs_equal_torch_in_float32(name):
     model = MODELS[name](rngs=nnx.Rngs(0))
     network = twin(model)
     copy_weights(model, network)

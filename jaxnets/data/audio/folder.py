@@ -32,7 +32,7 @@ PADDING = -1
 
 
 @dataclass(frozen=True)
-class Listening:
+class RecordingOptions:
     """How recordings are read.
 
     Args:
@@ -63,7 +63,7 @@ class Listening:
         check_bool("lengths", self.lengths)
 
 
-def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Source | None:
+def find(folder: Path, seed: int = 0, recording: RecordingOptions | None = None) -> Source | None:
     """Finds the recordings in a folder; returns None if there are none.
 
     There are two layouts. In that of the Free Spoken Digit Dataset, the folder or its subfolder
@@ -75,7 +75,7 @@ def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Sou
     Args:
         folder: the folder to search.
         seed: the seed of the order, and of the sequences that are joined.
-        listening: how to read the recordings.
+        recording: how to read the recordings.
 
     Raises:
         InputError: if a file is damaged, sample rates differ and none is given, or ``test`` has a
@@ -86,8 +86,8 @@ def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Sou
         return None
     classes = tuple(sorted({name for files in found.values() for _, name in files}))
     _check_classes(folder, found, classes)
-    listening = listening or Listening()
-    form, counts = _measured([path for files in found.values() for path, _ in files], listening)
+    recording = recording or RecordingOptions()
+    form, counts = _measured([path for files in found.values() for path, _ in files], recording)
     parts: dict[str, Any] = {}
     for split, files in found.items():
         order = epoch_plan(len(files), len(files), seed=seed, epoch=0).full[0]
@@ -96,8 +96,8 @@ def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Sou
         labels = np.array([classes.index(name) for _, name in chosen], np.int32)
         samples = np.array([counts[path] for path, _ in chosen], np.int32)
         parts[split] = AudioFiles(folder, names, labels, samples, form)
-    if listening.join is not None:
-        parts, form = _joined(parts, listening.join, seed, form)
+    if recording.join is not None:
+        parts, form = _joined(parts, recording.join, seed, form)
     held: dict[str, Part] = {split: lying(files) for split, files in parts.items()}
     return Source(f"recordings in {folder}", held, classes, audio=form)
 
@@ -251,16 +251,18 @@ def _check_classes(
         raise InputError(str(folder), expected, strange)
 
 
-def _measured(paths: list[Path], listening: Listening) -> tuple[AudioFormat, dict[Path, int]]:
+def _measured(
+    paths: list[Path], recording: RecordingOptions
+) -> tuple[AudioFormat, dict[Path, int]]:
     """Reads the format of recordings, and the length of each, from the headers of the files."""
     headers = {path: read_header(path) for path in paths}
-    rate = listening.sample_rate or headers[paths[0]].rate
+    rate = recording.sample_rate or headers[paths[0]].rate
     for path, header in headers.items():
-        if listening.sample_rate is None and header.rate != rate:
+        if recording.sample_rate is None and header.rate != rate:
             expected = f"{rate} Hz, as {paths[0]} (sample_rate= converts all to one rate)"
             raise InputError(str(path), expected, f"{header.rate} Hz")
     counts = {path: -(-header.samples * rate // header.rate) for path, header in headers.items()}
-    seconds = listening.seconds
+    seconds = recording.seconds
     samples = max(counts.values()) if seconds is None else max(round(seconds * rate), 1)
     counts = {path: min(count, samples) for path, count in counts.items()}
-    return AudioFormat(rate, samples, listening.lengths), counts
+    return AudioFormat(rate, samples, recording.lengths), counts

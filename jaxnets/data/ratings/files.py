@@ -140,9 +140,9 @@ def _places(
     """Returns the number of each column; None for ratings or times that the file lacks."""
     places: dict[str, int | None] = {}
     for order, role in enumerate(_NAMES):
-        asked = getattr(columns, role)
-        if asked is not None:
-            places[role] = _asked(names, role, asked)
+        requested = getattr(columns, role)
+        if requested is not None:
+            places[role] = _place_of(names, role, requested)
         elif header:
             plain = [_plain(name) for name in names]
             known = (plain.index(name) for name in _NAMES[role] if name in plain)
@@ -156,7 +156,7 @@ def _places(
     return places
 
 
-def _asked(names: Sequence[str], role: str, column: str | int) -> int:
+def _place_of(names: Sequence[str], role: str, column: str | int) -> int:
     if isinstance(column, str) and column in names:
         return names.index(column)
     if isinstance(column, int) and -len(names) <= column < len(names):

@@ -40,16 +40,16 @@ def is_file_of_ratings(path: Path) -> bool:
     return _FILES.fullmatch(path.name) is not None
 
 
-def at(path: Path, *, asked: bool = False) -> Path | None:
+def at(path: Path, *, has_columns: bool = False) -> Path | None:
     """Returns the file of ratings at a path, or None.
 
     Args:
         path: an existing file or folder.
-        asked: whether the user has named the columns of users or items; a file of any name is then
-            accepted.
+        has_columns: whether the user has named the columns of users or items; then a file of any
+            name is accepted.
     """
     if path.is_file():
-        return path if asked or is_file_of_ratings(path) else None
+        return path if has_columns or is_file_of_ratings(path) else None
     return next((path / name for name in _IN_A_FOLDER if (path / name).is_file()), None)
 
 
