@@ -16,6 +16,7 @@ from jaxnets import MLP, TextClassifier, fit, losses, optimizers, predict, recip
 from jaxnets.cli import main
 from jaxnets.data import Dataset, Normalize, Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
+from jaxnets.disk import new_folder
 from jaxnets.layers import Linear
 from jaxnets.training import Callback, EarlyStopping, checkpoints
 from jaxnets.training.progress import describe
@@ -29,7 +30,7 @@ LEVELS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 11
 
 
 def test_a_folder_appears_with_what_was_written(tmp_path):
-    with runs.new_folder(tmp_path / "a" / "b" / "run") as folder:
+    with new_folder(tmp_path / "a" / "b" / "run") as folder:
         (folder / "x").write_text("1")
         assert not (tmp_path / "a" / "b" / "run").exists()
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
@@ -38,7 +39,7 @@ def test_a_folder_appears_with_what_was_written(tmp_path):
 
 
 def test_an_error_before_anything_is_written_leaves_no_trace(tmp_path):
-    with pytest.raises(KeyboardInterrupt), runs.new_folder(tmp_path / "a" / "b" / "run"):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "a" / "b" / "run"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -48,7 +49,7 @@ def written(folder):
 
 
 def write_and(out, then):
-    with runs.new_folder(out) as folder:
+    with new_folder(out) as folder:
         written(folder)
         then()
 
@@ -86,7 +87,7 @@ def test_a_place_that_was_taken_meanwhile_loses_nothing(tmp_path, kind):
 def test_a_link_stands_for_what_it_points_to(tmp_path, target):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(target)
-    with runs.new_folder(tmp_path / "link") as folder:
+    with new_folder(tmp_path / "link") as folder:
         written(folder)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / target / "x").read_text() == "1"
@@ -94,7 +95,7 @@ def test_a_link_stands_for_what_it_points_to(tmp_path, target):
 
 def test_the_longest_names_are_names_too(tmp_path):
     for name in ("n" * 255, "名" * 85):
-        with runs.new_folder(tmp_path / name) as folder:
+        with new_folder(tmp_path / name) as folder:
             written(folder)
         assert (tmp_path / name / "x").exists()
 
@@ -119,7 +120,7 @@ def test_what_cannot_be_a_new_folder_is_refused(tmp_path, monkeypatch, out, mess
     (tmp_path / "full" / "inside").mkdir(parents=True)
     (tmp_path / "circle").symlink_to("circle")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match=message), runs.new_folder(out):
+    with pytest.raises(ValueError, match=message), new_folder(out):
         raise AssertionError("there is none")
     assert sorted(tmp_path.rglob("*")) == before
 

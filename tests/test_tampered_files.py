@@ -17,12 +17,14 @@ from jaxnets.commands.train import _begun
 from jaxnets.data import Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.metrics import Mean
+from jaxnets.runs import reading
 from jaxnets.training import (
     EpochRecord,
     Evaluation,
     Timings,
     TrainingRun,
     checkpoints,
+    records,
     saving,
 )
 from jaxnets.training.weights import load_weights
@@ -71,7 +73,7 @@ def folder(tmp_path_factory):
             journal.history = list(run.history)
             keep.after_epoch(journal)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runs, "plot_history", lambda *given, **options: None)
+        patched.setattr(records, "plot_history", lambda *given, **options: None)
         runs.finish(place, recipe, 0, run, data, computing)
     scaler = {"inputs": None, "labels": {"mean": [1.0], "std": [2.0]}}
     record = json.loads((place / "run.json").read_text()) | {"standardized": scaler}
@@ -163,7 +165,7 @@ def refusals(path, read, named=None):
 def test_a_tampered_record_of_a_run_is_refused(own, monkeypatch):
     model = runs.read(own).model
     with monkeypatch.context() as patched:  # the network takes long; see the next test
-        patched.setattr(runs, "_trained", lambda *given: model)
+        patched.setattr(reading, "_trained", lambda *given: model)
         assert refusals(own / "run.json", lambda: runs.read(own)) > 300
 
 

@@ -26,6 +26,7 @@ from jaxnets.commands.flags import (
     scheduler_flag,
 )
 from jaxnets.data import Dataset
+from jaxnets.disk import new_folder
 from jaxnets.json_files import read_object
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import InitialWeights, Recipe
@@ -315,7 +316,7 @@ def _best(
     assert found.trained is not None
     if place is not None:
         shutil.rmtree(place, ignore_errors=True)
-        with runs.new_folder(place) as folder:
+        with new_folder(place) as folder:
             runs.write(folder, found.trained, seed, found.run, data)
     return _tests(found.run.measured())
 

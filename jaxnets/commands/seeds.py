@@ -15,6 +15,7 @@ from jaxnets.arrays import shown
 from jaxnets.commands import own
 from jaxnets.commands.flags import added
 from jaxnets.commands.predict import saved_in
+from jaxnets.disk import new_folder
 from jaxnets.recipes import Recipe
 from jaxnets.training import MemberRun, Summary, TrainingRuns
 
@@ -135,7 +136,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        folder = None if out is None else stack.enter_context(runs.new_folder(out))
+        folder = None if out is None else stack.enter_context(new_folder(out))
         own.imported(recipe)
         data = recipes.load_data(recipe)
         recipe, options["weights"] = own.ready(recipe, data, pretrained)

@@ -34,6 +34,7 @@ from jaxnets.commands.saved import opened
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
 from jaxnets.data.table_files import listed
+from jaxnets.disk import new_folder
 from jaxnets.models import LANGUAGE_MODELS
 from jaxnets.training import TrainingRun
 from jaxnets.training.objective import Objective
@@ -236,7 +237,7 @@ def _together(
 def _run(job: _Job, out: Path | None) -> TrainingRun:
     """Trains without checkpoints, and writes the run directory at the end."""
     writes = out is not None and jax.process_index() == 0
-    with runs.new_folder(out) if writes else contextlib.nullcontext() as folder:  # type: ignore[arg-type]
+    with new_folder(out) if writes else contextlib.nullcontext() as folder:  # type: ignore[arg-type]
         runs.settings(job.recipe)
         run = job.train()
         if out is not None:
