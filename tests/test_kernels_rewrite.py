@@ -266,6 +266,38 @@ def test_padding_with_zeros_becomes_that_of_the_convolution(name, widths, fillin
     assert_close(gradient(ours), gradient(function), 1e-5)
 
 
+def recurrent(x):
+    """A loop over time that reads some steps twice and leaves others out."""
+    state = jnp.zeros_like(x[:, 0])
+    for step in range(1, 10):
+        state = jnp.tanh(state * x[:, step] + x[:, step] - x[:, 0])
+    return state
+
+
+def test_time_steps_of_a_loop_are_one_split():
+    x = normal(3, 12, 4)
+    assert kernels.explain(recurrent, x) == ["10 slices of 3 × 12 × 4"]
+    ours = kernels.with_kernels(recurrent)
+
+    def gradient(function):
+        return jax.grad(lambda x: jnp.sin(function(x)).sum())
+
+    def change(function):
+        return jax.jvp(function, (x,), (jnp.cos(x),))[1]
+
+    for of in (gradient, lambda function: jax.grad(lambda x: gradient(function)(x).sum())):
+        assert_close(jax.jit(of(ours))(x), jax.jit(of(recurrent))(x), 1e-5)
+    assert_close(change(ours), change(recurrent), 1e-5)
+    assert " pad[" not in str(jax.make_jaxpr(gradient(ours))(x))
+
+
+def test_windows_that_overlap_are_no_split():
+    def function(x):
+        return sum(x[:, start : start + 2] for start in range(10))
+
+    assert kernels.explain(function, normal(3, 12)) == []
+
+
 def test_maximum_with_zero_is_no_relu():
     """The gradient of ``jnp.maximum`` at zero is one half."""
     first, second = normal(4, 3), normal(3, 2)

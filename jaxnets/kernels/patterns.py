@@ -31,6 +31,7 @@ from jaxnets.kernels import (
     normalization_patterns,
     pooling,
     recurrence,
+    slices,
     volume_convolution,
     written_attention,
 )
@@ -601,6 +602,7 @@ PATTERNS: dict[str, Pattern] = {
     "reduce_window_sum": _reduce_window,
     "rsqrt": _flax_normalization,
     "sin": _sine,
+    "slice": slices.matched,
     "tanh": _gates,
 }
 #: Patterns by the name of a marked function.
