@@ -60,6 +60,7 @@ LIBRARIES = {
         "linear_layer_input_gradient",
         "linear_layer_kernel_gradient",
     ),
+    "materialize": ("materialize",),
     "normalization": (
         "group_norm_forward",
         "group_norm_backward",
@@ -86,6 +87,8 @@ LIBRARIES = {
     ),
 }
 
+# Elementwise functions whose result may be in the memory of the argument.
+_IN_PLACE = {"materialize"}
 _SOURCES = Path(__file__).parent / "sources"
 # No -ffast-math: GCC would link code that sets the whole process to flush subnormals to zero.
 _FLAGS = (
@@ -239,7 +242,10 @@ def call(
     target = f"jaxnets_{name}_{kernels.digest}"
     wide = [jax.ShapeDtypeStruct(each.shape, _widened(each.dtype)) for each in results]
     # XLA cannot vectorize a foreign call, so under ``vmap`` it runs once for each element.
-    run = jax.ffi.ffi_call(target, wide, vmap_method="sequential")
+    options: dict[str, Any] = {"vmap_method": "sequential"}
+    if name in _IN_PLACE:
+        options = {"vmap_method": "broadcast_all", "input_output_aliases": {0: 0}}
+    run = jax.ffi.ffi_call(target, wide, **options)
     made = run(*(each.astype(_widened(each.dtype)) for each in arguments), **attributes)
     made = [each.astype(of.dtype) for each, of in zip(made, results, strict=True)]
     return made if isinstance(arguments[0], Borrowed) else vary_like(arguments[0], made)

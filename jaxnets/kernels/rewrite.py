@@ -14,7 +14,7 @@ from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxnets.arrays import called, check_function
-from jaxnets.kernels import native
+from jaxnets.kernels import chains, native
 from jaxnets.kernels.borrowed import Borrowed, CannotBorrowError
 from jaxnets.kernels.graph import Graph, Node, around, inner
 from jaxnets.kernels.patterns import matched
@@ -179,7 +179,8 @@ def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]]
 
     def find() -> tuple[Graph, list[Node]]:
         graph = Graph(traced)
-        return graph, matched(graph)
+        calls = matched(graph)
+        return graph, calls + chains.cut(graph)
 
     graph, calls = native.at_once(find)
     # A call that cannot be divided is dropped, so that XLA partitions its operations instead.
