@@ -13,7 +13,7 @@ from jaxnets.kernels.gradients import with_gradient
 from jaxnets.kernels.graph import Graph, Node, Value, is_whole
 
 # Most operations in a chain whose result several operations read, and if XLA writes that result to
-# memory anyway, because one of them is not elementwise.
+# memory anyway, because one of them is a product.
 _LONGEST, _LONGEST_WRITTEN = 12, 4
 #: Operations that XLA fuses and that compute something.
 _COMPUTING = frozenset(
@@ -48,7 +48,7 @@ def cut(graph: Graph) -> list[Node]:
         before = [lengths.get(value, 0) for value in node.inputs if isinstance(value, Value)]
         length = max(before, default=0) + (node.kind in _COMPUTING)
         readers = graph.readers(made)
-        longest = _LONGEST if all(map(_is_fused, readers)) else _LONGEST_WRITTEN
+        longest = _LONGEST_WRITTEN if any(map(_is_product, readers)) else _LONGEST
         if length > longest and len(readers) > 1 and _is_array(made):
             calls.append(_once(node))
             length = 0
@@ -56,8 +56,8 @@ def cut(graph: Graph) -> list[Node]:
     return calls
 
 
-def _is_fused(node: Node | None) -> bool:
-    return node is not None and node.kind in _COMPUTING | _MOVING
+def _is_product(node: Node | None) -> bool:
+    return node is not None and node.kind in ("dot_general", "conv_general_dilated")
 
 
 def _is_array(value: Value) -> bool:
