@@ -178,10 +178,15 @@ def of_values_for_each_query(q, k, v):
     return jnp.einsum("nhls,nhlse->nhle", weights, v[:, :, None] + q[:, :, :, None])
 
 
+def of_the_largest_weights(q, k, v):
+    weights = jax.nn.softmax(q @ jnp.swapaxes(k, -2, -1))
+    return jax.lax.top_k(weights, 2)[0] @ v[..., :2, :]
+
+
 LEFT = [
     *(by_a_bias_of_more_heads, by_one_condition, of_joined_axes, of_values_for_each_query),
     *(weights_too, over_the_queries, of_grouped_heads, by_a_large_number, by_two_masks),
-    *(without_keys, of_wider_values),
+    *(without_keys, of_wider_values, of_the_largest_weights),
 ]
 
 

@@ -254,12 +254,11 @@ def _without_ones(axes: Sequence[Axis | None], shape: Sequence[int]) -> Axes:
 
 def _moved(step: Node, axes: Axes) -> Axes | None:
     """Returns the names of the axes after an operation that only moves axes, or None."""
-    (made,) = step.outputs
     names = [name for name in axes if name is not None]
     if step.kind == "transpose":
         return [axes[axis] for axis in step.parameters["permutation"]]
     if step.kind in ("reshape", "squeeze", "broadcast_in_dim"):
-        sizes = [size for size in step.inputs[0].shape if size != 1]
+        (made,), sizes = step.outputs, [size for size in step.inputs[0].shape if size != 1]
         if [size for size in made.shape if size != 1] != sizes:
             regrouped = _regrouped(names, sizes, [size for size in made.shape if size != 1])
             if regrouped is None:
