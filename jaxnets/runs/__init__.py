@@ -1,33 +1,32 @@
 """Run directories: the record, the curves and the weights of a training run."""
 
-from jaxnets.runs.begun import BEGUN, CHECKPOINTS, BegunRun, begin, extend, finish, resume
+# Names with ``as`` are for the command line and not public.
+from jaxnets.runs.begun import BEGUN as BEGUN
+from jaxnets.runs.begun import CHECKPOINTS as CHECKPOINTS
+from jaxnets.runs.begun import BegunRun, begin, extend, resume
+from jaxnets.runs.begun import finish as finish
 from jaxnets.runs.images import GivenImage, open_image, read_image
-from jaxnets.runs.reading import read
-from jaxnets.runs.record import NETWORK, recipe_of, settings, understood
+from jaxnets.runs.reading import read as read
+from jaxnets.runs.record import NETWORK as NETWORK
+from jaxnets.runs.record import recipe_of as recipe_of
+from jaxnets.runs.record import settings as settings
+from jaxnets.runs.record import understood as understood
 from jaxnets.runs.saved import SavedRun
-from jaxnets.runs.writing import is_own, is_run, summarize, weights_of, write, write_changed
+from jaxnets.runs.writing import is_own as is_own
+from jaxnets.runs.writing import is_run as is_run
+from jaxnets.runs.writing import summarize as summarize
+from jaxnets.runs.writing import weights_of as weights_of
+from jaxnets.runs.writing import write
+from jaxnets.runs.writing import write_changed as write_changed
 
 __all__ = [
-    "BEGUN",
-    "CHECKPOINTS",
-    "NETWORK",
     "BegunRun",
     "GivenImage",
     "SavedRun",
     "begin",
     "extend",
-    "finish",
-    "is_own",
-    "is_run",
     "open_image",
-    "read",
     "read_image",
-    "recipe_of",
     "resume",
-    "settings",
-    "summarize",
-    "understood",
-    "weights_of",
     "write",
-    "write_changed",
 ]
