@@ -18,7 +18,7 @@ from jaxnets import MLP, LeNet, RecurrentClassifier, fit, losses, optimizers
 from jaxnets.arrays import check_seed
 from jaxnets.compilation import keep_programs
 from jaxnets.data import Compose, ImageRows, Normalize, ToFloat, load
-from jaxnets.runs import new_folder
+from jaxnets.disk import new_folder
 from jaxnets.training import plot_history, write_history
 from jaxnets.training.weights import save_weights
 

@@ -11,7 +11,6 @@ RECIPES = (
     Recipe(
         name="mnist-mlp",
         document="004, section 4: 784-128-64-10, normalised, SGD 0.01 with momentum 0.9",
-        expect="97.9 % (PyTorch 97.7 to 98.1 %) in about 10 s on 2 CPU cores",
         data="mnist",
         model="mlp",
         model_options={"features": (784, 128, 64, 10)},
@@ -25,7 +24,6 @@ RECIPES = (
             "001, section 4: 784-128-10 ending in a softmax, pixels in [0, 1]; its cross "
             "entropy takes the probabilities for logits, as the document's code does"
         ),
-        expect="93.8 % (PyTorch 93.8 %) in about 10 s on 2 CPU cores",
         data="mnist",
         model="mlp",
         model_options={"features": (784, 128, 10), "output": "softmax"},
@@ -35,7 +33,6 @@ RECIPES = (
     Recipe(
         name="mnist-lenet",
         document="003, section 3.2.3: LeNet, here normalised, SGD 0.01 with momentum 0.9",
-        expect="99.1 % (seeds 0 to 2: 99.0 to 99.2 %) in about 65 s on 2 CPU cores",
         data="mnist",
         model="lenet",
         model_options={"in_channels": 1, "num_classes": 10, "image_size": 28},
@@ -46,7 +43,6 @@ RECIPES = (
     Recipe(
         name="mnist-lstm",
         document="002, section 3: the LSTM, here with ten logits over the rows of an image",
-        expect="98.3 % (seeds 0 to 2: 98.2 to 98.4 %) in about 65 s on 2 CPU cores",
         data="mnist",
         model="recurrent-classifier",
         model_options={**_ROWS, "cell": "lstm"},
@@ -59,7 +55,6 @@ RECIPES = (
     Recipe(
         name="mnist-gru",
         document="002, section 3: the GRU in the LSTM's place",
-        expect="98.6 % (seeds 0 to 2: 98.5 to 98.7 %) in about 50 s on 2 CPU cores",
         data="mnist",
         model="recurrent-classifier",
         model_options={**_ROWS, "cell": "gru"},
@@ -106,7 +101,6 @@ RECIPES = (
             "to zero; here they are as they must have been meant: 3072-64-10; images are "
             "mirrored at random"
         ),
-        expect="34.8 % (not mirrored, as PyTorch: 34.8 %) in about 15 s on 2 CPU cores",
         data="cifar10",
         model="image-classifier",
         model_options={"input_size": 3072, "hidden_size": 64, "num_classes": 10},

@@ -29,7 +29,6 @@ RECIPES = (
             "spectrograms; recordings 0 to 4 of each digit and speaker are for testing, as its "
             "authors suggest"
         ),
-        expect="99.6 % of 300 recordings (99.3 to 99.7 %) in about 30 s on 2 CPU cores",
         data="fsdd",
         data_options=_DIGITS,
         model="speech-cnn",
@@ -45,7 +44,6 @@ RECIPES = (
             "the Free Spoken Digit Dataset: a bidirectional GRU on log-mel spectrograms, and the "
             "mean of its outputs; recordings 0 to 4 are for testing"
         ),
-        expect="98.7 % of 300 recordings (98.0 to 99.3 %) in about 30 s on 2 CPU cores",
         data="fsdd",
         data_options=_DIGITS,
         model="speech-gru",

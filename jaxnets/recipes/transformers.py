@@ -88,7 +88,6 @@ RECIPES = (
             "Vaswani et al. (2017): the encoder, with a mean over the words, on the sentences of "
             "film reviews of sentiment-lstm, a tenth held out by chance"
         ),
-        expect="74.8 % of the tenth held out (seed 0)",
         data="rt-polarity",
         model="transformer-classifier",
         model_options={
