@@ -105,7 +105,7 @@ def _rest(pairs, sizes, regression, names):
             for number, index in enumerate(apart[:24])
         ),
         "class_names": names,
-        "reference": "expected: accuracy 97.95 % in 10 s on 2 CPU cores",
+        "reference": "expected: 97.95 % in 10 s on 2 CPU cores",
         "versions": {"jaxnets": "0.1.0", "jax": "0.10.2", "torch": "2.13.0", "keras": None},
         "machine": {"processor": "Intel Xeon 2.5 GHz", "cores": 2, "device": "cpu"},
     }

@@ -246,7 +246,7 @@ def test_a_documented_figure_with_dropout_is_not_that_of_pairs():
     made = comparison(2, **SMALL)
     assert "is with dropout" not in markdown(content(made))
     without = dataclasses.replace(made, settings={"dropout": "off on both sides"})
-    assert "98.1 %). That result is with dropout, which is off" in markdown(content(without))
+    assert "CPU cores. That result is with dropout, which is off" in markdown(content(without))
 
 
 def test_what_is_missing_is_left_out():
