@@ -11,9 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from machine import PACKAGES, described
 
@@ -47,16 +45,14 @@ def measured(name: str, seeds: int, data: str | None) -> dict | None:
     """Trains a recipe from several seeds; None if a run fails."""
     runs, seconds = [], []
     for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "run"
-            words = [sys.executable, "-m", "jaxnets", "train", name, "--seed", str(seed)]
-            words += ["--out", str(out), "--json", "--quiet", *(["--data", data] if data else [])]
-            start = time.perf_counter()
-            run = subprocess.run(words, stdout=subprocess.PIPE, check=False)
-            if run.returncode:
-                return None
-            seconds.append(round(time.perf_counter() - start, 1))
-            runs.append(json.loads(run.stdout))
+        words = [sys.executable, "-m", "jaxnets", "train", name, "--seed", str(seed)]
+        words += ["--json", "--quiet", *(["--data", data] if data else [])]
+        start = time.perf_counter()
+        run = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+        if run.returncode:
+            return None
+        seconds.append(round(time.perf_counter() - start, 1))
+        runs.append(json.loads(run.stdout))
     names = scores_of(name, runs[0])
     scores = {score: [run[f"test_{score}"] for run in runs] for score in names}
     about = described(PACKAGES)

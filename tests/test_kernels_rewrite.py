@@ -237,14 +237,14 @@ def test_a_sum_that_needs_the_statistics_is_no_residual():
 
 
 @pytest.mark.parametrize(
-    ("name", "widths", "filling", "kept"),
+    ("widths", "filling", "kept"),
     [
-        ("both axes", ((1, 0), (2, 3)), 0, 0),
-        ("with ones", ((1, 0), (0, 0)), 1, 1),
-        ("and cropped", ((2, -1), (0, 0)), 0, 1),
+        pytest.param(((1, 0), (2, 3)), 0, 0, id="of both axes"),
+        pytest.param(((1, 0), (0, 0)), 1, 1, id="with ones"),
+        pytest.param(((2, -1), (0, 0)), 0, 1, id="and a cropped edge"),
     ],
 )
-def test_padding_with_zeros_becomes_that_of_the_convolution(name, widths, filling, kept):
+def test_padding_with_zeros_becomes_that_of_the_convolution(widths, filling, kept):
     layer = layers.Conv2d(3, 4, 2, stride=2, padding=1, rngs=RNGS)
     up = layers.ConvTranspose2d(3, 2, 3, stride=2, rngs=RNGS)
     config = [(0, 0, 0), *((low, high, 0) for low, high in widths), (0, 0, 0)]

@@ -30,6 +30,8 @@ _MOVING = frozenset(
     ("broadcast_in_dim", "concatenate", "pad", "reshape", "rev", "slice", "squeeze", "transpose")
 )
 
+_FUSED = _COMPUTING | _MOVING
+
 
 def cut(graph: Graph) -> list[Node]:
     """Returns calls that compute the results at which long chains are cut.
@@ -40,11 +42,9 @@ def cut(graph: Graph) -> list[Node]:
     lengths: dict[Value, int] = {}
     calls = []
     for node in graph.nodes:
-        if node.kind not in _COMPUTING | _MOVING or not graph.is_free(node):
+        if node.kind not in _FUSED or len(node.outputs) != 1 or not graph.is_free(node):
             continue
-        (made,) = node.outputs if len(node.outputs) == 1 else (None,)
-        if made is None:
-            continue
+        (made,) = node.outputs
         before = [lengths.get(value, 0) for value in node.inputs if isinstance(value, Value)]
         length = max(before, default=0) + (node.kind in _COMPUTING)
         readers = graph.readers(made)

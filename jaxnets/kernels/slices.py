@@ -30,12 +30,9 @@ def matched(graph: Graph, node: Node) -> Node | None:
     found = _cut(node)
     if found is None or not isinstance(whole, Value) or not is_whole(whole):
         return None
-    places = {
-        reader: cut
-        for reader in graph.readers(whole)
-        if reader is not None and graph.is_free(reader) and (cut := _cut(reader)) is not None
-    }
-    same = {each: cut for each, cut in places.items() if cut.axis == found.axis}
+    readers = [each for each in graph.readers(whole) if each is not None and graph.is_free(each)]
+    places = {reader: cut for reader in readers if (cut := _cut(reader)) is not None}
+    same = {reader: cut for reader, cut in places.items() if cut.axis == found.axis}
     parts = sorted(set(same.values()))
     if len(parts) < _FEW or any(one.stop > other.start for one, other in pairwise(parts)):
         return None

@@ -19,13 +19,7 @@ from jaxnets.port.compilers import COMPILERS
 from jaxnets.port.instrument import compiled, instrumented
 from jaxnets.port.names import canonical, is_einops, is_tensor_type
 from jaxnets.port.ops_einops import FREE
-from jaxnets.port.sources import (
-    FunctionNode,
-    Sources,
-    is_users,
-    number_of,
-    plain_function,
-)
+from jaxnets.port.sources import FunctionNode, Sources, is_users, number_of, plain_function
 from jaxnets.port.trees import defaults
 from jaxnets.port.values import (
     Context,

@@ -32,8 +32,7 @@ def _expecting(recipe: Recipe) -> Recipe:
     record = records().get(recipe.name)
     if record is None:
         return recipe
-    expected = [expectation(record), *([recipe.expect] if recipe.expect else [])]
-    return replace(recipe, expect="; ".join(expected))
+    return replace(recipe, expect="; ".join(filter(None, (expectation(record), recipe.expect))))
 
 
 RECIPES: dict[str, Recipe] = {

@@ -12,24 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import (
-    InputError,
-    check_bool,
-    check_path,
-    check_seed,
-)
+from jaxnets.arrays import InputError, check_bool, check_path, check_seed
 from jaxnets.disk import new_folder, replacing
 from jaxnets.json_files import read_object
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import (
-    Recipe,
-    check_recipe,
-)
+from jaxnets.recipes import Recipe, check_recipe
 from jaxnets.runs.record import NETWORK, recipe_of, settings, understood
 from jaxnets.runs.writing import write
-from jaxnets.training import (
-    Saving,
-)
+from jaxnets.training import Saving
 from jaxnets.training.records import RECORD
 
 #: The record of a run that saves checkpoints.

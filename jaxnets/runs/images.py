@@ -7,12 +7,8 @@ from typing import IO, Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import (
-    InputError,
-)
-from jaxnets.data import (
-    image_files,
-)
+from jaxnets.arrays import InputError
+from jaxnets.data import image_files
 from jaxnets.data.spec import described
 from jaxnets.data.survey import border_brightness, is_image
 

@@ -19,28 +19,16 @@ from jaxnets.arrays import (
     describe,
 )
 from jaxnets.changes import Change, restructured
-from jaxnets.data import (
-    AudioFormat,
-    RatingsEncoder,
-    Standardizer,
-    TableEncoder,
-    Transform,
-)
+from jaxnets.data import AudioFormat, RatingsEncoder, Standardizer, TableEncoder, Transform
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
 from jaxnets.json_files import read_object
 from jaxnets.models import MODELS
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import (
-    Recipe,
-    build_model,
-    build_transform,
-)
+from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.runs.record import NETWORK, recipe_of, understood
 from jaxnets.runs.saved import SavedRun
-from jaxnets.training import (
-    EpochRecord,
-)
+from jaxnets.training import EpochRecord
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.records import RATINGS, RECORD, TEXT, WEIGHTS
 from jaxnets.training.weights import check_weights, load_weights, sizes

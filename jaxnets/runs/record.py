@@ -7,20 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnets.arrays import (
-    InputError,
-)
+from jaxnets.arrays import InputError
 from jaxnets.data.loading import path_of
 from jaxnets.json_files import WRONG, reason
 from jaxnets.losses import LOSSES
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import (
-    OPTIONS,
-    Recipe,
-    build_augmentation,
-    build_optimizer,
-    build_transform,
-)
+from jaxnets.recipes import OPTIONS, Recipe, build_augmentation, build_optimizer, build_transform
 
 #: The folder with the source files of a custom network.
 NETWORK = "network"

@@ -10,32 +10,15 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import (
-    InputError,
-    shortened,
-)
+from jaxnets.arrays import InputError, shortened
 from jaxnets.changes import Change
-from jaxnets.data import (
-    AudioFormat,
-    RatingsEncoder,
-    Standardizer,
-    TableEncoder,
-    Transform,
-)
+from jaxnets.data import AudioFormat, RatingsEncoder, Standardizer, TableEncoder, Transform
 from jaxnets.data.spec import described
 from jaxnets.data.text import TextEncoder
 from jaxnets.export.program import Program
 from jaxnets.losses import LOSSES
-from jaxnets.recipes import (
-    Recipe,
-)
-from jaxnets.training import (
-    EpochRecord,
-    count_parameters,
-    plot_history,
-    predict,
-    predictor,
-)
+from jaxnets.recipes import Recipe
+from jaxnets.training import EpochRecord, count_parameters, plot_history, predict, predictor
 from jaxnets.training.labels import Loss
 from jaxnets.training.probabilities import class_probabilities, kind_of, stated_kind
 from jaxnets.training.progress import describe as describe_epoch

@@ -10,26 +10,15 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.arrays import (
-    InputError,
-    check_path,
-)
+from jaxnets.arrays import InputError, check_path
 from jaxnets.changes import Change
-from jaxnets.data import (
-    Dataset,
-)
+from jaxnets.data import Dataset
 from jaxnets.disk import new_folder
 from jaxnets.json_files import read_object
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import (
-    Recipe,
-)
+from jaxnets.recipes import Recipe
 from jaxnets.runs.record import NETWORK, settings, understood
-from jaxnets.training import (
-    Evaluation,
-    TrainingRun,
-    count_parameters,
-)
+from jaxnets.training import Evaluation, TrainingRun, count_parameters
 from jaxnets.training.records import RATINGS, RECORD, TEXT, WEIGHTS, Task, tested_record
 from jaxnets.training.weights import save_weights
 
